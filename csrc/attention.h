@@ -1,0 +1,48 @@
+/* attention.h - rotary positions and windowed attention over a KV ring, as two operators in a ggml
+ * graph.
+ *
+ * In: q [n_heads * head_dim, n], k and v [n_kv_heads * head_dim, n] of the next n positions. Out:
+ * the mixed values [n_heads * head_dim, n]. The first operator turns q and k by their absolute
+ * position and stores k and v in the ring; the second attends. Keys keep their rotation in the
+ * ring: a product of two turned vectors depends on the difference of their positions only.
+ *
+ * ggml's own rope and masks are not used, for three reasons. Angles come from absolute positions in
+ * double precision, so a stream may run for years. No mask and no row count enters the graph, so
+ * one graph serves every moment of a stream, and a young stream pays only for the rows it has. And
+ * each (head, position) sums over its keys in the order of their positions, whatever the width of
+ * the pass, the threads or the place in the ring, so all of them give the same bits.
+ */
+#ifndef VOXTRAL_ATTENTION_H
+#define VOXTRAL_ATTENTION_H
+
+#include "compute.h"
+#include "kv.h"
+#include "model.h"
+
+/* Scratch of one transformer's passes, shared by its layers. */
+typedef struct {
+    const transformer_params *p;
+    enum ggml_type kv_type;
+    double *frequency; /* [head_dim / 2] radians per position */
+    float *turn;       /* [width][head_dim / 2][cos, sin] */
+    float *scores;     /* [n_threads][n_heads / n_kv_heads][window] */
+    kv_ring *kv;       /* the ring of the pass that runs */
+} attention;
+
+/* What a layer's operators are given. */
+typedef struct {
+    attention *a;
+    int layer;
+} attention_layer;
+
+/* width: most positions in one pass. VOX_OK or VOX_ERR_MEMORY. */
+int attention_init(attention *a, const transformer_params *p, enum ggml_type kv_type, int width,
+                   int n_threads);
+void attention_free(attention *a);
+/* Before each run: the ring, and the angles of positions kv->end .. kv->end + n - 1. */
+void attention_prepare(attention *a, kv_ring *kv, int n);
+/* layer must outlive the graph. */
+struct ggml_tensor *attention_build(graph *g, attention_layer *layer, struct ggml_tensor *q,
+                                    struct ggml_tensor *k, struct ggml_tensor *v);
+
+#endif

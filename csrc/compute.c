@@ -1,0 +1,162 @@
+/* compute.c - see compute.h. */
+#include "compute.h"
+
+#include <ggml-backend.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "voxtral.h"
+
+/* ---- watches
+ * ----------------------------------------------------------------------------------------- */
+
+int watch_find(const watch_list *w, const char *name) {
+    for (int i = 0; i < w->n; i++)
+        if (strcmp(w->list[i].name, name) == 0) return i;
+    return -1;
+}
+
+int watch_append(watch_list *w, int index, const float *rows, int64_t n) {
+    if (index < 0) return VOX_OK;
+    int64_t need = w->list[index].n_rows + n;
+    if (need > w->list[index].cap) {
+        float *grown = realloc(w->list[index].rows, (size_t)(2 * need) * sizeof *grown);
+        if (!grown) return VOX_ERR_MEMORY;
+        w->list[index].rows = grown;
+        w->list[index].cap = 2 * need;
+    }
+    memcpy(w->list[index].rows + w->list[index].n_rows, rows, (size_t)n * sizeof *rows);
+    w->list[index].n_rows = need;
+    return VOX_OK;
+}
+
+void watch_clear(watch_list *w) {
+    for (int i = 0; i < w->n; i++) w->list[i].n_rows = 0;
+}
+
+void watch_free(watch_list *w) {
+    for (int i = 0; i < w->n; i++) free(w->list[i].rows);
+    *w = (watch_list){0};
+}
+
+/* ---- threads
+ * ----------------------------------------------------------------------------------------- */
+
+int compute_init(compute *c, int n_threads) {
+    *c = (compute){.n_threads = n_threads};
+    struct ggml_threadpool_params params = ggml_threadpool_params_default(n_threads);
+    params.poll = 0; /* between runs the workers sleep: a live stream mostly waits */
+    c->pool = ggml_threadpool_new(&params);
+    return c->pool ? VOX_OK : VOX_ERR_MEMORY;
+}
+
+void compute_free(compute *c) {
+    if (c->pool) ggml_threadpool_free(c->pool);
+    watch_free(&c->watch);
+    *c = (compute){0};
+}
+
+/* ---- graphs
+ * ------------------------------------------------------------------------------------------ */
+
+int graph_begin(graph *g, compute *c, int max_nodes) {
+    *g = (graph){.c = c};
+    /* Twice the nodes: leaves (weights are the model's own, but views and inputs are here) and
+     * slack. */
+    size_t size = 2 * (size_t)max_nodes * ggml_tensor_overhead() +
+                  ggml_graph_overhead_custom((size_t)max_nodes, false);
+    g->meta = malloc(size);
+    if (!g->meta) return VOX_ERR_MEMORY;
+    struct ggml_init_params params = {.mem_size = size, .mem_buffer = g->meta, .no_alloc = true};
+    g->ctx = ggml_init(params);
+    if (!g->ctx) {
+        graph_free(g);
+        return VOX_ERR_MEMORY;
+    }
+    g->cgraph = ggml_new_graph_custom(g->ctx, (size_t)max_nodes, false);
+    return VOX_OK;
+}
+
+struct ggml_tensor *graph_input(graph *g, enum ggml_type type, int64_t ne0, int64_t ne1) {
+    struct ggml_tensor *t = ggml_new_tensor_2d(g->ctx, type, ne0, ne1);
+    ggml_set_input(t);
+    return t;
+}
+
+void graph_probe(graph *g, struct ggml_tensor *t, const char *name, int index) {
+    char full[WATCH_NAME];
+    if (index >= 0) snprintf(full, sizeof full, "%s.%d", name, index);
+    else snprintf(full, sizeof full, "%s", name);
+    int watch = watch_find(&g->c->watch, full);
+    if (watch < 0) return;
+    graph_output(g, t);
+    g->probes[g->n_probes].watch = watch;
+    g->probes[g->n_probes++].tensor = t;
+}
+
+void graph_output(graph *g, struct ggml_tensor *t) {
+    ggml_set_output(t);
+    ggml_build_forward_expand(g->cgraph, t);
+}
+
+int graph_end(graph *g) {
+    g->alloc = ggml_gallocr_new(ggml_backend_cpu_buffer_type());
+    if (!g->alloc || !ggml_gallocr_alloc_graph(g->alloc, g->cgraph)) {
+        graph_free(g);
+        return VOX_ERR_MEMORY;
+    }
+    g->plan = ggml_graph_plan(g->cgraph, g->c->n_threads, g->c->pool);
+    if (g->plan.work_size > 0 && !(g->plan.work_data = malloc(g->plan.work_size))) {
+        graph_free(g);
+        return VOX_ERR_MEMORY;
+    }
+    return VOX_OK;
+}
+
+int graph_run(graph *g) {
+    if (ggml_graph_compute(g->cgraph, &g->plan) != GGML_STATUS_SUCCESS) return VOX_ERR_COMPUTE;
+    for (int i = 0; i < g->n_probes; i++) {
+        struct ggml_tensor *t = g->probes[i].tensor;
+        int status =
+            watch_append(&g->c->watch, g->probes[i].watch, ggml_get_data_f32(t), ggml_nelements(t));
+        if (status != VOX_OK) return status;
+    }
+    return VOX_OK;
+}
+
+void graph_free(graph *g) {
+    if (g->alloc) ggml_gallocr_free(g->alloc);
+    if (g->ctx) ggml_free(g->ctx);
+    free(g->plan.work_data);
+    free(g->meta);
+    *g = (graph){0};
+}
+
+size_t graph_bytes(const graph *g) {
+    if (!g->alloc) return 0;
+    return ggml_gallocr_get_buffer_size(g->alloc, 0) + g->plan.work_size +
+           ggml_get_mem_size(g->ctx);
+}
+
+/* ---- building blocks
+ * --------------------------------------------------------------------------------- */
+
+struct ggml_tensor *linear(graph *g, struct ggml_tensor *weight, struct ggml_tensor *bias,
+                           struct ggml_tensor *x) {
+    struct ggml_tensor *y = ggml_mul_mat(g->ctx, weight, x);
+    return bias ? ggml_add(g->ctx, y, bias) : y;
+}
+
+struct ggml_tensor *rms_norm(graph *g, struct ggml_tensor *x, struct ggml_tensor *weight,
+                             float eps) {
+    return ggml_mul(g->ctx, ggml_rms_norm(g->ctx, x, eps), weight);
+}
+
+struct ggml_tensor *swiglu(graph *g, struct ggml_tensor *gate, struct ggml_tensor *up,
+                           struct ggml_tensor *down, struct ggml_tensor *down_bias,
+                           struct ggml_tensor *x) {
+    struct ggml_tensor *h =
+        ggml_swiglu_split(g->ctx, linear(g, gate, NULL, x), linear(g, up, NULL, x));
+    return linear(g, down, down_bias, h);
+}

@@ -1,0 +1,60 @@
+# Fetch ggml's source, pinned by version and hash, and add it as static libraries.
+#
+# The source comes out of a PyPI source distribution, through pip, so that an ordinary package index or
+# mirror is all a build needs. A local tree may be named with -DVOXTRAL_GGML_DIR=... instead. The archive
+# is kept in the build directory: a second build does not fetch it again.
+
+set(VOXTRAL_GGML_DIR "" CACHE PATH "A local ggml source tree; empty: fetch the pinned one")
+set(ggml_package libggml-python)
+set(ggml_version 0.20.2.post1)
+set(ggml_sha256 e47ff53506342959ffb3ce15380b82828fea10ec5f208f9ef6915895f1a7a176)
+
+if(VOXTRAL_GGML_DIR)
+  set(ggml_dir "${VOXTRAL_GGML_DIR}")
+  if(NOT EXISTS "${ggml_dir}/include/ggml.h")
+    message(FATAL_ERROR "VOXTRAL_GGML_DIR=${ggml_dir} holds no include/ggml.h: name the root of a ggml tree.")
+  endif()
+else()
+  set(ggml_root "${CMAKE_BINARY_DIR}/ggml-source")
+  set(ggml_archive "${ggml_root}/libggml_python-${ggml_version}.tar.gz")
+  set(ggml_dir "${ggml_root}/libggml_python-${ggml_version}/ggml")
+  if(EXISTS "${ggml_archive}")
+    file(SHA256 "${ggml_archive}" found_sha256)
+  endif()
+  if(NOT "${found_sha256}" STREQUAL "${ggml_sha256}")
+    message(STATUS "Fetching ${ggml_package} ${ggml_version} (7 MB) with pip")
+    execute_process(
+      COMMAND "${Python_EXECUTABLE}" -m pip download --quiet --disable-pip-version-check --no-deps
+              --no-binary "${ggml_package}" --dest "${ggml_root}" "${ggml_package}==${ggml_version}"
+      RESULT_VARIABLE failed OUTPUT_VARIABLE output ERROR_VARIABLE output)
+    if(failed)
+      message(FATAL_ERROR
+        "ggml's source could not be fetched: pip found no way to ${ggml_package}==${ggml_version}.\n"
+        "Connect to a package index (pip's usual settings and proxies apply), or unpack that source\n"
+        "distribution elsewhere and build with\n"
+        "  pip install . -C cmake.define.VOXTRAL_GGML_DIR=/path/to/libggml_python-${ggml_version}/ggml\n"
+        "pip said:\n${output}")
+    endif()
+    file(SHA256 "${ggml_archive}" found_sha256)
+    if(NOT "${found_sha256}" STREQUAL "${ggml_sha256}")
+      message(FATAL_ERROR "${ggml_archive} has sha256 ${found_sha256}, not the pinned ${ggml_sha256}: "
+                          "delete it and try again, or check the package index.")
+    endif()
+  endif()
+  if(NOT EXISTS "${ggml_dir}/include/ggml.h")
+    file(ARCHIVE_EXTRACT INPUT "${ggml_archive}" DESTINATION "${ggml_root}")
+  endif()
+endif()
+
+# One wheel for every x86-64 machine since 2013 (AVX2, FMA, F16C, BMI2): no instructions of the build machine.
+set(BUILD_SHARED_LIBS OFF)
+set(CMAKE_POSITION_INDEPENDENT_CODE ON)
+set(GGML_NATIVE OFF CACHE BOOL "" FORCE)
+set(GGML_OPENMP OFF CACHE BOOL "" FORCE)
+set(GGML_CCACHE OFF CACHE BOOL "" FORCE)
+# Both choose a kernel by the number of columns, so that results would depend on how the audio is cut.
+set(GGML_LLAMAFILE OFF CACHE BOOL "" FORCE)
+set(GGML_CPU_REPACK OFF CACHE BOOL "" FORCE)
+set(GGML_BUILD_TESTS OFF CACHE BOOL "" FORCE)
+set(GGML_BUILD_EXAMPLES OFF CACHE BOOL "" FORCE)
+add_subdirectory("${ggml_dir}" "${CMAKE_BINARY_DIR}/ggml" EXCLUDE_FROM_ALL SYSTEM)

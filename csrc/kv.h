@@ -1,0 +1,52 @@
+/* kv.h - the KV ring: keys and values of one transformer, for the positions its window still
+ * reaches.
+ *
+ * Positions are absolute (int64, from the stream's start); position p lives in row p % capacity.
+ * Rows lie in pages of KV_PAGE positions, allocated when the first of them is written, so that a
+ * young stream is small and memory stops growing once the ring is full. Invariant: every position
+ * in [max(begin, end - capacity), end) is readable, and capacity >= window - 1 + the widest pass,
+ * so the first query of a pass still finds its oldest key after the pass's own keys are in. No ggml
+ * header.
+ */
+#ifndef VOXTRAL_KV_H
+#define VOXTRAL_KV_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { KV_PAGE = 64 }; /* positions per page */
+
+typedef struct {
+    int n_layers, n_heads, head_dim, window;
+    size_t element;        /* bytes of one number: 4 (float) or 2 (half) */
+    int n_pages;           /* capacity / KV_PAGE */
+    unsigned char **pages; /* [n_pages], NULL until used; each [n_layers][keys,
+                              values][n_heads][KV_PAGE][head_dim] */
+    int64_t begin, end;    /* positions written since the last reset */
+} kv_ring;
+
+/* 0, or -1 when out of memory. width: most positions of one pass. */
+int kv_init(kv_ring *kv, int n_layers, int n_heads, int head_dim, int window, int width,
+            size_t element);
+void kv_free(kv_ring *kv);
+/* Forget all; the next position is position. Pages are kept. */
+void kv_reset(kv_ring *kv, int64_t position);
+/* Make the rows of the next n positions writable. 0, or -1 when out of memory (nothing is lost
+ * then). */
+int kv_reserve(kv_ring *kv, int n);
+/* The next n positions are written. */
+void kv_commit(kv_ring *kv, int n);
+/* Oldest position that a query at position may see. */
+int64_t kv_oldest(const kv_ring *kv, int64_t position);
+size_t kv_bytes(const kv_ring *kv);
+
+/* Row of a position: [head_dim]. The rows of the positions that follow in its page lie directly
+ * behind. */
+static inline void *kv_row(const kv_ring *kv, int layer, int is_value, int head, int64_t position) {
+    int64_t row = position % ((int64_t)kv->n_pages * KV_PAGE);
+    size_t index = ((size_t)(2 * layer + is_value) * (size_t)kv->n_heads + (size_t)head) * KV_PAGE +
+                   (size_t)(row % KV_PAGE);
+    return kv->pages[row / KV_PAGE] + index * (size_t)kv->head_dim * kv->element;
+}
+
+#endif

@@ -1,0 +1,87 @@
+/* model.h - a GGUF file as hyperparameters, named weights and a tokenizer.
+ *
+ * In: the path of a file (format: docs/format.md). Out: a vox_model whose weights lie in the mapped
+ * file, untouched. It keeps the mapping and ggml's tensor descriptors. Invariant: after model_open
+ * nothing in it changes but the reference count, so any number of threads may read it.
+ *
+ * Shapes are in ggml's order: [columns, rows], columns contiguous.
+ */
+#ifndef VOXTRAL_MODEL_H
+#define VOXTRAL_MODEL_H
+
+#include <ggml.h>
+#include <stdatomic.h>
+
+#include "mel.h"
+#include "platform.h"
+#include "voxtral.h"
+
+struct gguf_context;
+
+/* Fixed by the architecture; a file that says otherwise is refused. */
+enum {
+    SAMPLE_RATE = 16000, /* Hz */
+    N_MEL = MEL_N_BINS,
+    MEL_PER_SLOT = MEL_FRAMES,   /* config.json: audio_length_per_tok */
+    ENC_PER_SLOT = 4,            /* params.json: downsample_factor */
+    SAMPLES_PER_SLOT = MEL_SLOT, /* 1280: 80 ms */
+    LOOK_AHEAD =
+        MEL_N_FFT / 2 - MEL_HOP_LENGTH, /* 40 samples after a slot that its last mel frame sees */
+    CONV_TAPS = 3,
+    MS_PER_SLOT = 80,
+    MAX_WIDTH = 16, /* slots in one pass */
+};
+
+typedef struct {
+    int n_layers, dim, n_heads, n_kv_heads, head_dim, hidden_dim, window;
+    float rope_theta, norm_eps;
+} transformer_params;
+
+/* One transformer layer. Biases and the ada pair are NULL where the architecture has none. */
+typedef struct {
+    struct ggml_tensor *attn_norm;       /* [dim] */
+    struct ggml_tensor *attn_q, *q_bias; /* [dim, n_heads * head_dim], [n_heads * head_dim] */
+    struct ggml_tensor *attn_k;          /* [dim, n_kv_heads * head_dim] */
+    struct ggml_tensor *attn_v, *v_bias; /* [dim, n_kv_heads * head_dim], [n_kv_heads * head_dim] */
+    struct ggml_tensor *attn_out, *out_bias;  /* [n_heads * head_dim, dim], [dim] */
+    struct ggml_tensor *ffn_norm;             /* [dim] */
+    struct ggml_tensor *ffn_gate, *ffn_up;    /* [dim, hidden_dim] */
+    struct ggml_tensor *ffn_down, *down_bias; /* [hidden_dim, dim], [dim] */
+    struct ggml_tensor *ada_down;             /* [dim, ada_dim] */
+    struct ggml_tensor *ada_up;               /* [ada_dim, dim] */
+} layer_weights;
+
+struct vox_model {
+    atomic_int n_references;
+    file_map file;
+    struct gguf_context *gguf; /* metadata; owns the strings below */
+    struct ggml_context *ctx;  /* tensor descriptors; data points into file */
+    vox_model_info info;
+
+    transformer_params enc, dec;
+    int ada_dim;
+    int n_left_pad;    /* slots of silence before the first sample */
+    int n_right_extra; /* slots of right padding beyond the delay */
+    int token_bos;
+    enum ggml_type dec_kv_type; /* of the decoder's ring: F32 for f32 files, else F16 */
+
+    struct ggml_tensor *conv1,
+        *conv1_bias; /* [3 * N_MEL, enc.dim], [enc.dim]; columns (tap, channel) */
+    struct ggml_tensor *conv2, *conv2_bias; /* [3 * enc.dim, enc.dim], [enc.dim] */
+    layer_weights *enc_layers;              /* [enc.n_layers] */
+    struct ggml_tensor *enc_norm;           /* [enc.dim] */
+    struct ggml_tensor *adapter1;           /* [4 * enc.dim, dec.dim] */
+    struct ggml_tensor *adapter2;           /* [dec.dim, dec.dim] */
+    struct ggml_tensor *embed;              /* [dec.dim, n_vocab]; also the output head */
+    layer_weights *dec_layers;              /* [dec.n_layers] */
+    struct ggml_tensor *dec_norm;           /* [dec.dim] */
+
+    const uint8_t *token_bytes;    /* all tokens' bytes, one after the other */
+    const uint32_t *token_offsets; /* [n_vocab + 1] */
+
+    mel_tables mel;
+};
+
+vox_model *model_retain(vox_model *model);
+
+#endif

@@ -1,0 +1,47 @@
+/* pack.c - ggml's quantisers for the converter: rows of floats to blocks and back.
+ * Stateless; the K-quant and Q4_0 quantisers need no tables beyond ggml's constant ones.
+ */
+#include <ggml.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "voxtral.h"
+
+static int type_known(int type) {
+    switch (type) {
+    case GGML_TYPE_F32:
+    case GGML_TYPE_F16:
+    case GGML_TYPE_BF16:
+    case GGML_TYPE_Q8_0:
+    case GGML_TYPE_Q6_K:
+    case GGML_TYPE_Q5_K:
+    case GGML_TYPE_Q4_K:
+    case GGML_TYPE_Q4_0: return 1;
+    default: return 0;
+    }
+}
+
+size_t vox_packed_size(int type, int64_t n) {
+    if (!type_known(type) || n < 0) return 0;
+    int64_t block = ggml_blck_size((enum ggml_type)type);
+    size_t size = ggml_type_size((enum ggml_type)type);
+    if (n % block != 0 || (uint64_t)(n / block) > SIZE_MAX / size) return 0;
+    return (size_t)(n / block) * size;
+}
+
+int vox_pack(int type, const float *values, int64_t n, int64_t n_row, void *blocks) {
+    if (!values || !blocks || n < 0 || n_row <= 0 || n % n_row != 0) return VOX_ERR_ARGUMENT;
+    if (!vox_packed_size(type, n_row)) return VOX_ERR_ARGUMENT;
+    if (type == GGML_TYPE_F32) memcpy(blocks, values, (size_t)n * sizeof(float));
+    else if (n > 0)
+        ggml_quantize_chunk((enum ggml_type)type, values, blocks, 0, n / n_row, n_row, NULL);
+    return VOX_OK;
+}
+
+int vox_unpack(int type, const void *blocks, int64_t n, float *values) {
+    if (!values || !blocks || n < 0 || (n > 0 && !vox_packed_size(type, n)))
+        return VOX_ERR_ARGUMENT;
+    if (type == GGML_TYPE_F32) memcpy(values, blocks, (size_t)n * sizeof(float));
+    else if (n > 0) ggml_get_type_traits((enum ggml_type)type)->to_float(blocks, values, n);
+    return VOX_OK;
+}

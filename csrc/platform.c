@@ -1,0 +1,56 @@
+/* platform.c - the POSIX side of platform.h. */
+#define _GNU_SOURCE
+#include "platform.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int platform_map(const char *path, file_map *map) {
+    *map = (file_map){0};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return errno;
+    struct stat st;
+    int error = 0;
+    if (fstat(fd, &st) != 0) {
+        error = errno;
+    } else if (S_ISDIR(st.st_mode)) {
+        error = EISDIR;
+    } else if (!S_ISREG(st.st_mode)) {
+        error = EINVAL;
+    } else if ((uint64_t)st.st_size > SIZE_MAX) {
+        error = EFBIG;
+    } else if (st.st_size > 0) {
+        void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+        if (data == MAP_FAILED) error = errno;
+        else *map = (file_map){data, (size_t)st.st_size};
+    }
+    close(fd);
+    return error;
+}
+
+void platform_unmap(file_map *map) {
+    if (map->data) munmap((void *)map->data, map->size);
+    *map = (file_map){0};
+}
+
+int platform_n_processors(void) {
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (int)n : 1;
+}
+
+const char *platform_missing_feature(void) {
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2")) return "AVX2";
+    if (!__builtin_cpu_supports("fma")) return "FMA";
+    if (!__builtin_cpu_supports("bmi2")) return "BMI2";
+#endif
+    return NULL;
+}

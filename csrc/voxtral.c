@@ -1,0 +1,142 @@
+/* voxtral.c - the public entry points: checks arguments and hands over to model.c and stream.c; no
+ * maths. */
+#include "voxtral.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "model.h"
+#include "platform.h"
+#include "stream.h"
+
+enum {
+    MAX_THREADS = 256,
+    MAX_DENSE_DELAY = 15,
+    FAR_DELAY = 30
+}; /* delays the model was trained for, in slots */
+
+static int refuse(char *message, size_t n_message, int status, const char *text) {
+    if (message && n_message > 0) snprintf(message, n_message, "%s", text);
+    return status;
+}
+
+const char *vox_status_name(int status) {
+    switch (status) {
+    case VOX_OK: return "VOX_OK";
+    case VOX_SLOT: return "VOX_SLOT";
+    case VOX_WAIT: return "VOX_WAIT";
+    case VOX_DONE: return "VOX_DONE";
+    case VOX_ERR_ARGUMENT: return "VOX_ERR_ARGUMENT";
+    case VOX_ERR_STATE: return "VOX_ERR_STATE";
+    case VOX_ERR_IO: return "VOX_ERR_IO";
+    case VOX_ERR_FORMAT: return "VOX_ERR_FORMAT";
+    case VOX_ERR_MEMORY: return "VOX_ERR_MEMORY";
+    case VOX_ERR_COMPUTE: return "VOX_ERR_COMPUTE";
+    default: return "unknown status";
+    }
+}
+
+int vox_model_describe(const vox_model *model, vox_model_info *info) {
+    if (!model || !info) return VOX_ERR_ARGUMENT;
+    *info = model->info;
+    return VOX_OK;
+}
+
+int vox_model_token(const vox_model *model, int32_t token, const char **bytes, size_t *n_bytes) {
+    if (bytes) *bytes = NULL;
+    if (n_bytes) *n_bytes = 0;
+    if (!model || !bytes || !n_bytes || token < 0 || token >= model->info.n_vocab)
+        return VOX_ERR_ARGUMENT;
+    *bytes = (const char *)model->token_bytes + model->token_offsets[token];
+    *n_bytes = model->token_offsets[token + 1] - model->token_offsets[token];
+    return VOX_OK;
+}
+
+vox_stream_params vox_stream_default_params(void) {
+    return (vox_stream_params){0};
+}
+
+int vox_stream_open(vox_model *model, const vox_stream_params *params, vox_stream **stream,
+                    char *message, size_t n_message) {
+    if (message && n_message > 0) message[0] = 0;
+    if (stream) *stream = NULL;
+    if (!model || !stream)
+        return refuse(message, n_message, VOX_ERR_ARGUMENT, "model and stream must not be NULL");
+    vox_stream_params p = params ? *params : vox_stream_default_params();
+    if (p.delay_ms == 0) p.delay_ms = model->info.default_delay_ms;
+    int delay = p.delay_ms / MS_PER_SLOT;
+    if (p.delay_ms % MS_PER_SLOT != 0 || delay < 1 ||
+        (delay > MAX_DENSE_DELAY && delay != FAR_DELAY))
+        return refuse(message, n_message, VOX_ERR_ARGUMENT,
+                      "the delay must be a multiple of 80 ms from 80 to 1200, or 2400");
+    if (p.batch_ms == 0) p.batch_ms = MAX_WIDTH * MS_PER_SLOT;
+    if (p.batch_ms < MS_PER_SLOT || p.batch_ms > MAX_WIDTH * MS_PER_SLOT)
+        return refuse(message, n_message, VOX_ERR_ARGUMENT, "the batch must be 80 to 1280 ms");
+    if (p.n_threads == 0) p.n_threads = platform_n_processors();
+    if (p.n_threads < 1 || p.n_threads > MAX_THREADS)
+        return refuse(message, n_message, VOX_ERR_ARGUMENT,
+                      "the number of threads must be 1 to 256");
+    vox_stream *s = malloc(sizeof *s);
+    if (!s) return refuse(message, n_message, VOX_ERR_MEMORY, "out of memory");
+    int status = stream_init(s, model, delay, p.batch_ms / MS_PER_SLOT, p.n_threads);
+    if (status != VOX_OK) {
+        free(s);
+        return refuse(message, n_message, status, "out of memory");
+    }
+    *stream = s;
+    return VOX_OK;
+}
+
+int vox_stream_push(vox_stream *stream, const float *samples, size_t n) {
+    if (!stream || (!samples && n > 0)) return VOX_ERR_ARGUMENT;
+    return stream_push(stream, samples, n);
+}
+
+int vox_stream_finish(vox_stream *stream) {
+    return stream ? stream_finish(stream) : VOX_ERR_ARGUMENT;
+}
+
+int vox_stream_next(vox_stream *stream, vox_slot *slot) {
+    if (slot) *slot = (vox_slot){.text = ""};
+    if (!stream || !slot) return VOX_ERR_ARGUMENT;
+    return stream_next(stream, slot);
+}
+
+int vox_stream_reset(vox_stream *stream) {
+    if (!stream) return VOX_ERR_ARGUMENT;
+    stream_reset(stream, 0);
+    return VOX_OK;
+}
+
+void vox_stream_close(vox_stream *stream) {
+    if (!stream) return;
+    stream_free(stream);
+    free(stream);
+}
+
+int64_t vox_stream_pending(const vox_stream *stream) {
+    return stream ? stream_pending(stream) : VOX_ERR_ARGUMENT;
+}
+
+int64_t vox_stream_memory(const vox_stream *stream) {
+    return stream ? stream_memory(stream) : VOX_ERR_ARGUMENT;
+}
+
+const char *vox_stream_message(const vox_stream *stream) {
+    return stream ? stream->message : "the stream is NULL";
+}
+
+int vox_stream_watch(vox_stream *stream, const char *name) {
+    if (!stream || !name) return VOX_ERR_ARGUMENT;
+    return stream_watch(stream, name);
+}
+
+int64_t vox_stream_tensor(const vox_stream *stream, const char *name, float *dst, int64_t cap) {
+    if (!stream || !name) return VOX_ERR_ARGUMENT;
+    const watch_list *w = &stream->c.watch;
+    int i = watch_find(w, name);
+    if (i < 0) return VOX_ERR_ARGUMENT;
+    int64_t n = w->list[i].n_rows;
+    for (int64_t k = 0; dst && k < n && k < cap; k++) dst[k] = w->list[i].rows[k];
+    return n;
+}

@@ -1,0 +1,134 @@
+/* voxtral.h - the public interface of the voxtral-edge core: streaming speech to text on a CPU.
+ *
+ *   vox_model_open("voxtral-q4_0.gguf", &model, message, sizeof message);
+ *   vox_stream_open(model, NULL, &s, message, sizeof message);
+ *   vox_stream_push(s, samples, n);                      (any number of times, any n)
+ *   vox_stream_finish(s);                                (when there is no more audio)
+ *   while ((r = vox_stream_next(s, &slot)) == VOX_SLOT) fwrite(slot.text, 1, slot.n_text, stdout);
+ *   if (r < 0) fprintf(stderr, "%s\n", vox_stream_message(s));
+ *
+ * A model is immutable and may be shared by any number of streams and threads. A stream holds all
+ * that changes and belongs to one thread at a time. Audio is 16 kHz mono float in [-1, 1). push
+ * only copies; next does at most one slot's worth of new text, so the caller sets the pace. A slot
+ * is 80 ms of audio (1280 samples) and one token. Committed text is never revised. Functions return
+ * VOX_OK (0) or a negative vox_status unless they say otherwise; the library never prints, exits or
+ * reads the environment.
+ */
+#ifndef VOXTRAL_H
+#define VOXTRAL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* cffi: begin */
+typedef struct vox_model vox_model;   /* weights and tokenizer; immutable, reference counted */
+typedef struct vox_stream vox_stream; /* one audio stream; one thread at a time */
+
+typedef enum {
+    VOX_OK = 0,
+    VOX_SLOT = 1, /* vox_stream_next: *slot was filled */
+    VOX_WAIT = 2, /* vox_stream_next: needs more audio: push or finish */
+    VOX_DONE = 3, /* vox_stream_next: finished and drained */
+    VOX_ERR_ARGUMENT =
+        -1, /* a NULL, a delay outside 80..1200 and 2400 ms, a sample that is not finite */
+    VOX_ERR_STATE = -2,   /* push after finish, or any use of a failed stream but reset and close */
+    VOX_ERR_IO = -3,      /* the file cannot be opened or read */
+    VOX_ERR_FORMAT = -4,  /* the file is not a whole, consistent voxtral-edge GGUF */
+    VOX_ERR_MEMORY = -5,  /* out of memory; the stream is as it was and the call may be repeated */
+    VOX_ERR_COMPUTE = -6, /* the model gave values that are not finite, or the backend failed */
+} vox_status;
+
+typedef struct {
+    const char *name;        /* general.name; this and the next two live as long as the model */
+    const char *description; /* general.description: what the model understands; may be "" */
+    const char *file_type;   /* "q4_0", "f32", ... */
+    int64_t n_params;        /* parameters, all tensors */
+    int64_t n_bytes;         /* size of the tensor data in the file */
+    int32_t n_vocab;         /* token ids are 0 .. n_vocab-1 */
+    int32_t n_special;       /* ids below this carry no text */
+    int32_t token_pad;       /* [STREAMING_PAD]: nothing to say in this slot */
+    int32_t token_word;      /* [STREAMING_WORD]: a word group follows */
+    int32_t default_delay_ms;
+    int32_t encoder_window; /* encoder frames of 20 ms */
+    int32_t decoder_window; /* slots of 80 ms */
+    int32_t encoder_dim;
+    int32_t decoder_dim;
+} vox_model_info;
+
+typedef struct {
+    int32_t n_threads; /* 0: one per processor this process may use */
+    int32_t
+        delay_ms; /* how far text trails speech: 80..1200 by 80, or 2400; 0: the model's default */
+    int32_t batch_ms; /* most audio in one pass, 80..1280; 0: 1280. Results do not depend on it */
+} vox_stream_params;
+
+typedef struct {
+    int64_t index; /* slots from the first pushed sample: text spoken about [80 index, 80 index +
+                      80) ms */
+    int32_t token; /* token id; pads and markers included */
+    const char
+        *text;     /* whole UTF-8 characters, often none; valid until the next call on the stream */
+    size_t n_text; /* bytes */
+} vox_slot;
+
+/* Map a GGUF file. On success *model holds one reference. On failure *model is NULL and message
+ * (may be NULL), at most n_message bytes, says what is wrong and how to mend it. */
+int vox_model_open(const char *path, vox_model **model, char *message, size_t n_message);
+/* Drop one reference; the last one, the model's or a stream's, frees it. NULL is fine. */
+void vox_model_close(vox_model *model);
+/* Fill *info. Strings belong to the model. */
+int vox_model_describe(const vox_model *model, vox_model_info *info);
+/* The bytes of a token, exactly as in the tokenizer (not always whole UTF-8). They belong to the
+ * model. */
+int vox_model_token(const vox_model *model, int32_t token, const char **bytes, size_t *n_bytes);
+
+/* All zero: the defaults. */
+vox_stream_params vox_stream_default_params(void);
+/* A new stream, which keeps a reference to the model. params may be NULL. */
+int vox_stream_open(vox_model *model, const vox_stream_params *params, vox_stream **stream,
+                    char *message, size_t n_message);
+/* Append n samples (copied). Refused as a whole if one is not finite. */
+int vox_stream_push(vox_stream *stream, const float *samples, size_t n);
+/* No more audio: the right padding follows, so that the last words come out. Repeating it is fine.
+ */
+int vox_stream_finish(vox_stream *stream);
+/* VOX_SLOT with *slot filled, VOX_WAIT, VOX_DONE, or an error. After n samples and finish there are
+ * exactly ceil(n / 1280) + 10 slots. */
+int vox_stream_next(vox_stream *stream, vox_slot *slot);
+/* As if just opened, from any state; memory is kept. Same delay and threads. */
+int vox_stream_reset(vox_stream *stream);
+/* Free the stream and its reference to the model. NULL is fine. */
+void vox_stream_close(vox_stream *stream);
+/* Samples pushed but not yet decoded: the lag, for backpressure. */
+int64_t vox_stream_pending(const vox_stream *stream);
+/* Bytes of memory the stream holds now: rings, graphs, audio. */
+int64_t vox_stream_memory(const vox_stream *stream);
+/* Detail of the last error; never NULL; valid until the next call on the stream. */
+const char *vox_stream_message(const vox_stream *stream);
+/* "VOX_OK", "VOX_ERR_IO", ... */
+const char *vox_status_name(int status);
+
+/* Keep the rows of a named tensor; before the first next(), or after reset(). Names: "mel" [8 per
+ * slot, 128], "conv" and "enc.out" [4 per slot, encoder dim], "enc.blk.N" likewise, "audio" [1,
+ * decoder dim], "dec.blk.N" [1, decoder dim], "dec.logits" [1, vocabulary; outputs only]. */
+int vox_stream_watch(vox_stream *stream, const char *name);
+/* Copy the rows the last next() computed, oldest first, to dst (at most cap floats); the count, or
+ * < 0. dst NULL: the count only. */
+int64_t vox_stream_tensor(const vox_stream *stream, const char *name, float *dst, int64_t cap);
+
+/* Quantisers for the converter, by ggml type id. packed_size: bytes of n values, or 0 if n is not a
+ * whole number of blocks or the type is not supported. pack and unpack: n values, n a multiple of
+ * n_row; thread safe. */
+size_t vox_packed_size(int type, int64_t n);
+int vox_pack(int type, const float *values, int64_t n, int64_t n_row, void *blocks);
+int vox_unpack(int type, const void *blocks, int64_t n, float *values);
+/* cffi: end */
+
+#ifdef __cplusplus
+}
+#endif
+#endif
