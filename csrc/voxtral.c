@@ -11,9 +11,10 @@
 
 enum {
     MAX_THREADS = 256,
-    MAX_DENSE_DELAY = 15,
-    FAR_DELAY = 30
-}; /* delays the model was trained for, in slots */
+    BYTES_PER_THREAD = 64 << 20, /* weights that make another thread worth its meetings */
+    MAX_DENSE_DELAY = 15,        /* the model was trained for delays of 1 to 15 slots, ... */
+    FAR_DELAY = 30,              /* ... and of 30 */
+};
 
 static int refuse(char *message, size_t n_message, int status, const char *text) {
     if (message && n_message > 0) snprintf(message, n_message, "%s", text);
@@ -52,6 +53,13 @@ int vox_model_token(const vox_model *model, int32_t token, const char **bytes, s
     return VOX_OK;
 }
 
+/* Threads meet after every operation, so a small model is fastest, and kindest, on one. */
+static int default_threads(const vox_model *model) {
+    int64_t worthwhile = 1 + model->info.n_bytes / BYTES_PER_THREAD;
+    int n = platform_n_processors();
+    return worthwhile < n ? (int)worthwhile : n < MAX_THREADS ? n : MAX_THREADS;
+}
+
 vox_stream_params vox_stream_default_params(void) {
     return (vox_stream_params){0};
 }
@@ -72,7 +80,7 @@ int vox_stream_open(vox_model *model, const vox_stream_params *params, vox_strea
     if (p.batch_ms == 0) p.batch_ms = MAX_WIDTH * MS_PER_SLOT;
     if (p.batch_ms < MS_PER_SLOT || p.batch_ms > MAX_WIDTH * MS_PER_SLOT)
         return refuse(message, n_message, VOX_ERR_ARGUMENT, "the batch must be 80 to 1280 ms");
-    if (p.n_threads == 0) p.n_threads = platform_n_processors();
+    if (p.n_threads == 0) p.n_threads = default_threads(model);
     if (p.n_threads < 1 || p.n_threads > MAX_THREADS)
         return refuse(message, n_message, VOX_ERR_ARGUMENT,
                       "the number of threads must be 1 to 256");

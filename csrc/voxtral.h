@@ -60,7 +60,7 @@ typedef struct {
 } vox_model_info;
 
 typedef struct {
-    int32_t n_threads; /* 0: one per processor this process may use */
+    int32_t n_threads; /* 0: what suits the model's size, at most one per processor */
     int32_t
         delay_ms; /* how far text trails speech: 80..1200 by 80, or 2400; 0: the model's default */
     int32_t batch_ms; /* most audio in one pass, 80..1280; 0: 1280. Results do not depend on it */

@@ -1,0 +1,37 @@
+# The public verbs; each is a few lines over scripts/. Plain `make` lists them.
+
+help:     ## list these verbs
+	@sed -n 's/^\([a-z]*\): *## */  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo:     ## set up, build, and transcribe a recording of a real person with the embedded model
+	@scripts/install
+	@.venv/bin/voxtral transcribe --stats samples/digits_1.wav
+
+test:     ## set up, build, and run every test
+	@scripts/test
+
+lint:     ## ruff, mypy --strict, clang-format
+	@scripts/lint
+
+oracle:   ## compare with transformers (fetches torch)
+	@scripts/oracle
+
+evaluate: ## word error rates of the demo model, by type and by delay
+	@scripts/install test lint
+	@.venv/bin/python scripts/evaluate.py
+
+bench:    ## speed and memory of the embedded model, or of MODEL=file
+	@scripts/install
+	@.venv/bin/python scripts/bench.py $(MODEL)
+
+fuzz:     ## ten minutes of fuzzing (needs clang): the GGUF loader, then the WAV pipe
+	@scripts/fuzz
+
+wheel:    ## one abi3 wheel in dist/
+	@scripts/install
+	@.venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:    ## remove everything that was built or installed here
+	rm -rf build dist .venv .oracle .mypy_cache .ruff_cache .pytest_cache
+
+.PHONY: help demo test lint oracle evaluate bench fuzz wheel clean

@@ -1,0 +1,77 @@
+/* test_kv.c - the ring's index arithmetic: pages on demand, rows that survive exactly as long as
+ * the window needs them, clocks that start anywhere. */
+#include "kv.h"
+
+#include <string.h>
+
+#include "check.h"
+
+enum { LAYERS = 2, HEADS = 3, DIM = 4, WIDTH = 8 };
+
+static float stamp(int layer, int is_value, int head, int64_t position) {
+    return (float)(position % 100003) + 0.1f * (float)layer + 0.2f * (float)is_value +
+           0.01f * (float)head;
+}
+
+static void write_rows(kv_ring *kv, int n) {
+    CHECK(kv_reserve(kv, n) == 0);
+    for (int64_t p = kv->end; p < kv->end + n; p++)
+        for (int i = 0; i < LAYERS * 2 * HEADS; i++) {
+            int layer = i / (2 * HEADS), is_value = i / HEADS % 2, head = i % HEADS;
+            float *row = kv_row(kv, layer, is_value, head, p);
+            for (int d = 0; d < DIM; d++) row[d] = stamp(layer, is_value, head, p);
+        }
+}
+
+static void check_rows(const kv_ring *kv, int64_t from, int64_t to) {
+    for (int64_t p = from; p < to; p++)
+        for (int i = 0; i < LAYERS * 2 * HEADS; i++) {
+            int layer = i / (2 * HEADS), is_value = i / HEADS % 2, head = i % HEADS;
+            const float *row = kv_row(kv, layer, is_value, head, p);
+            for (int d = 0; d < DIM; d++) CHECK(row[d] == stamp(layer, is_value, head, p));
+        }
+}
+
+/* Passes of every width over many turns of the ring: the first query of a pass still sees its whole
+ * window. */
+static void test_turns(int window, int64_t start) {
+    kv_ring kv;
+    CHECK(kv_init(&kv, LAYERS, HEADS, DIM, window, WIDTH, sizeof(float)) == 0);
+    kv_reset(&kv, start);
+    size_t full = (size_t)kv.n_pages * KV_PAGE * LAYERS * 2 * HEADS * DIM * sizeof(float);
+    for (int turn = 0, w = 1; turn < 200; turn++, w = w % WIDTH + 1) {
+        write_rows(&kv, w);
+        int64_t oldest = kv_oldest(&kv, kv.end);
+        CHECK(oldest >= start && kv.end - oldest < window);
+        CHECK(oldest == start || kv.end - oldest == window - 1);
+        check_rows(&kv, oldest, kv.end + w);
+        kv_commit(&kv, w);
+        CHECK(kv_bytes(&kv) <= full);
+    }
+    CHECK(kv.end == start + 900); /* 25 rounds of 1 + ... + 8 */
+    kv_free(&kv);
+}
+
+static void test_pages_on_demand(void) {
+    kv_ring kv;
+    CHECK(kv_init(&kv, LAYERS, HEADS, DIM, 8 * KV_PAGE, WIDTH, sizeof(float)) == 0);
+    kv_reset(&kv, 0);
+    CHECK(kv_bytes(&kv) == 0);
+    write_rows(&kv, WIDTH);
+    kv_commit(&kv, WIDTH);
+    CHECK(kv_bytes(&kv) == (size_t)KV_PAGE * LAYERS * 2 * HEADS * DIM * sizeof(float));
+    kv_reset(&kv, 0);
+    CHECK(kv_oldest(&kv, 0) == 0 && kv.end == 0);
+    kv_free(&kv);
+}
+
+int main(void) {
+    test_pages_on_demand();
+    int windows[] = {1, 2, 7, 63, 64, 65, 130};
+    for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
+        test_turns(windows[i], 0);
+        test_turns(windows[i], 5);
+        test_turns(windows[i], (int64_t)1 << 40);
+    }
+    return 0;
+}

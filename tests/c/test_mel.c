@@ -1,0 +1,85 @@
+/* test_mel.c - the mel stage alone: silence, the filterbank, a tone against a direct transform, and
+ * that a slot sees exactly its history, its own samples and nothing else. */
+#include "mel.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "check.h"
+
+static mel_tables tables;
+
+/* The definition, term by term, in double: power spectrum of one windowed frame through the
+ * filters. */
+static void direct_frame(const float *samples, float *frame) {
+    double power[MEL_N_FREQ];
+    for (int k = 0; k < MEL_N_FREQ; k++) {
+        double re = 0, im = 0;
+        for (int n = 0; n < MEL_N_FFT; n++) {
+            double w = 0.5 - 0.5 * cos(2 * acos(-1) * n / MEL_N_FFT);
+            re += samples[n] * w * cos(2 * acos(-1) * n * k / MEL_N_FFT);
+            im -= samples[n] * w * sin(2 * acos(-1) * n * k / MEL_N_FFT);
+        }
+        power[k] = re * re + im * im;
+    }
+    for (int m = 0; m < MEL_N_BINS; m++) {
+        double sum = 0;
+        for (int k = 0; k < MEL_N_FREQ; k++) sum += tables.filter[m][k] * power[k];
+        double y = log10(sum > 1e-10 ? sum : 1e-10);
+        frame[m] = (float)(((y > -6.5 ? y : -6.5) + 4) / 4);
+    }
+}
+
+static void test_silence(void) {
+    mel_state state;
+    mel_reset(&state);
+    float samples[MEL_SLOT] = {0}, frames[MEL_FRAMES * MEL_N_BINS];
+    mel_slot(&tables, &state, samples, frames);
+    for (int i = 0; i < MEL_FRAMES * MEL_N_BINS; i++) CHECK(frames[i] == -0.625f);
+}
+
+static void test_filterbank(void) {
+    int non_zero = 0;
+    for (int m = 0; m < MEL_N_BINS; m++) {
+        CHECK(tables.filter_begin[m] < tables.filter_end[m]);
+        CHECK(tables.filter[m][0] == 0 && tables.filter[m][MEL_N_FREQ - 1] == 0);
+        for (int k = 0; k < MEL_N_FREQ; k++) {
+            CHECK(tables.filter[m][k] >= 0);
+            if (tables.filter[m][k] > 0) {
+                non_zero++;
+                CHECK(k >= tables.filter_begin[m] && k < tables.filter_end[m]);
+            }
+        }
+    }
+    CHECK(non_zero == 394);
+}
+
+static void test_against_definition(void) {
+    enum { N = 3 * MEL_SLOT };
+    static float line[MEL_HISTORY + N], frames[3 * MEL_FRAMES * MEL_N_BINS];
+    unsigned seed = 1;
+    for (int i = 0; i < N; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        line[MEL_HISTORY + i] =
+            0.3f * sinf(0.05f * (float)i) + 0.01f * ((float)(seed >> 8) / 8388608.0f - 1);
+    }
+    mel_state state;
+    mel_reset(&state);
+    for (int s = 0; s < 3; s++)
+        mel_slot(&tables, &state, line + MEL_HISTORY + s * MEL_SLOT,
+                 frames + s * MEL_FRAMES * MEL_N_BINS);
+    for (int f = 0; f < 3 * MEL_FRAMES; f++) {
+        float expected[MEL_N_BINS];
+        direct_frame(line + f * MEL_HOP_LENGTH, expected);
+        for (int m = 0; m < MEL_N_BINS; m++)
+            CHECK(fabsf(frames[f * MEL_N_BINS + m] - expected[m]) < 1e-6f);
+    }
+}
+
+int main(void) {
+    mel_tables_init(&tables);
+    test_silence();
+    test_filterbank();
+    test_against_definition();
+    return 0;
+}

@@ -1,0 +1,242 @@
+/* test_stream.c MODEL WAV TEXT - a stream end to end through the C interface and its internals.
+ *
+ * Checks what needs C to see: bit-equal logits for every cut of the audio, every width and every
+ * thread count; a clock that starts far from zero; every status on misuse; that memory stops
+ * growing. WAV must be 16-bit, 16 kHz, mono.
+ */
+#include <math.h>
+#include <string.h>
+
+#include "check.h"
+#include "stream.h"
+#include "voxtral.h"
+
+typedef struct {
+    int32_t tokens[4096];
+    char text[4096];
+    size_t n_tokens, n_text;
+    float *logits; /* [n_tokens, n_vocab] */
+    int64_t n_logits;
+} result;
+
+static float *read_wav(const char *path, size_t *n) {
+    FILE *f = fopen(path, "rb");
+    CHECK(f);
+    unsigned char header[44];
+    CHECK(fread(header, 1, 44, f) == 44 && memcmp(header + 36, "data", 4) == 0);
+    size_t n_bytes = header[40] | (size_t)header[41] << 8 | (size_t)header[42] << 16;
+    int16_t *pcm = malloc(n_bytes);
+    float *samples = malloc(n_bytes / 2 * sizeof *samples);
+    CHECK(pcm && samples && fread(pcm, 1, n_bytes, f) == n_bytes);
+    fclose(f);
+    *n = n_bytes / 2;
+    for (size_t i = 0; i < *n; i++) samples[i] = (float)pcm[i] / 32768;
+    free(pcm);
+    return samples;
+}
+
+static void drain(vox_stream *s, result *r) {
+    int n_vocab = s->m->info.n_vocab, status;
+    vox_slot slot;
+    while ((status = vox_stream_next(s, &slot)) == VOX_SLOT) {
+        CHECK(slot.index == (int64_t)r->n_tokens && r->n_tokens < 4096);
+        r->tokens[r->n_tokens++] = slot.token;
+        memcpy(r->text + r->n_text, slot.text, slot.n_text);
+        r->n_text += slot.n_text;
+        r->logits = realloc(r->logits, (size_t)(r->n_logits + n_vocab) * sizeof(float));
+        CHECK(vox_stream_tensor(s, "dec.logits", r->logits + r->n_logits, n_vocab) == n_vocab);
+        r->n_logits += n_vocab;
+    }
+    CHECK(status == VOX_WAIT || status == VOX_DONE);
+}
+
+/* One whole run: pieces of `cut` samples (0: one piece), at most batch_ms per pass, clock at slot.
+ */
+static result run(vox_model *m, const float *samples, size_t n, size_t cut, int batch_ms,
+                  int threads, int64_t slot) {
+    vox_stream_params params = {.n_threads = threads, .batch_ms = batch_ms};
+    vox_stream *s;
+    CHECK(vox_stream_open(m, &params, &s, NULL, 0) == VOX_OK);
+    CHECK(vox_stream_watch(s, "dec.logits") == VOX_OK);
+    stream_reset(s, slot);
+    result r = {0};
+    size_t done = 0;
+    for (; cut > 0 && n - done > cut; done += cut) {
+        CHECK(vox_stream_push(s, samples + done, cut) == VOX_OK);
+        drain(s, &r);
+    }
+    CHECK(vox_stream_push(s, samples + done, n - done) == VOX_OK);
+    CHECK(vox_stream_finish(s) == VOX_OK);
+    drain(s, &r);
+    vox_slot unused;
+    CHECK(vox_stream_next(s, &unused) == VOX_DONE);
+    CHECK(vox_stream_push(s, samples, 1) == VOX_ERR_STATE);
+    vox_stream_close(s);
+    return r;
+}
+
+static float distance(const result *a, const result *b) {
+    CHECK(a->n_tokens == b->n_tokens && a->n_text == b->n_text);
+    CHECK(memcmp(a->tokens, b->tokens, a->n_tokens * sizeof *a->tokens) == 0);
+    CHECK(memcmp(a->text, b->text, a->n_text) == 0);
+    float max = 0;
+    for (int64_t i = 0; i < a->n_logits; i++) max = fmaxf(max, fabsf(a->logits[i] - b->logits[i]));
+    return max;
+}
+
+static void test_same_bits(vox_model *m, const float *samples, size_t n, const result *whole) {
+    struct {
+        size_t cut;
+        int batch_ms, threads;
+    } ways[] = {{7919, 1280, 2}, {1280, 0, 1}, {1281, 80, 2},
+                {159, 320, 3},   {0, 160, 4},  {0, 80, 1}};
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        result r = run(m, samples, n, ways[i].cut, ways[i].batch_ms, ways[i].threads, 0);
+        CHECK(distance(whole, &r) == 0);
+        free(r.logits);
+    }
+}
+
+/* The clock may start anywhere: days, years. Angles are rounded to float in other places there, no
+ * more. */
+static void test_far_clock(vox_model *m, const float *samples, size_t n, const result *whole) {
+    int64_t slots[] = {1000, 131072, (int64_t)1 << 24, (int64_t)1 << 33 /* 21 years */};
+    for (size_t i = 0; i < sizeof slots / sizeof *slots; i++) {
+        result r = run(m, samples, n, 0, 0, 0, slots[i]);
+        CHECK(distance(whole, &r) < 0.02f);
+        free(r.logits);
+    }
+}
+
+static void test_reset(vox_model *m, const float *samples, size_t n, const result *whole) {
+    vox_stream *s;
+    CHECK(vox_stream_open(m, NULL, &s, NULL, 0) == VOX_OK);
+    CHECK(vox_stream_watch(s, "dec.logits") == VOX_OK);
+    for (int round = 0; round < 3; round++) {
+        result r = {0};
+        CHECK(vox_stream_push(s, samples, n) == VOX_OK);
+        if (round == 1) drain(s, &r); /* abandoned half-way */
+        else {
+            CHECK(vox_stream_finish(s) == VOX_OK && vox_stream_finish(s) == VOX_OK);
+            drain(s, &r);
+            CHECK(distance(whole, &r) == 0);
+        }
+        free(r.logits);
+        CHECK(vox_stream_reset(s) == VOX_OK);
+    }
+    vox_stream_close(s);
+}
+
+static void test_counts(vox_model *m) {
+    static const float silence[3000];
+    size_t lengths[] = {0, 1, 39, 40, 1279, 1280, 1281, 2999};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        result r = run(m, silence, lengths[i], 0, 0, 0, 0);
+        CHECK(r.n_tokens == (lengths[i] + 1279) / 1280 + 10 && r.n_text == 0);
+        free(r.logits);
+    }
+}
+
+static void test_memory_stops_growing(vox_model *m, const float *samples, size_t n) {
+    vox_stream *s;
+    CHECK(vox_stream_open(m, NULL, &s, NULL, 0) == VOX_OK);
+    int64_t full = 0;
+    for (int round = 0; round < 12; round++) {
+        CHECK(vox_stream_push(s, samples, n) == VOX_OK);
+        vox_slot slot;
+        while (vox_stream_next(s, &slot) == VOX_SLOT) CHECK(vox_stream_pending(s) >= 0);
+        if (round == 5) full = vox_stream_memory(s);
+        if (round > 5) CHECK(vox_stream_memory(s) == full);
+    }
+    vox_stream_close(s);
+}
+
+static void test_misuse(vox_model *m) {
+    char message[200];
+    vox_model *none;
+    vox_stream *s;
+    vox_slot slot;
+    CHECK(vox_model_open(NULL, &none, message, sizeof message) == VOX_ERR_ARGUMENT && !none);
+    CHECK(vox_model_open("no such file", &none, message, sizeof message) == VOX_ERR_IO && *message);
+    CHECK(vox_model_open("no such file", &none, NULL, 0) == VOX_ERR_IO);
+    CHECK(vox_model_open("/", &none, message, sizeof message) == VOX_ERR_IO);
+    CHECK(vox_model_open("/dev/null", &none, message, sizeof message) == VOX_ERR_IO);
+    CHECK(vox_stream_open(NULL, NULL, &s, message, sizeof message) == VOX_ERR_ARGUMENT && !s);
+    int delays[] = {-80, 1, 79, 81, 1280, 2320, 2480};
+    for (size_t i = 0; i < sizeof delays / sizeof *delays; i++) {
+        vox_stream_params p = {.delay_ms = delays[i]};
+        CHECK(vox_stream_open(m, &p, &s, message, sizeof message) == VOX_ERR_ARGUMENT && !s &&
+              *message);
+    }
+    vox_stream_params bad_batch = {.batch_ms = 79}, bad_threads = {.n_threads = -1};
+    CHECK(vox_stream_open(m, &bad_batch, &s, NULL, 0) == VOX_ERR_ARGUMENT);
+    CHECK(vox_stream_open(m, &bad_threads, &s, NULL, 0) == VOX_ERR_ARGUMENT);
+
+    CHECK(vox_stream_open(m, NULL, &s, NULL, 0) == VOX_OK);
+    float nan_sample[2] = {0, NAN};
+    CHECK(vox_stream_push(s, nan_sample, 2) == VOX_ERR_ARGUMENT && *vox_stream_message(s));
+    CHECK(vox_stream_pending(s) == 0);
+    CHECK(vox_stream_push(s, NULL, 1) == VOX_ERR_ARGUMENT && vox_stream_push(s, NULL, 0) == VOX_OK);
+    CHECK(vox_stream_push(s, nan_sample, SIZE_MAX / 2) != VOX_OK);
+    CHECK(vox_stream_watch(s, "enc.blk.99") == VOX_ERR_ARGUMENT);
+    CHECK(vox_stream_watch(s, "nonsense") == VOX_ERR_ARGUMENT);
+    CHECK(vox_stream_tensor(s, "mel", NULL, 0) == VOX_ERR_ARGUMENT);
+    CHECK(vox_stream_next(s, NULL) == VOX_ERR_ARGUMENT &&
+          vox_stream_next(NULL, &slot) == VOX_ERR_ARGUMENT);
+    CHECK(vox_stream_next(s, &slot) == VOX_WAIT && slot.n_text == 0);
+    CHECK(vox_stream_watch(s, "mel") == VOX_ERR_STATE);
+    CHECK(vox_stream_push(NULL, NULL, 0) == VOX_ERR_ARGUMENT &&
+          vox_stream_finish(NULL) == VOX_ERR_ARGUMENT);
+    CHECK(vox_stream_reset(NULL) == VOX_ERR_ARGUMENT &&
+          vox_stream_watch(s, NULL) == VOX_ERR_ARGUMENT);
+    vox_stream_close(s);
+    vox_stream_close(NULL);
+    vox_model_close(NULL);
+
+    const char *bytes;
+    size_t n_bytes;
+    vox_model_info info;
+    CHECK(vox_model_describe(m, &info) == VOX_OK &&
+          vox_model_describe(m, NULL) == VOX_ERR_ARGUMENT);
+    CHECK(vox_model_token(m, info.n_vocab, &bytes, &n_bytes) == VOX_ERR_ARGUMENT && !bytes);
+    CHECK(vox_model_token(m, -1, &bytes, &n_bytes) == VOX_ERR_ARGUMENT);
+    CHECK(vox_model_token(m, info.n_vocab - 1, &bytes, &n_bytes) == VOX_OK && n_bytes > 0);
+    CHECK(vox_pack(99, nan_sample, 2, 2, nan_sample) == VOX_ERR_ARGUMENT);
+    CHECK(vox_packed_size(2, 33) == 0 && vox_packed_size(2, 32) == 18);
+}
+
+int main(int argc, char **argv) {
+    CHECK(argc == 4);
+    vox_model *m;
+    char message[200];
+    if (vox_model_open(argv[1], &m, message, sizeof message) != VOX_OK) {
+        fprintf(stderr, "%s: %s\n", argv[1], message);
+        return 1;
+    }
+    size_t n;
+    float *samples = read_wav(argv[2], &n);
+    char expected[1024] = {' '};
+    FILE *f = fopen(argv[3], "rb");
+    CHECK(f && fgets(expected + 1, sizeof expected - 1, f));
+    fclose(f);
+    expected[strcspn(expected, "\r\n")] = 0;
+
+    result whole = run(m, samples, n, 0, 0, 0, 0);
+    CHECK(whole.n_text == strlen(expected) && memcmp(whole.text, expected, whole.n_text) == 0);
+    test_same_bits(m, samples, n, &whole);
+    test_far_clock(m, samples, n, &whole);
+    test_reset(m, samples, n, &whole);
+    test_counts(m);
+    test_memory_stops_growing(m, samples, n);
+    test_misuse(m);
+
+    vox_stream *s; /* the model may be closed before its streams */
+    CHECK(vox_stream_open(m, NULL, &s, NULL, 0) == VOX_OK);
+    vox_model_close(m);
+    vox_slot slot;
+    CHECK(vox_stream_finish(s) == VOX_OK && vox_stream_next(s, &slot) == VOX_SLOT);
+    vox_stream_close(s);
+    free(whole.logits);
+    free(samples);
+    return 0;
+}

@@ -1,0 +1,54 @@
+/* test_text.c - UTF-8 assembly: characters over several tokens, broken parts, the flush. The
+ * comparison with Python's decoder over random bytes is in test_model.py. */
+#include "text.h"
+
+#include <string.h>
+
+#include "check.h"
+
+/* Push the pieces one by one, flush, and compare; also byte by byte. */
+static void expect(const char *const *pieces, const char *expected) {
+    char out[256];
+    for (int by_byte = 0; by_byte < 2; by_byte++) {
+        text_state t;
+        text_reset(&t);
+        size_t n = 0;
+        for (int i = 0; pieces[i]; i++) {
+            size_t length = strlen(pieces[i]), step = by_byte ? 1 : length;
+            for (size_t k = 0; k < length; k += step) {
+                size_t made = text_push(&t, pieces[i] + k, step, out + n);
+                CHECK(made <= text_bound(step));
+                n += made;
+            }
+        }
+        n += text_flush(&t, out + n);
+        CHECK(n == strlen(expected) && memcmp(out, expected, n) == 0);
+    }
+}
+
+#define PIECES(...)                                                                                \
+    (const char *const[]) {                                                                        \
+        __VA_ARGS__, NULL                                                                          \
+    }
+#define BROKEN "\xEF\xBF\xBD"
+
+int main(void) {
+    expect(PIECES("plain"), "plain");
+    expect(PIECES("\xD0", "\xB3\xD0\xB0"), "\xD0\xB3\xD0\xB0");
+    expect(PIECES("\xF0\x9F", "\x98", "\x80!"), "\xF0\x9F\x98\x80!");
+    expect(PIECES("\xE2\x82"), BROKEN);                   /* cut short at the end */
+    expect(PIECES("\xE2\x82", "a"), BROKEN "a");          /* cut short by another character */
+    expect(PIECES("\x80\xBF"), BROKEN BROKEN);            /* continuation without a start */
+    expect(PIECES("\xC0\xAF"), BROKEN BROKEN);            /* overlong */
+    expect(PIECES("\xE0\x80\x80"), BROKEN BROKEN BROKEN); /* overlong, three bytes */
+    expect(PIECES("\xED\xA0\x80"), BROKEN BROKEN BROKEN); /* surrogate */
+    expect(PIECES("\xF4\x90\x80\x80"), BROKEN BROKEN BROKEN BROKEN); /* beyond U+10FFFF */
+    expect(PIECES("\xF0\x9F\x98\xF0\x9F\x98\x80"), BROKEN "\xF0\x9F\x98\x80");
+
+    text_state t;
+    char out[16];
+    text_reset(&t);
+    CHECK(text_push(&t, "a\0b", 3, out) == 3 &&
+          memcmp(out, "a\0b", 3) == 0); /* byte 0 is a character */
+    return 0;
+}
