@@ -1,0 +1,62 @@
+"""Streaming speech to text with Voxtral Realtime on an ordinary CPU.
+
+    import voxtral_edge as vox
+
+    with vox.Model() as model, model.stream() as stream:
+        for chunk in chunks:                       # 1-D arrays of 16 kHz samples, any length
+            for piece in stream.feed(chunk):
+                print(piece.text, end="", flush=True)
+
+Model() without a path is the small demo model inside this package. docs/api.md explains the rest.
+"""
+
+from importlib.metadata import version
+
+from .aio import AsyncStream
+from .audio import RATE, read, resample
+from .errors import (
+    ArgumentError,
+    AudioError,
+    ComputeError,
+    ModelClosed,
+    ModelError,
+    ModelFormatError,
+    ModelNotFound,
+    OutOfMemory,
+    StreamBusy,
+    StreamClosed,
+    StreamError,
+    StreamFinished,
+    VoxtralError,
+)
+from .model import Model
+from .stream import DELAYS_MS, SLOT_MS, Piece, Stream, Transcript
+
+__version__ = version("voxtral-edge")
+
+__all__ = [
+    "DELAYS_MS",
+    "RATE",
+    "SLOT_MS",
+    "ArgumentError",
+    "AsyncStream",
+    "AudioError",
+    "ComputeError",
+    "Model",
+    "ModelClosed",
+    "ModelError",
+    "ModelFormatError",
+    "ModelNotFound",
+    "OutOfMemory",
+    "Piece",
+    "Stream",
+    "StreamBusy",
+    "StreamClosed",
+    "StreamError",
+    "StreamFinished",
+    "Transcript",
+    "VoxtralError",
+    "__version__",
+    "read",
+    "resample",
+]

@@ -1,0 +1,169 @@
+"""AsyncStream: the verbs of Stream, awaited.
+
+All calls run on one worker thread that the stream owns, never on the event loop. Decoding goes
+slot by slot, so cancelling a task stops after at most one more slot, and what was decoded by then
+is kept for the next call: nothing is lost and nothing comes twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
+
+from .audio import ArrayLike
+from .errors import StreamBusy, StreamClosed
+from .stream import Piece, Stream
+
+if TYPE_CHECKING:
+    from .model import Model
+
+T = TypeVar("T")
+
+
+class AsyncStream:
+    """A stream for asyncio; made by Model.astream() and opened by `async with`.
+
+    async with model.astream() as stream:
+        async for piece in stream.pieces(chunks): ...
+
+    One task at a time; a second one gets StreamBusy. Errors are those of Stream.
+    """
+
+    def __init__(
+        self, model: Model, *, delay_ms: int | None = None, threads: int | None = None
+    ) -> None:
+        """Keep the options, which Stream explains; the stream is opened by `async with`."""
+        self._model = model
+        self._delay_ms = delay_ms
+        self._threads = threads
+        self._stream: Stream | None = None
+        self._worker: ThreadPoolExecutor | None = None
+        self._ready: deque[Piece] = deque()  # decoded but not yet handed out
+        self._busy = False
+
+    async def feed(self, samples: ArrayLike) -> list[Piece]:
+        """Add audio and return the new text; see Stream.feed().
+
+        Do not change `samples` until it returns. If it is cancelled, the audio may have been added.
+        """
+        await self.push(samples)
+        return await self._drain()
+
+    async def finish(self) -> list[Piece]:
+        """End the audio and return the last words; see Stream.finish()."""
+        await self.end()
+        return await self._drain()
+
+    async def push(self, samples: ArrayLike) -> None:
+        """Add audio and compute nothing; see Stream.push()."""
+        await self._run(lambda stream: stream.push(samples))
+
+    async def end(self) -> None:
+        """Say that there is no more audio; see Stream.end()."""
+        await self._run(Stream.end)
+
+    async def slots(self) -> AsyncIterator[Piece]:
+        """Yield a piece for every slot, those without text included; see Stream.slots()."""
+        while True:
+            if not self._ready:
+                await self._run(self._decode)
+            if not self._ready:
+                return
+            yield self._ready.popleft()
+
+    async def pieces(self, chunks: AsyncIterable[ArrayLike]) -> AsyncIterator[Piece]:
+        """Yield pieces of text while the audio of `chunks` comes in, to its end and the last words.
+
+        Each chunk as for feed().
+        """
+        async for chunk in chunks:
+            await self.push(chunk)
+            async for piece in self.slots():
+                if piece.text:
+                    yield piece
+        await self.end()
+        async for piece in self.slots():
+            if piece.text:
+                yield piece
+
+    async def reset(self) -> None:
+        """Make the stream as if just opened; see Stream.reset()."""
+        await self._run(Stream.reset)
+        self._ready.clear()
+
+    async def aclose(self) -> None:
+        """Free the stream and its thread. May be repeated."""
+        if self._worker is None:
+            return
+        worker, self._worker = self._worker, None
+        closing = asyncio.get_running_loop().run_in_executor(worker, self._close)
+        worker.shutdown(wait=False)
+        await asyncio.shield(closing)  # it is done even if this task is cancelled
+
+    @property
+    def closed(self) -> bool:
+        """Whether the stream is not open: aclose() was called, or `async with` not yet entered."""
+        return self._worker is None
+
+    @property
+    def pending(self) -> int:
+        """Samples that were pushed but not yet decoded: the lag."""
+        return self._stream.pending if self._stream is not None else 0
+
+    async def __aenter__(self) -> AsyncStream:
+        """Open the stream on its worker thread."""
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="voxtral")
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._worker, self._open)
+        except BaseException:
+            await self.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the stream."""
+        await self.aclose()
+
+    async def _run(self, call: Callable[[Stream], T]) -> T:
+        """Run a call on the worker thread; calls of a cancelled task are waited for there."""
+        if self._worker is None or self._stream is None:
+            raise StreamClosed("this stream is not open: use it inside async with model.astream()")
+        if self._busy:
+            raise StreamBusy("another task is using this stream: give each task its own stream")
+        self._busy = True
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._worker, call, self._stream)
+        finally:
+            self._busy = False
+
+    async def _drain(self) -> list[Piece]:
+        while await self._run(self._decode):
+            pass
+        pieces = [piece for piece in self._ready if piece.text]
+        self._ready.clear()
+        return pieces
+
+    def _open(self) -> None:
+        self._stream = Stream(self._model, delay_ms=self._delay_ms, threads=self._threads)
+
+    def _close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+
+    def _decode(self, stream: Stream) -> bool:
+        """Decode one slot, if there is one; kept in _ready, it outlives a cancelled task."""
+        piece = next(stream.slots(), None)
+        if piece is None:
+            return False
+        self._ready.append(piece)
+        return True

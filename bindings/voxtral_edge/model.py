@@ -1,0 +1,184 @@
+"""Model: the weights and tokenizer of one GGUF file, read-only, shared by any number of streams.
+
+The C core counts references: closing a model while streams live is fine, the weights go with the
+last of them. One-shot transcription is built here on top of the stream; there is no second path.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from ._voxtral import ffi, lib
+from .aio import AsyncStream
+from .audio import RATE, AudioLike, chunks
+from .errors import ArgumentError, ModelClosed, ModelNotFound, check
+from .stream import Piece, Stream, Transcript
+
+N_MESSAGE = 1024  # bytes for a message of the core
+
+
+class Model:
+    """A speech-to-text model.
+
+    with Model("voxtral-q4_0.gguf") as model:
+        print(model.transcribe("talk.wav").text)
+
+    It may be used by any number of streams and threads. Its attributes stay after close():
+
+    `name`, `description` (what the model understands) and `file_type` ("q4_0", ...) are texts;
+    `n_params` counts parameters and `n_bytes` is the size of the weights; token ids are 0 to
+    `n_vocab` - 1 and those below `n_special` carry no text, among them `token_pad` (nothing to say
+    in this slot) and `token_word` (a word group follows); `default_delay_ms` is the delay that is
+    used if none is given; `encoder_window` (frames of 20 ms) and `decoder_window` (slots of 80 ms)
+    say how far back the model attends.
+    """
+
+    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+        """Open a GGUF file made by `voxtral convert`; None: the embedded demo model.
+
+        Raises ModelNotFound, ModelFormatError, ModelError (the file cannot be read) or
+        OutOfMemory.
+        """
+        self._model: Any = ffi.NULL
+        self._lock = threading.Lock()  # close() waits until streams that are being opened are open
+        if path is None:
+            demo = resources.files("voxtral_edge") / "demo.gguf"
+            with resources.as_file(demo) as file:
+                self._model = _open(file)
+        else:
+            self._model = _open(Path(path))
+        info = ffi.new("vox_model_info *")
+        check(lib.vox_model_describe(self._model, info), "the model cannot be described")
+        self.name: Final = ffi.string(info.name).decode(errors="replace")
+        self.description: Final = ffi.string(info.description).decode(errors="replace")
+        self.file_type: Final = ffi.string(info.file_type).decode(errors="replace")
+        self.n_params: Final[int] = info.n_params
+        self.n_bytes: Final[int] = info.n_bytes
+        self.n_vocab: Final[int] = info.n_vocab
+        self.n_special: Final[int] = info.n_special
+        self.token_pad: Final[int] = info.token_pad
+        self.token_word: Final[int] = info.token_word
+        self.default_delay_ms: Final[int] = info.default_delay_ms
+        self.encoder_window: Final[int] = info.encoder_window
+        self.decoder_window: Final[int] = info.decoder_window
+
+    def transcribe(
+        self, audio: AudioLike, *, delay_ms: int | None = None, threads: int | None = None
+    ) -> Transcript:
+        """Transcribe all of `audio` and return its transcript.
+
+        `audio`: the path of a sound file, of any rate and number of channels; a binary file; an
+        array [n] at 16 kHz; or an iterable of such arrays. Files are read in blocks, so only the
+        transcript grows with their length. Options as for stream(). Raises what Stream raises;
+        AudioError or OSError for a file that cannot be read. Ctrl-C stops it within a slot.
+        """
+        slots: list[Piece] = []
+        n_samples = 0
+        with self.stream(delay_ms=delay_ms, threads=threads) as stream:
+            for chunk in chunks(audio):
+                n_samples += len(chunk)
+                stream.push(chunk)
+                slots.extend(stream.slots())
+            stream.end()
+            slots.extend(stream.slots())
+        pieces = tuple(slot for slot in slots if slot.text)
+        text = "".join(piece.text for piece in pieces).lstrip()
+        return Transcript(text, pieces, tuple(slot.token for slot in slots), n_samples / RATE)
+
+    def pieces(
+        self, audio: AudioLike, *, delay_ms: int | None = None, threads: int | None = None
+    ) -> Iterator[Piece]:
+        """Yield pieces of text as soon as the audio allows: iterator in, iterator out.
+
+        `audio` and options as for transcribe(); the iterable of arrays may be live and endless.
+        """
+        with self.stream(delay_ms=delay_ms, threads=threads) as stream:
+            for chunk in chunks(audio):
+                stream.push(chunk)
+                yield from (piece for piece in stream.slots() if piece.text)
+            stream.end()
+            yield from (piece for piece in stream.slots() if piece.text)
+
+    def stream(self, *, delay_ms: int | None = None, threads: int | None = None) -> Stream:
+        """Open a stream; its docstring explains the options."""
+        return Stream(self, delay_ms=delay_ms, threads=threads)
+
+    def astream(self, *, delay_ms: int | None = None, threads: int | None = None) -> AsyncStream:
+        """Return a stream for asyncio, to be entered with `async with`; options as for stream()."""
+        return AsyncStream(self, delay_ms=delay_ms, threads=threads)
+
+    def token_bytes(self, token: int) -> bytes:
+        """Return the bytes of a token, not always whole UTF-8.
+
+        Raises ArgumentError for an id outside the vocabulary, and ModelClosed.
+        """
+        if not 0 <= token < self.n_vocab:
+            raise ArgumentError(f"token {token} is not one of 0 to {self.n_vocab - 1}")
+        start, n = ffi.new("const char **"), ffi.new("size_t *")
+        with self._lock:
+            check(lib.vox_model_token(self._opened(), token, start, n), "no such token")
+            return bytes(ffi.buffer(start[0], n[0]))
+
+    def close(self) -> None:
+        """Give up the weights; streams that are open keep them. May be repeated."""
+        with self._lock:
+            model, self._model = self._model, ffi.NULL
+            lib.vox_model_close(model)
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+        return not self._model
+
+    def __enter__(self) -> Model:
+        """Return the model."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the model."""
+        self.close()
+
+    def __del__(self) -> None:
+        """Close a model that was forgotten, and say so."""
+        if getattr(self, "_model", ffi.NULL):
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+            self.close()
+
+    def _opened(self) -> Any:
+        if not self._model:
+            raise ModelClosed("this model was closed: open it again with Model(path)")
+        return self._model
+
+    def _open_stream(self, delay_ms: int, threads: int) -> Any:
+        """Return a new vox_stream *; 0 stands for the default of an option."""
+        params = ffi.new("vox_stream_params *", lib.vox_stream_default_params())
+        params.delay_ms, params.n_threads = delay_ms, threads
+        stream, message = ffi.new("vox_stream **"), ffi.new("char[]", N_MESSAGE)
+        with self._lock:
+            status = lib.vox_stream_open(self._opened(), params, stream, message, N_MESSAGE)
+        check(status, ffi.string(message).decode(errors="replace"))
+        return stream[0]
+
+
+def _open(path: Path) -> Any:
+    """Return a new vox_model * with one reference."""
+    if not path.exists():
+        raise ModelNotFound(
+            f"there is no model file {path}: check the path, or make one with voxtral convert"
+        )
+    model, message = ffi.new("vox_model **"), ffi.new("char[]", N_MESSAGE)
+    status = lib.vox_model_open(os.fsencode(path), model, message, N_MESSAGE)
+    check(status, f"{path}: {ffi.string(message).decode(errors='replace')}")
+    return model[0]

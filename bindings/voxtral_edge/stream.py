@@ -1,0 +1,243 @@
+"""Stream: one live transcription. Audio is pushed in, pieces of text come out.
+
+A stream holds one vox_stream of the C core and a lock that is never waited for: a call while
+another thread is inside raises StreamBusy. What it returns is copied; nothing borrowed from the
+core leaves this file. It keeps no audio and no text of its own, so it may run without end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from ._voxtral import ffi, lib
+from .audio import ArrayLike, as_samples
+from .errors import (
+    ArgumentError,
+    AudioError,
+    StreamBusy,
+    StreamClosed,
+    StreamError,
+    StreamFinished,
+    check,
+)
+
+if TYPE_CHECKING:
+    from .model import Model
+
+SLOT_MS = 80  # audio of one slot, and so of one token
+DELAYS_MS = (*range(80, 1201, 80), 2400)  # the delays that the model was trained for
+MAX_THREADS = 256  # the limit of the core
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The text of one token, which may be part of a word and brings its own leading space.
+
+    `start_ms` and `end_ms` are the bounds of the token's slot, from the first sample on: an
+    estimate of when the text was spoken. A word ends in the slot of its first piece or a little
+    before it; further pieces of the word follow in later slots.
+    """
+
+    text: str
+    token: int
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """All that was understood of a piece of audio.
+
+    `text`: the texts of `pieces` joined, without the leading space. `pieces`: those with text.
+    `tokens`: the id of every slot, pads and markers included. `duration_s`: seconds of audio.
+    """
+
+    text: str
+    pieces: tuple[Piece, ...]
+    tokens: tuple[int, ...]
+    duration_s: float
+
+
+class Stream:
+    """One stream of audio and its text; made by Model.stream().
+
+    with model.stream() as stream:
+        for chunk in chunks:
+            for piece in stream.feed(chunk): ...
+        for piece in stream.finish(): ...
+
+    It belongs to one thread at a time. A stream that failed (ComputeError) takes only reset() and
+    close(). Every method raises StreamClosed after close() and StreamBusy while another thread is
+    inside.
+    """
+
+    def __init__(
+        self, model: Model, *, delay_ms: int | None = None, threads: int | None = None
+    ) -> None:
+        """Open a stream.
+
+        `delay_ms`: how far text trails speech, one of DELAYS_MS; None: the model's default. A
+        longer delay makes fewer errors. `threads`: None: one per processor. Raises ArgumentError,
+        ModelClosed or OutOfMemory.
+        """
+        self._stream: Any = ffi.NULL
+        self._lock = threading.Lock()
+        self._slot = ffi.new("vox_slot *")
+        self._ended = False
+        self._pending = 0
+        if delay_ms is not None and delay_ms not in DELAYS_MS:
+            raise ArgumentError(
+                f"a delay of {delay_ms} ms is not possible: the model knows 80 to 1200 ms in steps "
+                "of 80, and 2400 ms"
+            )
+        if threads is not None and not 1 <= threads <= MAX_THREADS:
+            raise ArgumentError(f"threads must be 1 to {MAX_THREADS}, not {threads}; None: all")
+        self._model = model
+        self._stream = model._open_stream(delay_ms or 0, threads or 0)
+
+    def feed(self, samples: ArrayLike) -> list[Piece]:
+        """Add audio and return the new text: push() and all of slots() that has text.
+
+        `samples`: [n] at 16 kHz, any n; float32 is not copied on the way, float64 and int16 are
+        converted. Takes about as long as the audio times the real-time factor. Raises AudioError
+        (nothing was added), StreamFinished, ComputeError, OutOfMemory.
+        """
+        with self._held():
+            self._push(samples)
+            return self._drain()
+
+    def finish(self) -> list[Piece]:
+        """End the audio and return the last words: end() and all of slots() that has text."""
+        with self._held():
+            self._end()
+            return self._drain()
+
+    def push(self, samples: ArrayLike) -> None:
+        """Add audio and compute nothing; see feed(). The audio waits inside until slots()."""
+        with self._held():
+            self._push(samples)
+
+    def end(self) -> None:
+        """Say that there is no more audio, so that slots() gives the last words.
+
+        May be repeated.
+        """
+        with self._held():
+            self._end()
+
+    def slots(self) -> Iterator[Piece]:
+        """Yield a piece for every slot that the audio so far allows, those without text included.
+
+        Each step decodes at most one slot. The iterator ends when more audio is needed or, after
+        end(), when all is said: ceil(n / 1280) + 10 slots in all. Raises ComputeError, OutOfMemory.
+        """
+        while True:
+            with self._held():
+                piece = self._next()
+            if piece is None:
+                return
+            yield piece
+
+    def reset(self) -> None:
+        """Make the stream as if just opened, from any state but closed; memory is kept."""
+        with self._held():
+            self._check(lib.vox_stream_reset(self._stream))
+            self._ended = False
+
+    def close(self) -> None:
+        """Free the stream. May be repeated."""
+        with self._held(closed=True):
+            stream, self._stream = self._stream, ffi.NULL
+            lib.vox_stream_close(stream)
+            self._pending = 0
+
+    @property
+    def model(self) -> Model:
+        """The model of this stream."""
+        return self._model
+
+    @property
+    def closed(self) -> bool:
+        """Whether close() was called."""
+        return not self._stream
+
+    @property
+    def pending(self) -> int:
+        """Samples that were pushed but not yet decoded, as of the last finished call: the lag.
+
+        May be read from any thread at any time.
+        """
+        return self._pending
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the stream holds now, the weights of the model excluded."""
+        with self._held():
+            return int(lib.vox_stream_memory(self._stream))
+
+    def __enter__(self) -> Stream:
+        """Return the stream."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the stream."""
+        self.close()
+
+    def __del__(self) -> None:
+        """Close a stream that was forgotten, and say so."""
+        if getattr(self, "_stream", ffi.NULL):
+            warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
+            self.close()
+
+    @contextlib.contextmanager
+    def _held(self, *, closed: bool = False) -> Iterator[None]:
+        """Keep other threads out; a closed stream is let in only if `closed` is set."""
+        if not self._lock.acquire(blocking=False):
+            raise StreamBusy("another thread is using this stream: give each thread its own stream")
+        try:
+            if not (self._stream or closed):
+                raise StreamClosed("this stream was closed: open a new one with model.stream()")
+            yield
+        finally:
+            if self._stream:
+                self._pending = int(lib.vox_stream_pending(self._stream))
+            self._lock.release()
+
+    def _push(self, samples: ArrayLike) -> None:
+        array = as_samples(samples)
+        status = lib.vox_stream_push(self._stream, ffi.from_buffer("float[]", array), len(array))
+        self._check(status, VOX_ERR_ARGUMENT=AudioError)
+
+    def _end(self) -> None:
+        self._check(lib.vox_stream_finish(self._stream))
+        self._ended = True
+
+    def _next(self) -> Piece | None:
+        """Decode the next slot; None if there is none yet, or no more."""
+        if self._check(lib.vox_stream_next(self._stream, self._slot)) != lib.VOX_SLOT:
+            return None
+        slot = self._slot
+        text = ffi.unpack(slot.text, slot.n_text).decode() if slot.n_text else ""
+        start_ms = SLOT_MS * slot.index
+        return Piece(text, slot.token, start_ms, start_ms + SLOT_MS)
+
+    def _drain(self) -> list[Piece]:
+        return [piece for piece in iter(self._next, None) if piece.text]
+
+    def _check(self, status: int, **narrower: type[ArgumentError]) -> int:
+        if status >= 0:
+            return status
+        message = ffi.string(lib.vox_stream_message(self._stream)).decode(errors="replace")
+        state = StreamFinished if self._ended else StreamError
+        return check(status, message, VOX_ERR_STATE=state, **narrower)

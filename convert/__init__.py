@@ -1,0 +1,26 @@
+"""Checkpoint to GGUF: convert() writes the file, verify() compares it with its source.
+
+    convert("Voxtral-Mini-4B-Realtime-2602", "voxtral-q4_0.gguf", type="q4_0")
+
+The command lines are `voxtral convert` and convert/convert_voxtral.py.
+"""
+
+from .checkpoint import Checkpoint
+from .conversion import Summary, convert
+from .errors import ConversionError
+from .gguf_file import GgufFile
+from .quantize import FILE_TYPES
+from .safetensors_file import SafetensorsFile
+from .verification import Deviation, verify
+
+__all__ = [
+    "FILE_TYPES",
+    "Checkpoint",
+    "ConversionError",
+    "Deviation",
+    "GgufFile",
+    "SafetensorsFile",
+    "Summary",
+    "convert",
+    "verify",
+]

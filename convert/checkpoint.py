@@ -1,0 +1,235 @@
+"""A checkpoint folder in either layout, checked, and read in one pass.
+
+Checkpoint(folder) finds the layout, reads the configuration and the tokenizer, and compares the
+tensors' names, types and shapes with the table. slices() then yields all weights in the order of
+the files, so that the disk is read once and straight ahead; the hash of the weight files falls out
+of the same pass. A slice is a run of rows, small enough that memory stays bounded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from . import params, tekken
+from .errors import ConversionError
+from .json_file import load
+from .safetensors_file import FLOATS, Floats, SafetensorsFile, TensorInfo, decode
+from .tensors import CONV_TAPS, Layout, Tensor, tensors
+
+SLICE_BYTES = 2 << 20
+INDEX = "model.safetensors.index.json"
+
+
+class Slice(NamedTuple):
+    """Rows start to stop of a tensor, as they are in the file."""
+
+    tensor: Tensor
+    start: int
+    stop: int
+    raw: bytes
+    info: TensorInfo
+    layout: Layout
+    path: Path
+
+    def values(self) -> Floats:
+        """Return the rows [stop - start, n] as F32, in the order of a GGUF file.
+
+        Raises ConversionError if a value is not finite.
+        """
+        values = decode(self.raw, self.info).reshape(self.stop - self.start, -1)
+        if not np.isfinite(values).all():
+            row = self.start + int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
+            raise self.error(f"has a NaN or an infinity in row {row}: download the file again")
+        if self.tensor.head_dim and self.layout == "transformers":
+            # There a head's rows are in halves (j, j + head_dim / 2); the rotated pairs are
+            # neighbours in the official order.
+            halves = values.reshape(-1, 2, self.tensor.head_dim // 2, values.shape[1])
+            values = halves.swapaxes(1, 2).reshape(values.shape)
+        if self.tensor.is_conv:
+            taps = values.reshape(len(values), -1, CONV_TAPS)
+            values = taps.swapaxes(1, 2).reshape(values.shape)
+        if len(self.tensor.shape) == 1:
+            values = values.reshape(1, -1)
+        return np.ascontiguousarray(values)
+
+    def error(self, what: str) -> ConversionError:
+        """Return the error about this tensor."""
+        return ConversionError(f"{self.path}: tensor {self.tensor.sources[self.layout]} {what}")
+
+
+class Checkpoint:
+    """An open checkpoint; sha256 is known after the first full pass of slices()."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open a folder and check everything that the headers tell."""
+        self.folder = folder
+        self.sha256: str | None = None
+        self.files: list[SafetensorsFile] = []
+        try:
+            self.layout, paths = _find(folder)
+            if self.layout == "official":
+                self.params = params.official(load(folder / "params.json"))
+            else:
+                self.params = params.transformers(load(folder / "config.json"))
+            self.vocabulary = tekken.read(folder / "tekken.json", self.params.n_vocab)
+            self.tensors = tensors(self.params)
+            for path in paths:
+                self.files.append(SafetensorsFile(path))
+            self._check()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Checkpoint:
+        """Return the checkpoint."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the files."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the files; repeating it is fine."""
+        for file in self.files:
+            file.close()
+
+    @property
+    def n_params(self) -> int:
+        """Weights in all tensors."""
+        return sum(math.prod(tensor.shape) for tensor in self.tensors)
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the weight files."""
+        return sum(file.size for file in self.files)
+
+    def slices(self) -> Iterator[Slice]:
+        """Yield every weight once, file by file, in the order of the file."""
+        wanted = {tensor.sources[self.layout]: tensor for tensor in self.tensors}
+        with _Digest() as digest:
+            for file in self.files:
+                digest.update(file.header_bytes)
+                for name, info in file.tensors.items():
+                    for slice_ in self._tensor_slices(wanted[self._name(name)], file, info):
+                        digest.update(slice_.raw)
+                        yield slice_
+            self.sha256 = digest.result()
+
+    def _tensor_slices(
+        self, tensor: Tensor, file: SafetensorsFile, info: TensorInfo
+    ) -> Iterator[Slice]:
+        n_rows = info.shape[0]
+        # A slice holds whole heads, whose rows change places, and a vector is one slice.
+        unit = n_rows if len(info.shape) == 1 else max(tensor.head_dim, 1)
+        step = max(SLICE_BYTES // (info.n_bytes // n_rows * unit), 1) * unit
+        for start in range(0, n_rows, step):
+            stop = min(start + step, n_rows)
+            raw = file.read_rows(info, start, stop)
+            yield Slice(tensor, start, stop, raw, info, self.layout, file.path)
+
+    def _name(self, name: str) -> str:
+        """The table's word for a name in the weight files.
+
+        transformers publishes language_model.model.x but may save its own model.language_model.x.
+        """
+        if self.layout == "transformers" and name.startswith("model."):
+            name = name.removeprefix("model.")
+            return name.replace("language_model.", "language_model.model.", 1)
+        return name
+
+    def _check(self) -> None:
+        wanted = {tensor.sources[self.layout]: tensor for tensor in self.tensors}
+        seen: dict[str, Path] = {}
+        for file in self.files:
+            for name, info in file.tensors.items():
+                table_name = self._name(name)
+                where = f"{file.path}: tensor {name}"
+                if table_name not in wanted:
+                    raise ConversionError(
+                        f"{where} is unknown: the configuration is that of another model, or the "
+                        "file holds more than one"
+                    )
+                if table_name in seen:
+                    raise ConversionError(
+                        f"{where} is also in {seen[table_name].name}: remove the file that is not "
+                        "part of the checkpoint"
+                    )
+                seen[table_name] = file.path
+                shape = wanted[table_name].shape
+                if info.shape != shape:
+                    raise ConversionError(
+                        f"{where} has the shape {list(info.shape)}, not {list(shape)}: the "
+                        "configuration and the weights are of different models"
+                    )
+                if info.type not in FLOATS:
+                    raise ConversionError(
+                        f"{where} is stored as {info.type}: use the checkpoint in BF16, F16 or F32"
+                    )
+        for name in wanted:
+            if name not in seen:
+                files = ", ".join(file.path.name for file in self.files)
+                raise ConversionError(
+                    f"{self.folder}: tensor {name} is missing in {files}: download all weight "
+                    "files again"
+                )
+
+
+class _Digest:
+    """SHA-256 of what passes by, computed beside the rest in a thread."""
+
+    def __init__(self) -> None:
+        self.hash = hashlib.sha256()
+        self.pending: deque[Future[None]] = deque()
+
+    def __enter__(self) -> _Digest:
+        self.thread = ThreadPoolExecutor(1, "sha256")
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.thread.shutdown(cancel_futures=True)
+
+    def update(self, data: bytes) -> None:
+        """Add bytes; at most a few slices wait."""
+        if len(self.pending) == 4:
+            self.pending.popleft().result()
+        self.pending.append(self.thread.submit(self.hash.update, data))
+
+    def result(self) -> str:
+        """Return the hash of all bytes, in hexadecimal."""
+        while self.pending:
+            self.pending.popleft().result()
+        return self.hash.hexdigest()
+
+
+def _find(folder: Path) -> tuple[Layout, list[Path]]:
+    """The layout of a folder and its weight files in order; the official one wins."""
+    if not folder.is_dir():
+        raise ConversionError(f"{folder} is not a folder: name the folder of the checkpoint")
+    official = folder / "consolidated.safetensors"
+    if official.exists():
+        return "official", [official]
+    if (folder / INDEX).exists():
+        weight_map = load(folder / INDEX).section("weight_map").values
+        names = sorted({str(name) for name in weight_map.values()})
+        for name in names:
+            if Path(name).name != name or not (folder / name).exists():
+                raise ConversionError(
+                    f"{folder / name} is missing, but {INDEX} names it: download it"
+                )
+        paths = [folder / name for name in names]
+    else:
+        paths = sorted(folder.glob("model*.safetensors"))
+    if not paths:
+        raise ConversionError(
+            f"{folder}: no weights here: a checkpoint is params.json, consolidated.safetensors "
+            "and tekken.json, or config.json, model*.safetensors and tekken.json"
+        )
+    return "transformers", paths

@@ -1,0 +1,160 @@
+"""convert(): a checkpoint folder becomes a GGUF file, or nothing changes.
+
+All sizes are known from the headers, so that the file is laid out first and every slice of the
+source, packed by a pool of threads, is written straight to its place. The file grows beside the
+target under another name and takes the target's name only when it is whole and on the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .checkpoint import Checkpoint, Slice
+from .errors import ConversionError
+from .gguf_file import Place, write_header
+from .metadata import ARCHITECTURE, SHA256_KEY, Card, metadata
+from .quantize import Bytes, file_type, pack, stored_type
+
+Progress = Callable[[str, int], None]
+"""Called as slices are done, with the tensor's name and the bytes of the source in this slice."""
+
+UNKNOWN_SHA256 = "0" * 64
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What convert() wrote; types: packed bytes by the type's name."""
+
+    path: Path
+    n_tensors: int
+    n_params: int
+    n_bytes: int
+    types: dict[str, int]
+
+
+def convert(
+    checkpoint: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    type: str = "q4_0",
+    name: str | None = None,
+    description: str | None = None,
+    license: str | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Summary:
+    """Convert a checkpoint folder to a GGUF file.
+
+    type is one of FILE_TYPES. name, description and license go into the metadata; None: what is
+    known of the published model. threads pack (None: one per processor this process may use).
+    The same checkpoint and arguments give the same bytes. Raises ConversionError if something is
+    wrong with the checkpoint or the target, OSError if the target cannot be written; then, as after
+    an interruption, the target is as it was.
+    """
+    kind = file_type(type)
+    path = Path(target)
+    with Checkpoint(Path(checkpoint)) as source:
+        _check_target(path, source)
+        keys = metadata(source, type, Card(name, description, license), UNKNOWN_SHA256)
+        layout = {t.name: (stored_type(t, kind), t.stored_shape) for t in source.tensors}
+        with _replacing(path) as (temporary, fd):
+            places, size = write_header(temporary, ARCHITECTURE, keys, layout)
+            os.posix_fallocate(fd, 0, size)  # a full disk is noticed now rather than at the end
+
+            def write(part: Slice) -> None:
+                place = places[part.tensor.name]
+                try:
+                    packed = pack(part.values(), place.type)
+                except OverflowError as error:
+                    raise part.error(f"has {error}: choose --type bf16 or f32") from error
+                start = place.offset + part.start * (place.n_bytes // place.shape[0])
+                _write_all(fd, packed, start)
+
+            for_each_slice(source, write, threads, progress)
+            assert source.sha256 is not None
+            _write_sha256(fd, source.sha256, places)
+    types: dict[str, int] = {}
+    for place in places.values():
+        types[place.type.name] = types.get(place.type.name, 0) + place.n_bytes
+    return Summary(path, len(places), source.n_params, size, types)
+
+
+def for_each_slice(
+    source: Checkpoint,
+    work: Callable[[Slice], None],
+    threads: int | None,
+    progress: Progress | None,
+) -> None:
+    """Call work() for each slice of a checkpoint in a pool of threads, few slices ahead."""
+    n_threads = threads or len(os.sched_getaffinity(0))
+    pending: deque[tuple[str, int, Future[None]]] = deque()
+
+    def finish_one() -> None:
+        name, n_bytes, future = pending.popleft()
+        future.result()
+        if progress:
+            progress(name, n_bytes)
+
+    with ThreadPoolExecutor(n_threads, "pack") as pool:
+        try:
+            for part in source.slices():
+                if len(pending) > n_threads:
+                    finish_one()
+                pending.append((part.tensor.name, len(part.raw), pool.submit(work, part)))
+            while pending:
+                finish_one()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _check_target(path: Path, source: Checkpoint) -> None:
+    if path.is_dir():
+        raise ConversionError(f"{path} is a folder: name the file to write")
+    if not path.parent.is_dir():
+        raise ConversionError(f"{path}: the folder {path.parent} does not exist: make it first")
+    same_folder = path.resolve().parent == source.folder.resolve()
+    if same_folder and path.suffix in (".json", ".safetensors"):
+        raise ConversionError(f"{path} belongs to the checkpoint: name another file to write")
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[tuple[Path, int]]:
+    """A file beside the target and its descriptor; it becomes the target if all goes well."""
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    fd = -1
+    try:
+        fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
+        yield temporary, fd
+        os.fsync(fd)
+        temporary.replace(target)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(
+                error.errno, f"cannot write it ({error.strerror})", str(target)
+            ) from error
+        raise
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
+def _write_all(fd: int, data: Bytes, offset: int) -> None:
+    view = data.data
+    while len(view):
+        n = os.pwrite(fd, view, offset)
+        view, offset = view[n:], offset + n
+
+
+def _write_sha256(fd: int, sha256: str, places: dict[str, Place]) -> None:
+    """Fill in the hash, which is known only after the last slice; it has a fixed length."""
+    header = os.pread(fd, min(place.offset for place in places.values()), 0)
+    offset = header.index(UNKNOWN_SHA256.encode(), header.index(SHA256_KEY.encode()))
+    os.pwrite(fd, sha256.encode(), offset)

@@ -1,0 +1,206 @@
+"""The GGUF file: header out, header and tensors in.
+
+write_header() puts metadata and the list of tensors at the beginning of a file and returns where
+each tensor's data belongs, so that the data may follow in any order. GgufFile reads any GGUF
+without mapping it. The gguf package's own reader makes an object of every element of an array, a
+million for this tokenizer, so that reading here is done in whole arrays.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import numpy as np
+from gguf import (
+    GGML_QUANT_SIZES,
+    GGUF_DEFAULT_ALIGNMENT,
+    GGMLQuantizationType,
+    GGUFValueType,
+    GGUFWriter,
+)
+
+from .errors import ConversionError
+from .quantize import packed_size, unpack
+from .safetensors_file import Floats, TensorInfo
+
+ALIGNMENT = GGUF_DEFAULT_ALIGNMENT
+
+
+class Value(NamedTuple):
+    """A metadata value; of an array, item is the type of its elements."""
+
+    type: GGUFValueType
+    value: Any
+    item: GGUFValueType | None = None
+
+
+class Place(NamedTuple):
+    """Where a tensor's data belongs in the file, and what it is."""
+
+    type: GGMLQuantizationType
+    shape: tuple[int, ...]
+    offset: int
+    n_bytes: int
+
+
+def write_header(
+    path: Path,
+    architecture: str,
+    metadata: dict[str, Value],
+    tensors: dict[str, tuple[GGMLQuantizationType, tuple[int, ...]]],
+) -> tuple[dict[str, Place], int]:
+    """Write all but the data; return each tensor's place and the size of the whole file.
+
+    tensors: type and shape, torch order, by name, in the order of the data.
+    """
+    writer = GGUFWriter(path, architecture)
+    for key, entry in metadata.items():
+        writer.add_key_value(key, entry.value, entry.type, entry.item)
+    for name, (kind, shape) in tensors.items():
+        n_bytes = packed_size(kind, math.prod(shape))
+        writer.add_tensor_info(name, shape, np.dtype(np.float32), n_bytes, kind)
+    try:
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+    finally:
+        writer.close()
+    end = path.stat().st_size
+    places = {}
+    for name, (kind, shape) in tensors.items():
+        offset = end + -end % ALIGNMENT
+        places[name] = Place(kind, shape, offset, packed_size(kind, math.prod(shape)))
+        end = offset + places[name].n_bytes
+    return places, end + -end % ALIGNMENT
+
+
+class GgufFile:
+    """An open GGUF file. metadata and tensors by name; arrays are numpy's, or lists of strings."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a file and read its header."""
+        self.path = path
+        try:
+            self.file = path.open("rb")
+        except OSError as error:
+            raise ConversionError(f"{path}: {error.strerror}") from error
+        try:
+            self.size = os.fstat(self.file.fileno()).st_size
+            self._read_header(self.file)
+        except (ValueError, OverflowError, MemoryError) as error:
+            self.close()
+            detail = f" ({error})" if isinstance(error, ConversionError) else ""
+            raise ConversionError(
+                f"{path}: not a whole GGUF file{detail}: copy or convert it again"
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> GgufFile:
+        """Return the file."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the file."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; repeating it is fine."""
+        self.file.close()
+
+    def read(self, offset: int, n: int) -> bytes:
+        """Return n bytes at an offset; may be called from several threads."""
+        data = os.pread(self.file.fileno(), n, offset)
+        if len(data) != n:
+            raise ConversionError(f"{self.path}: ends too early: copy or convert it again")
+        return data
+
+    def rows(self, name: str, start: int, stop: int) -> Floats:
+        """Return rows start to stop of a tensor, [stop - start, n], unpacked to F32."""
+        kind, n_row = GGMLQuantizationType[self.tensors[name].type], self.tensors[name].shape[-1]
+        blocks = self.read_rows(name, start, stop)
+        return unpack(blocks, kind, (stop - start) * n_row).reshape(-1, n_row)
+
+    def read_rows(self, name: str, start: int, stop: int) -> bytes:
+        """Return the packed bytes of rows start to stop; a vector is one row."""
+        info = self.tensors[name]
+        row = info.n_bytes // math.prod(info.shape[:-1])
+        return self.read(info.offset + start * row, (stop - start) * row)
+
+    def _read_header(self, file: BinaryIO) -> None:
+        if self._take(4) != b"GGUF":
+            raise ValueError
+        version, n_tensors, n_keys = (self._scalar(kind) for kind in ("<u4", "<u8", "<u8"))
+        if version not in (2, 3):
+            raise ValueError
+        self.metadata: dict[str, Value] = {}
+        for _ in range(n_keys):
+            key = self._string()
+            self.metadata[key] = self._value(GGUFValueType(self._scalar("<u4")))
+        listed = []
+        for _ in range(n_tensors):
+            name = self._string()
+            n_dims = self._scalar("<u4")
+            shape = tuple(self._array("<u8", n_dims).tolist()[::-1])
+            kind = GGMLQuantizationType(self._scalar("<u4"))
+            listed.append((name, kind, shape, self._scalar("<u8")))
+        aligned = self.metadata.get("general.alignment")
+        alignment = int(aligned.value) if aligned else ALIGNMENT
+        self.header_size = file.tell()
+        start = self.header_size + -self.header_size % alignment
+        self.tensors = {}
+        for name, kind, shape, offset in listed:
+            if not shape or shape[-1] % GGML_QUANT_SIZES[kind][0] or 0 in shape:
+                raise ValueError
+            n_bytes = packed_size(kind, math.prod(shape))
+            if start + offset + n_bytes > self.size:
+                raise ConversionError(f"it ends inside tensor {name}")
+            self.tensors[name] = TensorInfo(kind.name, shape, start + offset, n_bytes)
+
+    def _take(self, n: int) -> bytes:
+        if n > self.size:
+            raise ValueError
+        data = self.file.read(n)
+        if len(data) != n:
+            raise ValueError
+        return data
+
+    def _array(self, kind: str, n: int) -> np.ndarray[Any, Any]:
+        return np.frombuffer(self._take(np.dtype(kind).itemsize * n), kind)
+
+    def _scalar(self, kind: str) -> int:
+        return int(self._array(kind, 1)[0])
+
+    def _string(self) -> str:
+        return self._take(self._scalar("<u8")).decode()
+
+    def _value(self, kind: GGUFValueType) -> Value:
+        if kind == GGUFValueType.STRING:
+            return Value(kind, self._string())
+        if kind != GGUFValueType.ARRAY:
+            return Value(kind, self._array(SCALARS[kind], 1)[0].item())
+        item, n = GGUFValueType(self._scalar("<u4")), self._scalar("<u8")
+        if item == GGUFValueType.STRING:
+            return Value(kind, [self._string() for _ in range(n)], item)
+        if item not in SCALARS:
+            raise ValueError
+        return Value(kind, self._array(SCALARS[item], n), item)
+
+
+SCALARS = {
+    GGUFValueType.UINT8: "<u1",
+    GGUFValueType.INT8: "<i1",
+    GGUFValueType.UINT16: "<u2",
+    GGUFValueType.INT16: "<i2",
+    GGUFValueType.UINT32: "<u4",
+    GGUFValueType.INT32: "<i4",
+    GGUFValueType.UINT64: "<u8",
+    GGUFValueType.INT64: "<i8",
+    GGUFValueType.FLOAT32: "<f4",
+    GGUFValueType.FLOAT64: "<f8",
+    GGUFValueType.BOOL: "?",
+}

@@ -1,0 +1,77 @@
+"""Shows how far a pass over the weights is: a bar on a terminal, otherwise a line now and then."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+LINE_SECONDS = 5.0
+
+
+class Bar:
+    """A context manager to be called with a tensor's name and the bytes done since."""
+
+    def __init__(self, verb: str, n_bytes: int) -> None:
+        """Count up to n_bytes; verb is the first word of each line."""
+        self.verb, self.n_bytes = verb, n_bytes
+        self.done = 0
+        self.start = self.shown = time.monotonic()
+        self.bar: Progress | None = None
+        if sys.stderr.isatty():
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TransferSpeedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[tensor]}"),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self.task = self.bar.add_task(verb, total=n_bytes, tensor="")
+
+    def __enter__(self) -> Bar:
+        """Begin to show."""
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take the bar away."""
+        if self.bar:
+            self.bar.stop()
+
+    def __call__(self, tensor: str, n_bytes: int) -> None:
+        """Add bytes that belong to a tensor."""
+        before, self.done = self.done, self.done + n_bytes
+        if self.bar:
+            self.bar.update(self.task, advance=n_bytes, tensor=tensor)
+            return
+        now = time.monotonic()
+        tenth = before * 10 // self.n_bytes != self.done * 10 // self.n_bytes
+        if now - self.shown < (1.0 if tenth else LINE_SECONDS):
+            return
+        self.shown = now
+        rate = self.done / (now - self.start)
+        print(
+            f"{self.verb}: {self.done / self.n_bytes:.0%} of {self.n_bytes / 1e9:.2f} GB, "
+            f"{rate / 1e9:.2f} GB/s, {(self.n_bytes - self.done) / rate:.0f} s left, {tensor}",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -1,0 +1,124 @@
+"""Reads a safetensors file slice by slice, without mapping it.
+
+The format: eight bytes with the header's length, a JSON header that gives each tensor's type, shape
+and byte range, then the data. Reading with pread keeps memory at one slice, which a memory map
+would not (its pages count as the process's own), and needs no library that knows BF16.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import ConversionError
+
+Floats = npt.NDArray[np.float32]
+ITEM_SIZES = {
+    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "U16": 2, "I16": 2, "F16": 2,
+    "BF16": 2, "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8,
+}  # fmt: skip
+FLOATS = ("BF16", "F16", "F32")
+HEADER_LIMIT = 100_000_000  # what the reference implementation accepts
+
+
+class TensorInfo(NamedTuple):
+    """A tensor in a file: its type's name, shape in torch order, place and size in bytes."""
+
+    type: str
+    shape: tuple[int, ...]
+    offset: int
+    n_bytes: int
+
+
+class SafetensorsFile:
+    """An open file. tensors: by name, in the order of the data; header_bytes: all before it."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a file and check its header against its size."""
+        self.path = path
+        try:
+            self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        except OSError as error:
+            raise ConversionError(f"{path}: {error.strerror}") from error
+        try:
+            self.size = os.fstat(self.fd).st_size
+            self.tensors = self._read_header()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file; repeating it is fine."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def read(self, offset: int, n: int) -> bytes:
+        """Return n bytes at an offset."""
+        parts = []
+        while n > 0:
+            try:
+                part = os.pread(self.fd, n, offset)
+            except OSError as error:
+                raise ConversionError(f"{self.path}: cannot read ({error.strerror})") from error
+            if not part:
+                raise ConversionError(f"{self.path}: the file became shorter while it was read")
+            parts.append(part)
+            offset, n = offset + len(part), n - len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def rows(self, name: str, start: int, stop: int) -> Floats:
+        """Return rows start to stop of a tensor, [stop - start, the rest of its shape] as F32."""
+        raw = self.read_rows(self.tensors[name], start, stop)
+        return decode(raw, self.tensors[name]).reshape(-1, *self.tensors[name].shape[1:])
+
+    def read_rows(self, info: TensorInfo, start: int, stop: int) -> bytes:
+        """Return the bytes of rows start to stop of a tensor."""
+        row = info.n_bytes // info.shape[0] if info.shape else info.n_bytes
+        return self.read(info.offset + start * row, (stop - start) * row)
+
+    def _read_header(self) -> dict[str, TensorInfo]:
+        n = int.from_bytes(self.read(0, 8), "little") if self.size >= 8 else self.size
+        if n > HEADER_LIMIT or n < 2 or 8 + n > self.size:
+            raise self._damaged("it is not a safetensors file, or not all of one")
+        self.header_bytes = self.read(0, 8 + n)
+        try:
+            header = json.loads(self.header_bytes[8:])
+            header.pop("__metadata__", None)
+            found = {name: _info(entry, 8 + n) for name, entry in header.items()}
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise self._damaged("its header is not valid") from error
+        found = dict(sorted(found.items(), key=lambda item: item[1].offset))
+        end = 8 + n
+        for name, info in found.items():
+            size = math.prod(info.shape) * ITEM_SIZES.get(info.type, 0)
+            if info.type not in ITEM_SIZES or info.n_bytes != size or info.offset != end:
+                raise self._damaged(f"its header has a wrong entry for {name}")
+            end += size
+        if end != self.size:
+            raise self._damaged(f"it has {self.size:,} bytes, but its header wants {end:,}")
+        return found
+
+    def _damaged(self, what: str) -> ConversionError:
+        return ConversionError(f"{self.path}: {what}: download the file again")
+
+
+def _info(entry: dict[str, Any], start: int) -> TensorInfo:
+    begin, end = entry["data_offsets"]
+    shape = tuple(entry["shape"])
+    if not all(type(n) is int and n >= 0 for n in (begin, *shape)) or type(end) is not int:
+        raise ValueError
+    return TensorInfo(str(entry["dtype"]), shape, start + begin, end - begin)
+
+
+def decode(raw: bytes, info: TensorInfo) -> Floats:
+    """Return the values of whole rows, [n] F32."""
+    if info.type == "BF16":  # the upper half of an F32
+        return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
+    return np.frombuffer(raw, "<f2" if info.type == "F16" else "<f4").astype(np.float32, copy=False)

@@ -1,0 +1,133 @@
+"""verify(): a GGUF file against the checkpoint that it was made from.
+
+Every slice of the source is packed again and must give the very bytes in the file, which finds any
+damage; and the unpacked values must lie within the type's error bound of the source, which finds a
+wrong packer. The metadata must be what the checkpoint says.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from gguf import GGMLQuantizationType, GGUFValueType
+
+from .checkpoint import Checkpoint, Slice
+from .conversion import Progress, for_each_slice
+from .errors import ConversionError
+from .gguf_file import GgufFile, Value
+from .metadata import ARCHITECTURE, Card, metadata
+from .quantize import FILE_TYPES, error_limits, file_type, pack, stored_type, unpack
+from .safetensors_file import Floats
+
+
+@dataclass
+class Deviation:
+    """How far the values of one type are from their source; limit_share is the worst share."""
+
+    n: int = 0
+    max_error: float = 0.0
+    limit_share: float = 0.0
+    sum_of_squares: float = 0.0
+
+    @property
+    def rms_error(self) -> float:
+        """Root mean square of the errors."""
+        return math.sqrt(self.sum_of_squares / max(self.n, 1))
+
+    def add(self, errors: Floats, limits: Floats) -> None:
+        """Count errors [blocks, n] with a limit for each block."""
+        self.n += errors.size
+        worst = errors.max(axis=1, keepdims=True)
+        self.max_error = max(self.max_error, float(worst.max()))
+        shares = worst / np.where(limits > 0, limits, 1)
+        self.limit_share = max(self.limit_share, float(shares.max()))
+        self.sum_of_squares += float(np.vdot(errors, errors))
+
+
+def verify(
+    checkpoint: str | os.PathLike[str],
+    path: str | os.PathLike[str],
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Deviation]:
+    """Compare a GGUF file with its checkpoint; return the deviation by type name.
+
+    Raises ConversionError at the first difference that packing does not explain. The three texts
+    that the user may choose (name, description, license) are taken as they are.
+    """
+    deviations: dict[str, Deviation] = {}
+    lock = threading.Lock()
+    with Checkpoint(Path(checkpoint)) as source, GgufFile(Path(path)) as file:
+        type_name = _check_tensors(source, file)
+
+        def compare(part: Slice) -> None:
+            name, values = part.tensor.name, part.values()
+            kind = GGMLQuantizationType[file.tensors[name].type]
+            # A vector is one row in the file.
+            rows = (0, 1) if len(part.tensor.shape) == 1 else (part.start, part.stop)
+            blocks = file.read_rows(name, *rows)
+            limits = error_limits(values, kind)
+            with np.errstate(invalid="ignore"):  # damage may make infinities
+                errors = np.abs(unpack(blocks, kind, values.size) - values.reshape(-1))
+            errors = errors.reshape(len(limits), -1)
+            if not (errors <= limits).all():
+                raise _different(file, f"tensor {name} is further from its source than "
+                                 f"{kind.name} explains, near row {part.start}")  # fmt: skip
+            if blocks != pack(values, kind).tobytes():
+                raise _different(
+                    file, f"tensor {name} is not what its source packs to, near row {part.start}"
+                )
+            with lock:
+                deviations.setdefault(kind.name, Deviation()).add(errors, limits)
+
+        for_each_slice(source, compare, threads, progress)
+        _check_metadata(source, file, type_name)
+    return deviations
+
+
+def _different(file: GgufFile, what: str) -> ConversionError:
+    return ConversionError(f"{file.path}: {what}: convert the checkpoint again")
+
+
+def _check_tensors(source: Checkpoint, file: GgufFile) -> str:
+    """Compare names, types and shapes; return the file type's name."""
+    found = file.metadata.get("voxtral_edge.file_type")
+    if found is None or found.value not in FILE_TYPES:
+        raise _different(file, "voxtral_edge.file_type is missing or unknown")
+    type_name = str(found.value)
+    kind = file_type(type_name)
+    wanted = {t.name: (stored_type(t, kind).name, t.stored_shape) for t in source.tensors}
+    have = {name: (info.type, info.shape) for name, info in file.tensors.items()}
+    for name in wanted | have:
+        if wanted.get(name) != have.get(name):
+            raise _different(file, f"tensor {name} is {have.get(name)}, not {wanted.get(name)}")
+    return type_name
+
+
+def _check_metadata(source: Checkpoint, file: GgufFile, type_name: str) -> None:
+    def text(key: str) -> str | None:
+        return str(file.metadata[key].value) if key in file.metadata else None
+
+    assert source.sha256 is not None
+    card = Card(text("general.name"), text("general.description"), text("general.license"))
+    wanted = {"general.architecture": Value(GGUFValueType.STRING, ARCHITECTURE)}
+    wanted |= metadata(source, type_name, card, source.sha256)
+    for key in wanted | file.metadata:
+        if not _same(wanted.get(key), file.metadata.get(key)):
+            raise _different(file, f"metadata key {key} is not what the checkpoint says")
+
+
+def _same(wanted: Value | None, found: Value | None) -> bool:
+    if wanted is None or found is None or wanted.type != found.type or wanted.item != found.item:
+        return False
+    if wanted.item == GGUFValueType.UINT8:
+        return bool(wanted.value == found.value.tobytes())
+    if wanted.type == GGUFValueType.FLOAT32:
+        return bool(np.float32(wanted.value) == np.float32(found.value))
+    return bool(np.array_equal(wanted.value, found.value))

@@ -1,0 +1,85 @@
+"""Fixtures: models and audio, each made once per run.
+
+`tiny` is a random model with the true topology and windows so short that two seconds of audio wrap
+every ring; it answers what the arithmetic and the bookkeeping do. `demo` is the embedded model; it
+answers whether words come out.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_model
+import voxtral_edge as vox
+from voxtral_edge.convert import convert
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+
+
+@pytest.fixture(scope="session")
+def tiny_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("tiny")
+    path = directory / "tiny.gguf"
+    convert(tiny_model.write_official(directory / "official", seed=3), path, type="f32")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_path: Path) -> Iterator[vox.Model]:
+    with vox.Model(tiny_path) as model:
+        yield model
+
+
+@pytest.fixture(scope="session")
+def demo() -> Iterator[vox.Model]:
+    with vox.Model() as model:
+        yield model
+
+
+@pytest.fixture(scope="session")
+def noise() -> np.ndarray:
+    """Four seconds at which the tiny model says something in nearly every slot."""
+    return tiny_model.make_audio(4 * vox.RATE, seed=7)
+
+
+@pytest.fixture(scope="session")
+def digits() -> np.ndarray:
+    """The clip whose words `digits_words` are, as the demo model hears them."""
+    return np.concatenate(list(vox.read(SAMPLES / "digits_1.wav")))
+
+
+@pytest.fixture(scope="session")
+def digits_words() -> str:
+    return (SAMPLES / "digits_1.txt").read_text(encoding="utf-8").strip()
+
+
+@pytest.fixture
+def patched(tiny_path: Path, tmp_path: Path) -> Callable[[str, float], Path]:
+    """Copy the tiny model with all values of an f32 tensor replaced."""
+    import gguf
+
+    def patch(name: str, value: float) -> Path:
+        tensor = next(t for t in gguf.GGUFReader(tiny_path).tensors if t.name == name)
+        model = bytearray(tiny_path.read_bytes())
+        start, n = int(tensor.data_offset), int(tensor.n_bytes)
+        model[start : start + n] = np.full(n // 4, value, "<f4").tobytes()
+        path = tmp_path / f"{name}.gguf"
+        path.write_bytes(model)
+        return path
+
+    return patch
+
+
+@pytest.fixture
+def run_python() -> Callable[..., tuple[str, ...]]:
+    """Command line of a fresh interpreter in which warnings are errors, as they are here."""
+
+    def command(*args: str) -> tuple[str, ...]:
+        return (sys.executable, "-W", "error", *map(os.fspath, args))
+
+    return command

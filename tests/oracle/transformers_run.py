@@ -1,0 +1,100 @@
+"""The published implementation (transformers, f32, CPU) with the probe names of tests/reference.py.
+
+A checkpoint in the transformers layout and a whole clip go in. Tokens come from generate(), that is
+from the prefill and the cached single steps; every other probe from one teacher-forced pass over
+the clip with those tokens, through forward hooks. transformers passes the clip through a 16-bit
+WAV, so samples must be exact in 16 bits.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import VoxtralRealtimeForConditionalGeneration, VoxtralRealtimeProcessor
+
+PAD_ID = 11
+
+
+class TransformersModel:
+    """One checkpoint directory in the transformers layout."""
+
+    def __init__(self, directory: Path) -> None:
+        self.model = VoxtralRealtimeForConditionalGeneration.from_pretrained(
+            directory, dtype=torch.float32, attn_implementation="eager"
+        ).eval()
+        self.processor = VoxtralRealtimeProcessor.from_pretrained(directory)
+        # The core never stops at the end-of-sequence token, and random weights may choose it.
+        self.model.generation_config.eos_token_id = None
+
+    @torch.no_grad()
+    def run(self, samples: np.ndarray, delay_ms: int = 480) -> dict[str, np.ndarray]:
+        """Every probe, "tokens", and "generate.logits": the scores of the cached single steps."""
+        inputs = self._inputs(samples, delay_ms)
+        n_prompt = inputs.input_ids.shape[1]
+        result = self._generate(inputs)
+        tokens = result.sequences[0, n_prompt:]
+
+        n_slots = inputs.input_features.shape[-1] // 8
+        filler = torch.full((1, n_slots - result.sequences.shape[1]), PAD_ID)
+        ids = torch.cat([result.sequences, filler], dim=1)[:, :n_slots]
+        probes = self._teacher_forced(ids, inputs)
+        probes["mel"] = inputs.input_features[0].T.numpy()
+        n_tokens = len(tokens)
+        probes["dec.logits"] = probes["dec.logits"][n_prompt - 1 : n_prompt - 1 + n_tokens]
+        probes["generate.logits"] = torch.cat(result.scores).numpy()
+        probes["tokens"] = tokens.numpy()
+        return probes
+
+    @torch.no_grad()
+    def tokens(self, samples: np.ndarray, delay_ms: int = 480) -> np.ndarray:
+        """The generated token ids only."""
+        inputs = self._inputs(samples, delay_ms)
+        return self._generate(inputs).sequences[0, inputs.input_ids.shape[1] :].numpy()
+
+    def text(self, tokens: np.ndarray) -> str:
+        """Token ids to text, special tokens dropped."""
+        return self.processor.tokenizer.decode(tokens.tolist(), skip_special_tokens=True)
+
+    def _inputs(self, samples: np.ndarray, delay_ms: int):
+        # The processor has no delay argument: it reads the setting that came with tekken.json.
+        self.processor.mistral_common_audio_config.transcription_delay_ms = float(delay_ms)
+        return self.processor(samples, sampling_rate=16000, return_tensors="pt")
+
+    def _generate(self, inputs):
+        return self.model.generate(
+            **inputs, do_sample=False, output_scores=True, return_dict_in_generate=True
+        )
+
+    def _teacher_forced(self, ids: torch.Tensor, inputs) -> dict[str, np.ndarray]:
+        model, probes, hooks = self.model.model, {}, []
+        places = {
+            "conv": model.audio_tower.embedder,
+            "enc.out": model.audio_tower.norm,
+            "audio": model.multi_modal_projector,
+        }
+        for i, layer in enumerate(model.audio_tower.layers):
+            places[f"enc.blk.{i}"] = layer
+        for i, layer in enumerate(model.language_model.layers):
+            places[f"dec.blk.{i}"] = layer
+        for name, module in places.items():
+
+            def keep(_module, _args, output, name=name):
+                rows = output[0] if isinstance(output, tuple) else output
+                # A copy: transformers adds to some of these tensors in place.
+                probes[name] = rows.detach().clone()[0].numpy()
+
+            hooks.append(module.register_forward_hook(keep))
+        try:
+            out = self.model(
+                input_ids=ids,
+                input_features=inputs.input_features,
+                num_delay_tokens=inputs.num_delay_tokens,
+                use_cache=False,
+            )
+        finally:
+            for hook in hooks:
+                hook.remove()
+        probes["dec.logits"] = out.logits[0].numpy()
+        return probes

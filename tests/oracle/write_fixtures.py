@@ -1,0 +1,60 @@
+"""Writes tests/fixtures/*.npz: what transformers makes of random checkpoints (PYTHONPATH=tests
+python -m oracle.write_fixtures).
+
+A fixture names its checkpoint (preset, seed), its clip (int16) and its delay, and holds tokens and
+probes. Large probes are thinned; <name>.stride says how. A clip whose logits come close to a tie is
+refused: which token wins it depends on the last bit, so it would test nothing.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import tiny_model
+from tolerances import margin
+
+from oracle.transformers_run import TransformersModel
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+STRIDES = {"mel": (5, 1), "conv": (3, 1), "audio": (1, 1), "dec.logits": (1, 7)}
+MIN_MARGIN = 0.02
+# preset, seed of weights and clip, samples, delay in ms. All clips outlast both windows.
+CASES = [
+    ("micro", 0, 48000, 480),
+    ("micro", 3, 40001, 80),
+    ("micro", 1, 40959, 240),
+    ("kquant", 1, 38401, 960),
+    ("kquant", 1, 32000, 2400),
+]
+
+
+def main() -> None:
+    FIXTURES.mkdir(exist_ok=True)
+    for preset, seed, n, delay_ms in CASES:
+        with tempfile.TemporaryDirectory() as directory:
+            tiny_model.write_transformers(Path(directory), seed, preset)
+            model = TransformersModel(Path(directory))
+        samples = tiny_model.make_audio(n, seed)
+        probes = model.run(samples, delay_ms)
+        distance = margin(probes["dec.logits"])
+        if distance < MIN_MARGIN:
+            raise SystemExit(f"{preset} seed {seed}: {distance:.4f} from a tie; take another seed")
+        arrays = {
+            "preset": np.array(preset),
+            "seed": np.array(seed),
+            "delay_ms": np.array(delay_ms),
+            "clip": np.rint(samples * 32768).astype(np.int16),
+            "tokens": probes["tokens"].astype(np.int32),
+        }
+        for name, (rows, columns) in STRIDES.items():
+            arrays[name] = probes[name][::rows, ::columns]
+            arrays[name + ".stride"] = np.array([rows, columns])
+        path = FIXTURES / f"{preset}_{delay_ms}ms.npz"
+        np.savez_compressed(path, **arrays)
+        print(f"{path.name}: {len(probes['tokens'])} tokens, {distance:.3f} from a tie")
+
+
+if __name__ == "__main__":
+    main()

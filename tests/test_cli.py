@@ -1,0 +1,431 @@
+"""The command as users run it: a process with pipes, signals and full disks."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import voxtral_edge as vox
+from conftest import SAMPLES
+from voxtral_edge import cli
+
+Voxtral = Callable[..., subprocess.CompletedProcess]
+CLIP = SAMPLES / "digits_1.wav"
+OTHER = SAMPLES / "sentence_1.wav"
+
+
+@pytest.fixture
+def voxtral(run_python: Callable[..., tuple[str, ...]]) -> Voxtral:
+    """Run the command to its end; output as text."""
+
+    def run(*args: object, **options: object) -> subprocess.CompletedProcess:
+        settings = {"capture_output": True, "timeout": 120, "text": True, **options}
+        if isinstance(settings.get("input"), bytes):
+            settings["text"] = False
+        return subprocess.run(run_python("-m", "voxtral_edge", *args), **settings)
+
+    return run
+
+
+@pytest.fixture
+def live(run_python: Callable[..., tuple[str, ...]]) -> Iterator[subprocess.Popen]:
+    """`voxtral stream -` of the demo model with open pipes."""
+    command = run_python("-m", "voxtral_edge", "stream", "--threads", "1", "-")
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, bufsize=0, **pipes) as process:
+        yield process
+        process.kill()
+
+
+def read_until(process: subprocess.Popen, text: bytes, seconds: float = 60) -> bytes:
+    """Output up to a text that must come while the process waits for more audio."""
+    output, end = b"", time.monotonic() + seconds
+    while text not in output:
+        ready, _, _ = select.select([process.stdout], [], [], end - time.monotonic())
+        assert ready, f"only {output!r} came"
+        more = os.read(process.stdout.fileno(), 4096)
+        assert more, f"the process ended after {output!r}: {process.stderr.read()!r}"
+        output += more
+    return output
+
+
+def pcm(samples: np.ndarray) -> bytes:
+    return (samples * 2**15).astype("<i2").tobytes()
+
+
+def words(path: Path) -> str:
+    return path.with_suffix(".txt").read_text(encoding="utf-8").strip()
+
+
+def one_line(stderr: str | bytes) -> str:
+    """The only line of standard error, which must name the program and be no traceback."""
+    text = stderr.decode() if isinstance(stderr, bytes) else stderr
+    lines = [line for line in text.splitlines() if "the demo model is used" not in line]
+    assert len(lines) == 1, text
+    assert lines[0].startswith("voxtral: ")
+    return lines[0]
+
+
+# ---- help ---------------------------------------------------------------------------------------
+
+
+def test_help_and_version(voxtral: Voxtral) -> None:
+    shown = voxtral("--help")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    for command in ("transcribe", "stream", "convert", "inspect"):
+        assert command in shown.stdout
+        detail = voxtral(command, "--help")
+        assert (detail.returncode, detail.stderr) == (0, "")
+        assert "usage:" in detail.stdout
+    assert voxtral("--version").stdout == f"voxtral {vox.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "COMMAND"),
+        (["sing"], "invalid choice: 'sing'"),
+        (["transcribe"], "AUDIO"),
+        (["transcribe", CLIP, "--delay", "100"], "80, 160, 240.*1200, 2400"),
+        (["transcribe", CLIP, "--delay", "0"], "2400"),
+        (["transcribe", CLIP, "--threads", "0"], "whole number from 1"),
+        (["transcribe", CLIP, "--threads", "many"], "whole number from 1"),
+        (["transcribe", CLIP, "--threads", "999"], "threads must be 1 to 256"),
+        (["transcribe", CLIP, "--format", "srt"], "txt.*json"),
+        (["stream", CLIP], "invalid choice"),
+    ],
+)
+def test_bad_options(voxtral: Voxtral, args: list[object], message: str) -> None:
+    done = voxtral(*args)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert re.search(message, one_line(done.stderr))
+
+
+# ---- transcribe ---------------------------------------------------------------------------------
+
+
+def test_one_file(voxtral: Voxtral) -> None:
+    done = voxtral("transcribe", CLIP)
+    assert (done.returncode, done.stdout) == (0, words(CLIP) + "\n")
+    assert re.fullmatch(r"voxtral: no --model, .*demo model.*\n", done.stderr)
+
+
+def test_several_files(voxtral: Voxtral) -> None:
+    done = voxtral("transcribe", CLIP, OTHER, "--threads", "1")
+    assert done.returncode == 0
+    assert done.stdout == f"{CLIP}: {words(CLIP)}\n{OTHER}: {words(OTHER)}\n"
+
+
+def test_json(voxtral: Voxtral, tiny: vox.Model, tiny_path: Path) -> None:
+    done = voxtral(
+        "transcribe", CLIP, "-m", tiny_path, "--delay", "240", "--threads", "1", "--format", "json"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    expected = tiny.transcribe(CLIP, delay_ms=240, threads=1)
+    assert json.loads(done.stdout) == {
+        "file": str(CLIP),
+        "text": expected.text,
+        "duration_s": expected.duration_s,
+        "model": tiny.name,
+        "delay_ms": 240,
+        "pieces": [
+            {"text": p.text, "token": p.token, "start_ms": p.start_ms, "end_ms": p.end_ms}
+            for p in expected.pieces
+        ],
+        "tokens": list(expected.tokens),
+    }
+
+
+def test_json_of_several_files(voxtral: Voxtral, tmp_path: Path) -> None:
+    missing = tmp_path / "none.wav"
+    for files in ([CLIP, OTHER], [CLIP, missing, OTHER], [missing, missing], [missing]):
+        done = voxtral("transcribe", *files, "--threads", "1", "--format", "json")
+        good = [file for file in files if file != missing]
+        assert done.returncode == (0 if good == files else 2)
+        if len(files) == 1:
+            assert done.stdout == ""
+            continue
+        results = json.loads(done.stdout)
+        assert [(r["file"], r["text"]) for r in results] == [(str(f), words(f)) for f in good]
+        assert all(r["delay_ms"] == 480 for r in results)
+
+
+def test_bad_files_do_not_stop_the_others(voxtral: Voxtral, tmp_path: Path) -> None:
+    text = tmp_path / "text.wav"
+    text.write_text("no audio")
+    done = voxtral("transcribe", tmp_path / "none.wav", text, OTHER, tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == f"{OTHER}: {words(OTHER)}\n"
+    _, *lines = done.stderr.splitlines()
+    assert [line.startswith("voxtral: ") for line in lines] == [True] * 3
+    for line, part in zip(lines, ("none.wav", "not audio", "directory"), strict=True):
+        assert part in line
+
+
+def test_file_that_breaks_off(voxtral: Voxtral, digits: np.ndarray, tmp_path: Path) -> None:
+    """What was understood stays; the error gets a line of its own."""
+    broken = np.concatenate([digits, digits, [np.nan]]).astype(np.float32)
+    soundfile.write(tmp_path / "x.wav", broken, 16000, subtype="FLOAT")
+    done = voxtral("transcribe", tmp_path / "x.wav")
+    assert done.returncode == 2
+    assert re.fullmatch(r"eight five .*\n", done.stdout)
+    assert "not finite" in one_line(done.stderr)
+
+
+def test_a_model_that_cannot_be_used(voxtral: Voxtral, tmp_path: Path) -> None:
+    for path, message in ((tmp_path / "none.gguf", "no model file"), (CLIP, "not a GGUF")):
+        done = voxtral("transcribe", CLIP, "-m", path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert message in one_line(done.stderr)
+
+
+def test_a_model_that_fails(
+    voxtral: Voxtral, patched: Callable[[str, float], Path]
+) -> None:
+    done = voxtral("transcribe", CLIP, "-m", patched("dec.norm.weight", np.nan))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "not finite" in one_line(done.stderr)
+
+
+def test_stats(voxtral: Voxtral) -> None:
+    done = voxtral("transcribe", CLIP, OTHER, "--stats", "--threads", "1")
+    line = one_line(done.stderr)
+    numbers = re.fullmatch(
+        r"voxtral: ([\d.]+) s of audio in ([\d.]+) s, RTF ([\d.]+), peak (\d+) MiB", line
+    )
+    assert numbers, line
+    audio, taken, rtf, peak = map(float, numbers.groups())
+    assert audio == pytest.approx(sum(soundfile.info(f).duration for f in (CLIP, OTHER)), abs=0.01)
+    assert rtf == pytest.approx(taken / audio, rel=0.2)
+    assert 20 < peak < 1000
+
+
+def test_transcribe_reads_a_pipe(voxtral: Voxtral) -> None:
+    done = voxtral("transcribe", "-", "--threads", "1", input=CLIP.read_bytes())
+    assert (done.returncode, done.stdout.decode()) == (0, words(CLIP) + "\n")
+
+
+def test_file_names_of_any_bytes(voxtral: Voxtral, tmp_path: Path) -> None:
+    name = os.fsdecode(bytes(tmp_path) + b"/\xff\xc3\xa4.wav")
+    Path(name).write_bytes(OTHER.read_bytes())
+    for locale in ("C", "C.UTF-8"):
+        done = voxtral(
+            "transcribe", name, name, text=False, env={**os.environ, "LC_ALL": locale}
+        )
+        assert done.returncode == 0
+        assert done.stdout == (os.fsencode(name) + f": {words(OTHER)}\n".encode()) * 2
+
+
+def test_text_is_utf8_in_any_locale(voxtral: Voxtral, tiny: vox.Model, tiny_path: Path) -> None:
+    env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = voxtral(
+        "transcribe", CLIP, "-m", tiny_path, "--threads", "1", text=False, env=env
+    )
+    expected = tiny.transcribe(CLIP, threads=1).text
+    assert not expected.isascii()
+    assert done.stdout.decode("utf-8") == expected + "\n"
+
+
+# ---- stream -------------------------------------------------------------------------------------
+
+
+def wav_stream(samples: np.ndarray, rate: int) -> bytes:
+    """WAV as a program writes it that does not know the length."""
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, format="WAV", subtype="PCM_16")
+    data = bytearray(file.getvalue())
+    assert data[36:40] == b"data"
+    data[4:8] = data[40:44] = b"\xff" * 4
+    return bytes(data)
+
+
+def test_stream_of_each_kind(voxtral: Voxtral, digits: np.ndarray) -> None:
+    import soxr
+
+    wide = soxr.resample(digits, 16000, 44100)
+    inputs = {
+        "raw": ((), pcm(digits)),
+        "raw and an odd byte": ((), pcm(digits) + b"\0"),
+        "--raw": (("--raw",), pcm(digits)),
+        "wav": ((), CLIP.read_bytes()),
+        "endless wav": ((), wav_stream(digits, 16000)),
+        "stereo 44.1 kHz": ((), wav_stream(np.stack([wide, wide], axis=1), 44100)),
+    }
+    for name, (options, data) in inputs.items():
+        done = voxtral("stream", "--threads", "1", *options, "-", input=data)
+        assert (done.returncode, done.stdout.decode()) == (0, words(CLIP) + "\n"), name
+
+
+def test_stream_of_nothing(voxtral: Voxtral) -> None:
+    done = voxtral("stream", "-", input=b"")
+    assert (done.returncode, done.stdout) == (0, b"\n")
+
+
+def test_text_comes_while_the_audio_does(live: subprocess.Popen, digits: np.ndarray) -> None:
+    """Words come as soon as their audio and the delay are in; the last ones at the end."""
+    live.stdin.write(pcm(digits[:54_400]))  # 3.4 s; the third word is spoken by 2.6 s
+    begun = read_until(live, b"eight five eight")
+    live.stdin.write(pcm(digits[54_400:]))
+    rest, _ = live.communicate(timeout=60)
+    assert (begun + rest).decode() == words(CLIP) + "\n"
+    assert live.returncode == 0
+
+
+def test_ctrl_c_prints_the_last_words(live: subprocess.Popen, digits: np.ndarray) -> None:
+    """The pipe stays open, as that of a microphone does."""
+    live.stdin.write(pcm(digits[: int(5.9 * 16000)]))  # the last word ends at 5.7 s
+    begun = read_until(live, b"seven")
+    assert b"four" not in begun
+    live.send_signal(signal.SIGINT)
+    rest = live.stdout.read()
+    assert live.wait(60) == 0
+    assert (begun + rest).decode() == words(CLIP) + "\n"
+    assert b"Traceback" not in live.stderr.read()
+
+
+def test_ctrl_c_while_text_is_made_is_heard_before_the_next_audio() -> None:
+    def blocks() -> Iterator[np.ndarray]:
+        yield np.zeros(1, np.float32)
+        raise AssertionError("no more audio may be asked for")
+
+    with cli._Interrupt() as interrupt:
+        for _ in interrupt.until(blocks()):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_second_ctrl_c_stops_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], digits: np.ndarray
+) -> None:
+    """The first comes while audio is awaited, the second while the last words are made."""
+
+    def blocks(pipe: object, *, raw: bool) -> Iterator[np.ndarray]:
+        yield digits
+        signal.raise_signal(signal.SIGINT)
+
+    def end(stream: vox.Stream) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
+    monkeypatch.setattr(cli, "read_pcm", blocks)
+    monkeypatch.setattr(vox.Stream, "end", end)
+    assert cli.main(["stream", "--threads", "1", "-"]) == 130
+    shown = capsys.readouterr()
+    assert words(CLIP).startswith(shown.out)
+    assert shown.err.count("\n") == 1  # about the demo model
+
+
+def test_ctrl_c_while_transcribing(
+    run_python: Callable[..., tuple[str, ...]], tmp_path: Path
+) -> None:
+    soundfile.write(tmp_path / "long.wav", np.zeros(16000 * 600, np.int16), 16000)
+    command = run_python("-m", "voxtral_edge", "transcribe", tmp_path / "long.wav")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert b"demo model" in process.stderr.readline()
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
+        assert process.stderr.read() == b""
+
+
+def test_stream_from_a_terminal(run_python: Callable[..., tuple[str, ...]]) -> None:
+    terminal, end = os.openpty()
+    done = subprocess.run(
+        run_python("-m", "voxtral_edge", "stream", "-"), stdin=end, capture_output=True, timeout=60
+    )
+    os.close(terminal)
+    os.close(end)
+    assert done.returncode == 2
+    assert "terminal" in one_line(done.stderr)
+
+
+def test_pipe_of_something_else(voxtral: Voxtral) -> None:
+    done = voxtral("stream", "-", input=b"OggS" + bytes(1000))
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert "carries Ogg" in one_line(done.stderr)
+
+
+# ---- standard output ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [["--format", "txt"], ["--format", "json"]])
+def test_nobody_reads(run_python: Callable[..., tuple[str, ...]], options: list[str]) -> None:
+    command = run_python("-m", "voxtral_edge", "transcribe", CLIP, "--threads", "1", *options)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) as process:
+        process.stdout.close()
+        stderr = process.stderr.read()
+        assert process.wait(60) == 141
+    assert re.fullmatch(r"voxtral: no --model, .*\n", stderr)
+
+
+@pytest.mark.parametrize("options", [["--format", "txt"], ["--format", "json"]])
+def test_full_disk(
+    run_python: Callable[..., tuple[str, ...]], options: list[str]
+) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            run_python("-m", "voxtral_edge", "transcribe", CLIP, "--threads", "1", *options),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+        )
+    assert done.returncode == 1
+    assert "standard output: No space left" in one_line(done.stderr)
+
+
+STARVED = """
+import pathlib, resource, sys
+from voxtral_edge import cli
+used = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * 4096
+resource.setrlimit(resource.RLIMIT_AS, (used + 12 * 2**20, resource.RLIM_INFINITY))
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def test_out_of_memory_is_one_line(run_python: Callable[..., tuple[str, ...]]) -> None:
+    """There is room for the model, but not for a stream of it."""
+    command = run_python("-c", STARVED, "transcribe", CLIP, "--threads", "1")
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "out of memory" in one_line(done.stderr)
+
+
+# ---- convert and inspect ------------------------------------------------------------------------
+
+
+def test_convert_and_inspect(voxtral: Voxtral, tmp_path: Path) -> None:
+    import tiny_model
+
+    source = tiny_model.write_official(tmp_path / "official", seed=1)
+    model = tmp_path / "model.gguf"
+    done = voxtral("convert", source, model, "--type", "q8_0")
+    assert done.returncode == 0, done.stderr
+    with vox.Model(model) as opened:
+        assert opened.file_type == "q8_0"
+    shown = voxtral("inspect", model)
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert "q8_0" in shown.stdout
+    for command in (("convert", tmp_path / "none", model), ("inspect", CLIP)):
+        done = voxtral(*command)
+        assert done.returncode == 2
+        one_line(done.stderr)
+
+
+def test_main_returns_its_status(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["transcribe", str(OTHER), "--threads", "1"]) == 0
+    assert capsys.readouterr().out == words(OTHER) + "\n"
+    assert cli.main(["transcribe", "none.wav"]) == 2
+    assert "none.wav: No such file" in capsys.readouterr().err

@@ -1,0 +1,101 @@
+"""Every code block of the README and docs/ runs.
+
+python blocks run as they stand. console blocks hold commands after "$ " and, below each, lines that
+its output must contain ("..." stands for lines left out). c blocks must compile against the public
+header. Commands run in a folder of their own that looks like the repository's root, with the
+package on PATH. `make VERB` is only checked to exist, since the verbs run these tests. Blocks of
+kind text and json are not code.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "samples" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class Block(NamedTuple):
+    kind: str
+    code: str
+    place: str
+
+
+def blocks(*kinds: str) -> list[Block]:
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in FENCE.finditer(text):
+            line = text.count("\n", 0, match.start()) + 1
+            place = f"{page.relative_to(ROOT)}:{line}"
+            if match[1] in kinds or not kinds:
+                found.append(Block(match[1], match[2], place))
+    return found
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for entry in ROOT.iterdir():
+        if not entry.name.startswith(".") and entry.name not in ("build", "dist"):
+            (tmp_path / entry.name).symlink_to(entry)
+    return tmp_path
+
+
+def run(command: list[str], cwd: Path) -> str:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, "PATH": path},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=lambda block: block.place)
+def test_python(block: Block, root: Path) -> None:
+    run([sys.executable, "-W", "error", "-c", block.code], root)
+
+
+@pytest.mark.parametrize("block", blocks("console"), ids=lambda block: block.place)
+def test_console(block: Block, root: Path) -> None:
+    verbs = set(re.findall(r"^(\w+):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert block.code.startswith("$ ")
+    for part in re.split(r"^\$ ", block.code, flags=re.MULTILINE)[1:]:
+        command, _, expected = part.partition("\n")
+        if command.startswith("make "):
+            assert set(command.split()[1:]) <= verbs
+            continue
+        output = run(["bash", "-o", "pipefail", "-c", command], root)
+        for line in expected.splitlines():
+            assert line == "..." or line.strip() in output, f"{line!r} is not in {output!r}"
+
+
+@pytest.mark.parametrize("block", blocks("c"), ids=lambda block: block.place)
+def test_c(block: Block, tmp_path: Path) -> None:
+    source = tmp_path / "block.c"
+    source.write_text(block.code)
+    run(["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only",
+         f"-I{ROOT / 'csrc'}", str(source)], tmp_path)  # fmt: skip
+
+
+def test_kinds() -> None:
+    assert {block.kind for block in blocks()} <= {"python", "console", "c", "text", "json"}
+
+
+def test_links() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"

@@ -1,0 +1,156 @@
+"""Closing in any order, twice, or never: no crash, no leak, and a clear error for what comes late."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import voxtral_edge as vox
+
+
+def test_stream_outlives_its_model(tiny_path: Path, noise: np.ndarray) -> None:
+    """The weights belong to the stream as well; closing the model only gives up its share."""
+    model = vox.Model(tiny_path)
+    stream = model.stream(threads=1)
+    before = stream.feed(noise) + stream.finish()
+    stream.reset()
+    model.close()
+    assert stream.feed(noise) + stream.finish() == before
+    assert stream.model is model
+    stream.close()
+
+
+def test_closing_twice(tiny_path: Path) -> None:
+    with vox.Model(tiny_path) as model, model.stream(threads=1) as stream:
+        stream.close()
+        stream.close()
+        assert stream.closed
+        assert stream.pending == 0
+        model.close()
+        model.close()
+        assert model.closed
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda stream: stream.feed(np.zeros(10, np.float32)),
+        lambda stream: stream.push(np.zeros(10, np.float32)),
+        lambda stream: next(stream.slots()),
+        vox.Stream.finish,
+        vox.Stream.end,
+        vox.Stream.reset,
+        lambda stream: stream.memory,
+    ],
+)
+def test_closed_stream(tiny: vox.Model, use: Callable[[vox.Stream], object]) -> None:
+    stream = tiny.stream(threads=1)
+    stream.close()
+    with pytest.raises(vox.StreamClosed, match="open a new one"):
+        use(stream)
+
+
+def test_closed_while_slots_are_drawn(tiny: vox.Model, noise: np.ndarray) -> None:
+    stream = tiny.stream(threads=1)
+    stream.push(noise)
+    slots = stream.slots()
+    next(slots)
+    stream.close()
+    with pytest.raises(vox.StreamClosed):
+        next(slots)
+
+
+def test_closed_model(tiny_path: Path, noise: np.ndarray) -> None:
+    model = vox.Model(tiny_path)
+    model.close()
+    for use in (model.stream, lambda: model.transcribe(noise, threads=1), lambda: model.token_bytes(32)):
+        with pytest.raises(vox.ModelClosed, match="open it again"):
+            use()
+    assert model.n_vocab == 1400  # what is known of it stays known
+
+
+def test_forgotten_objects_warn_and_are_freed(tiny_path: Path) -> None:
+    with pytest.warns(ResourceWarning, match=r"unclosed .*Stream") as caught:
+        model = vox.Model(tiny_path)
+        stream = model.stream(threads=1)
+        del stream
+        gc.collect()
+    assert len(caught) == 1
+    del caught  # each warning holds the object that it is about
+    with pytest.warns(ResourceWarning, match=r"unclosed .*Model"):
+        del model
+        gc.collect()
+
+
+def test_garbage_in_a_cycle(tiny_path: Path, noise: np.ndarray) -> None:
+    """The collector may finalise a stream after its model; neither needs the other to go."""
+    for _ in range(5):
+        model = vox.Model(tiny_path)
+        stream = model.stream(threads=1)
+        stream.feed(noise[:20_000])
+        model.stream_of_mine, stream.model_of_mine = stream, model  # type: ignore[attr-defined]
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            del model, stream
+            gc.collect()
+        assert {warning.category for warning in caught} == {ResourceWarning}
+        assert len(caught) == 2
+
+
+def test_failed_open_leaves_nothing_to_close(tiny: vox.Model, tmp_path: Path) -> None:
+    with pytest.raises(vox.ModelNotFound):
+        vox.Model(tmp_path / "none.gguf")
+    with pytest.raises(vox.ArgumentError):
+        tiny.stream(delay_ms=81)
+    gc.collect()  # a ResourceWarning would fail the test here
+
+
+def test_generator_closes_its_stream(tiny: vox.Model, noise: np.ndarray) -> None:
+    pieces = tiny.pieces([noise], threads=1)
+    next(pieces)
+    del pieces
+    gc.collect()
+
+
+def test_streams_give_their_memory_back(tiny: vox.Model, noise: np.ndarray) -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    def use() -> None:
+        with tiny.stream(threads=1) as stream:
+            stream.feed(noise[:20_000])
+            size.append(stream.memory)
+
+    size: list[int] = []
+    for _ in range(10):
+        use()
+    before = resident()
+    for _ in range(100):
+        use()
+    assert resident() - before < 10 * max(size)
+
+
+def test_models_open_and_close_in_threads(tiny_path: Path, noise: np.ndarray) -> None:
+    """Streams are opened, and models closed, while others run; the count must hold."""
+    expected: list[vox.Transcript] = []
+    with vox.Model(tiny_path) as shared:
+        expected.append(shared.transcribe(noise[:20_000], threads=1))
+        results: list[vox.Transcript] = []
+
+        def work() -> None:
+            for _ in range(5):
+                with vox.Model(tiny_path) as model:
+                    results.append(model.transcribe(noise[:20_000], threads=1))
+                results.append(shared.transcribe(noise[:20_000], threads=1))
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert results == expected * 30

@@ -1,0 +1,251 @@
+"""A stream gives the same slots however the audio is cut, and stays as it is without end."""
+
+from __future__ import annotations
+
+import codecs
+import threading
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pytest
+import tiny_model
+import voxtral_edge as vox
+
+
+def cut(samples: np.ndarray, sizes: Iterable[int]) -> list[np.ndarray]:
+    """Consecutive chunks of the sizes, the last one whatever is left."""
+    starts = [0, *np.cumsum(list(sizes))]
+    return [samples[a:b] for a, b in zip(starts, [*starts[1:], None], strict=True)]
+
+
+def run(stream: vox.Stream, chunks: Sequence[np.ndarray]) -> list[vox.Piece]:
+    """Every slot of the chunks, drained after each of them."""
+    slots = []
+    for chunk in chunks:
+        stream.push(chunk)
+        slots += stream.slots()
+    stream.end()
+    return [*slots, *stream.slots()]
+
+
+@pytest.fixture(scope="module")
+def whole(tiny: vox.Model, noise: np.ndarray) -> list[vox.Piece]:
+    with tiny.stream(threads=1) as stream:
+        return run(stream, [noise])
+
+
+@pytest.mark.parametrize("size", [159, 160, 161, 1279, 1280, 1281, 16000])
+def test_result_does_not_depend_on_the_cut(
+    tiny: vox.Model, noise: np.ndarray, whole: list[vox.Piece], size: int
+) -> None:
+    with tiny.stream(threads=1) as stream:
+        assert run(stream, cut(noise, [size] * (len(noise) // size))) == whole
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_result_does_not_depend_on_random_cuts(
+    tiny: vox.Model, noise: np.ndarray, whole: list[vox.Piece], seed: int
+) -> None:
+    sizes = np.random.default_rng(seed).integers(0, 4000, 20)  # some chunks are empty
+    with tiny.stream(threads=1) as stream:
+        assert run(stream, cut(noise, sizes)) == whole
+
+
+def test_sample_by_sample(tiny: vox.Model, noise: np.ndarray) -> None:
+    short = noise[:10_000]  # just more than is needed for the first slot
+    with tiny.stream(threads=1) as stream:
+        expected = run(stream, [short])
+        stream.reset()
+        assert run(stream, cut(short, [1] * len(short))) == expected
+
+
+def test_words_do_not_depend_on_the_cut(
+    demo: vox.Model, digits: np.ndarray, digits_words: str
+) -> None:
+    with demo.stream(threads=1) as stream:
+        for size in (len(digits), 4000, 1281):
+            pieces = [p for chunk in cut(digits, [size] * (len(digits) // size)) for p in
+                      stream.feed(chunk)] + stream.finish()
+            assert "".join(piece.text for piece in pieces).strip() == digits_words
+            stream.reset()
+
+
+@pytest.mark.parametrize("n", [0, 1, 39, 40, 1279, 1280, 1281])
+def test_number_of_slots(tiny: vox.Model, noise: np.ndarray, n: int) -> None:
+    with tiny.stream(threads=1) as stream:
+        slots = run(stream, [noise[:n]])
+    assert len(slots) == -(-n // 1280) + 10
+    assert [slot.start_ms for slot in slots] == [80 * k for k in range(len(slots))]
+    assert all(slot.end_ms == slot.start_ms + 80 for slot in slots)
+    assert all(0 <= slot.token < tiny.n_vocab for slot in slots)
+
+
+def test_delays(tiny: vox.Model, noise: np.ndarray) -> None:
+    """Each delay gives all slots, the first as soon as the delay is over, and its own tokens."""
+    outputs = set()
+    for delay_ms in vox.DELAYS_MS:
+        first = 16 * (delay_ms + 80) + 40
+        with tiny.stream(delay_ms=delay_ms, threads=1) as stream:
+            stream.push(noise[: first - 1])
+            assert list(stream.slots()) == []
+            stream.push(noise[first - 1 : first])
+            assert len(list(stream.slots())) == 1
+            stream.reset()
+            slots = run(stream, [noise])
+        assert len(slots) == 60
+        outputs.add(tuple(slot.token for slot in slots))
+    assert len(outputs) == len(vox.DELAYS_MS)
+
+
+def test_default_delay_is_the_models(
+    tiny: vox.Model, noise: np.ndarray, whole: list[vox.Piece]
+) -> None:
+    with tiny.stream(delay_ms=tiny.default_delay_ms, threads=1) as stream:
+        assert run(stream, [noise]) == whole
+
+
+def test_threads_do_not_change_the_result(
+    tiny: vox.Model, noise: np.ndarray, whole: list[vox.Piece]
+) -> None:
+    for threads in (1, 2):
+        with tiny.stream(threads=threads) as stream:
+            assert run(stream, [noise]) == whole
+
+
+def test_feed_and_finish_are_push_end_and_slots(
+    tiny: vox.Model, noise: np.ndarray, whole: list[vox.Piece]
+) -> None:
+    with tiny.stream(threads=1) as stream:
+        fed = [stream.feed(noise[:30_000]), stream.feed(noise[30_000:]), stream.finish()]
+    assert all(fed)
+    assert [piece for part in fed for piece in part] == [slot for slot in whole if slot.text]
+
+
+def test_finish_may_be_repeated(tiny: vox.Model, noise: np.ndarray) -> None:
+    with tiny.stream(threads=1) as stream:
+        stream.feed(noise)
+        assert stream.finish()
+        assert stream.finish() == []
+        assert list(stream.slots()) == []
+
+
+@pytest.mark.parametrize("used", [0, 20_000, 64_000])
+@pytest.mark.parametrize("ended", [False, True])
+def test_reset_is_a_new_stream(
+    tiny: vox.Model, noise: np.ndarray, whole: list[vox.Piece], used: int, ended: bool
+) -> None:
+    with tiny.stream(threads=1) as stream:
+        stream.feed(noise[::-1][:used])
+        if ended:
+            stream.finish()
+        stream.reset()
+        assert stream.pending == 0
+        assert run(stream, [noise]) == whole
+
+
+def test_streams_are_independent(tiny: vox.Model, noise: np.ndarray) -> None:
+    clips = [noise, noise[::-1]]
+    with tiny.stream(threads=1) as stream:
+        alone = [stream.feed(clips[0]) + stream.finish()]
+        stream.reset()
+        alone.append(stream.feed(clips[1]) + stream.finish())
+    with tiny.stream(threads=1) as one, tiny.stream(threads=1) as two:
+        together: list[list[vox.Piece]] = [[], []]
+        for start in range(0, len(noise), 3000):
+            for stream, clip, pieces in zip((one, two), clips, together, strict=True):
+                pieces += stream.feed(clip[start : start + 3000])
+        together[0] += one.finish()
+        together[1] += two.finish()
+    assert together == alone
+    assert alone[0] != alone[1]
+
+
+def test_threads_with_their_own_streams(
+    tiny: vox.Model, noise: np.ndarray, whole: list[vox.Piece]
+) -> None:
+    results: dict[int, list[vox.Piece]] = {}
+
+    def work(i: int) -> None:
+        with tiny.stream(threads=1) as stream:
+            results[i] = run(stream, cut(noise, [1280] * 50))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert results == dict.fromkeys(range(3), whole)
+
+
+def test_second_thread_is_refused(tiny: vox.Model) -> None:
+    audio = tiny_model.make_audio(60 * vox.RATE, seed=1)
+    with tiny.stream(threads=1) as stream:
+        expected = stream.feed(audio) + stream.finish()
+        stream.reset()
+        pieces: list[vox.Piece] = []
+
+        def work() -> None:
+            while True:
+                try:
+                    pieces.extend(stream.feed(audio))
+                    return
+                except vox.StreamBusy:  # the main thread was faster; nothing was done
+                    continue
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        with pytest.raises(vox.StreamBusy, match="another thread"):
+            while True:
+                assert stream.memory
+        for call in (stream.finish, stream.reset, stream.close, lambda: stream.feed(audio)):
+            with pytest.raises(vox.StreamBusy):
+                call()
+        thread.join()
+        assert pieces + stream.finish() == expected
+
+
+def test_pending_is_the_lag(tiny: vox.Model, noise: np.ndarray) -> None:
+    with tiny.stream(threads=1) as stream:
+        assert stream.pending == 0
+        stream.push(noise)
+        assert stream.pending == len(noise)
+        next(stream.slots())
+        assert stream.pending == len(noise) - 1280 * 7 - 40  # a slot, the delay and the look-ahead
+        list(stream.slots())
+        assert stream.pending < 1280
+        stream.end()
+        list(stream.slots())
+        assert stream.pending == 0
+
+
+def test_nothing_grows(tiny: vox.Model) -> None:
+    """Five minutes are more than 60 windows of the decoder and 600 of the encoder."""
+    audio = tiny_model.make_audio(10 * vox.RATE, seed=2)
+    with tiny.stream(threads=1) as stream:
+        for n in range(1, 17):  # meet every width of a pass, and the longest push
+            stream.feed(audio[: 1280 * n])
+        stream.feed(audio)
+        stream.feed(audio)
+        memory = stream.memory
+        assert 0 < memory < 64 * 2**20
+        for _ in range(28):
+            assert stream.feed(audio)
+            assert stream.memory == memory
+        stream.reset()
+        assert stream.memory == memory
+
+
+def test_text_is_that_of_pythons_decoder(tiny: vox.Model) -> None:
+    """Characters are never torn: what an incomplete one lacks comes with a later token."""
+    audio = tiny_model.make_audio(30 * vox.RATE, seed=4)
+    for delay_ms in (80, 480, 2400):
+        with tiny.stream(delay_ms=delay_ms, threads=1) as stream:
+            slots = run(stream, [audio])
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        expected = [
+            decoder.decode(b"" if slot.token < tiny.n_special else tiny.token_bytes(slot.token))
+            for slot in slots
+        ]
+        expected[-1] += decoder.decode(b"", final=True)
+        assert [slot.text for slot in slots] == expected
+        assert "\N{REPLACEMENT CHARACTER}" in "".join(expected)

@@ -1,0 +1,152 @@
+"""What users can name stays as it is, and what is said twice is said the same."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import tomllib
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+import voxtral_edge as vox
+from voxtral_edge import cli
+from voxtral_edge._voxtral import ffi, lib
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "bindings" / "voxtral_edge"
+
+PUBLIC = {
+    "AsyncStream": ["aclose", "closed", "end", "feed", "finish", "pending", "pieces", "push",
+                    "reset", "slots"],
+    "Model": ["astream", "close", "closed", "pieces", "stream", "token_bytes", "transcribe"],
+    "Piece": ["end_ms", "start_ms", "text", "token"],
+    "Stream": ["close", "closed", "end", "feed", "finish", "memory", "model", "pending", "push",
+               "reset", "slots"],
+    "Transcript": ["duration_s", "pieces", "text", "tokens"],
+}  # fmt: skip
+ATTRIBUTES = [
+    "name", "description", "file_type", "n_params", "n_bytes", "n_vocab", "n_special", "token_pad",
+    "token_word", "default_delay_ms", "encoder_window", "decoder_window",
+]  # fmt: skip
+ERRORS = [
+    "ArgumentError", "AudioError", "ComputeError", "ModelClosed", "ModelError", "ModelFormatError",
+    "ModelNotFound", "OutOfMemory", "StreamBusy", "StreamClosed", "StreamError", "StreamFinished",
+    "VoxtralError",
+]  # fmt: skip
+OTHERS = ["DELAYS_MS", "RATE", "SLOT_MS", "__version__", "read", "resample"]
+
+
+def test_all() -> None:
+    assert sorted(vox.__all__) == sorted([*PUBLIC, *ERRORS, *OTHERS])
+    assert len(set(vox.__all__)) == len(vox.__all__)
+    for name in vox.__all__:
+        assert getattr(vox, name) is not None
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_members(name: str) -> None:
+    kind = getattr(vox, name)
+    assert [member for member in sorted(dir(kind)) if not member.startswith("_")] == PUBLIC[name]
+    for member in PUBLIC[name]:
+        assert inspect.getdoc(getattr(kind, member)) or name in ("Piece", "Transcript")
+
+
+def test_model_attributes(tiny: vox.Model) -> None:
+    assert [name for name in vars(tiny) if not name.startswith("_")] == ATTRIBUTES
+    assert all(f"`{name}`" in (vox.Model.__doc__ or "") for name in ATTRIBUTES)
+
+
+def test_numbers_are_those_of_the_core() -> None:
+    assert vox.RATE == 16_000
+    assert vox.SLOT_MS * vox.RATE // 1000 == 1280
+    params = lib.vox_stream_default_params()
+    assert (params.delay_ms, params.n_threads, params.batch_ms) == (0, 0, 0)
+
+
+def test_every_way_in_has_the_same_options() -> None:
+    """Functions, methods and command: the same names, keyword-only, the same defaults."""
+    ways: list[Callable[..., object]] = [
+        vox.Model.transcribe, vox.Model.pieces, vox.Model.stream, vox.Model.astream,
+        vox.Stream.__init__, vox.AsyncStream.__init__,
+    ]  # fmt: skip
+    for way in ways:
+        options = {
+            name: option.default
+            for name, option in inspect.signature(way).parameters.items()
+            if option.kind is inspect.Parameter.KEYWORD_ONLY
+        }
+        assert options == {"delay_ms": None, "threads": None}, way
+    for command in (["transcribe", "x.wav"], ["stream", "-"]):
+        args = cli._parser().parse_args(command)
+        assert (args.delay, args.threads, args.model) == (None, None, None)
+    assert inspect.signature(vox.Model).parameters["path"].default is None
+
+
+def test_async_verbs_are_those_of_the_stream() -> None:
+    """Same names and parameters, awaited; close() is aclose() there, as asyncio has it."""
+    for name in set(PUBLIC["Stream"]) & set(PUBLIC["AsyncStream"]):
+        sync, awaited = getattr(vox.Stream, name), getattr(vox.AsyncStream, name)
+        if isinstance(sync, property):
+            assert isinstance(awaited, property)
+            continue
+        assert [*inspect.signature(sync).parameters] == [*inspect.signature(awaited).parameters]
+        assert inspect.iscoroutinefunction(awaited) or inspect.isasyncgenfunction(awaited)
+
+
+# ---- the compiled module ------------------------------------------------------------------------
+
+
+def declarations() -> dict[str, list[str]]:
+    """Functions of the header: the names of their parameters."""
+    text = (ROOT / "csrc" / "voxtral.h").read_text(encoding="utf-8")
+    text = text.split("/* cffi: begin */")[1].split("/* cffi: end */")[0]
+    text = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    found = {}
+    for name, parameters in re.findall(r"\b(vox_\w+)\s*\(([^)]*)\)\s*;", text):
+        names = [re.search(r"(\w+)\s*$", p)[1] for p in parameters.split(",")]
+        found[name] = [] if names == ["void"] else names
+    return found
+
+
+def stub() -> tuple[dict[str, list[str]], list[str]]:
+    """Functions of the stub likewise, and its constants."""
+    tree = ast.parse((PACKAGE / "_voxtral.pyi").read_text(encoding="utf-8"))
+    body = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "_Lib").body
+    functions = {
+        n.name: [a.arg for a in n.args.posonlyargs[1:]]
+        for n in body
+        if isinstance(n, ast.FunctionDef)
+    }
+    return functions, [n.target.id for n in body if isinstance(n, ast.AnnAssign)]
+
+
+def test_stub_is_the_header() -> None:
+    functions, constants = stub()
+    assert functions == declarations()
+    assert len(functions) > 15
+    assert sorted([*functions, *constants]) == sorted(dir(lib))
+
+
+def test_stub_counts_what_cffi_counts() -> None:
+    for name, parameters in stub()[0].items():
+        assert len(ffi.typeof(getattr(lib, name)).args) == len(parameters), name
+
+
+# ---- the command --------------------------------------------------------------------------------
+
+
+def test_command_is_installed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["scripts"] == {"voxtral": "voxtral_edge.cli:main"}
+    assert [e.value for e in entry_points(group="console_scripts", name="voxtral")] == [
+        "voxtral_edge.cli:main"
+    ]
+    assert project["version"] == vox.__version__
+
+
+def test_exit_statuses_are_documented() -> None:
+    for status in (cli.OK, cli.FAILURE, cli.BAD_INPUT, cli.INTERRUPTED, cli.UNREAD):
+        assert re.search(rf"\b{status}\b", cli.__doc__ or "")
