@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,7 +25,7 @@ from .json_file import load
 from .safetensors_file import FLOATS, Floats, SafetensorsFile, TensorInfo, decode
 from .tensors import CONV_TAPS, Layout, Tensor, tensors
 
-SLICE_BYTES = 2 << 20
+SLICE_BYTES = 4 << 20
 INDEX = "model.safetensors.index.json"
 
 
@@ -44,7 +45,7 @@ class Slice(NamedTuple):
 
         Raises ConversionError if a value is not finite.
         """
-        values = decode(self.raw, self.info).reshape(self.stop - self.start, -1)
+        values: Floats = decode(self.raw, self.info).reshape(self.stop - self.start, -1)
         if not np.isfinite(values).all():
             row = self.start + int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
             raise self.error(f"has a NaN or an infinity in row {row}: download the file again")
@@ -68,9 +69,9 @@ class Slice(NamedTuple):
 class Checkpoint:
     """An open checkpoint; sha256 is known after the first full pass of slices()."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         """Open a folder and check everything that the headers tell."""
-        self.folder = folder
+        self.folder = folder = Path(path)
         self.sha256: str | None = None
         self.files: list[SafetensorsFile] = []
         try:

@@ -60,7 +60,7 @@ def convert(
     """
     kind = file_type(type)
     path = Path(target)
-    with Checkpoint(Path(checkpoint)) as source:
+    with Checkpoint(checkpoint) as source:
         _check_target(path, source)
         keys = metadata(source, type, Card(name, description, license), UNKNOWN_SHA256)
         layout = {t.name: (stored_type(t, kind), t.stored_shape) for t in source.tensors}

@@ -24,7 +24,9 @@ from voxtral_edge.convert import FILE_TYPES, Checkpoint, ConversionError, conver
 from voxtral_edge.convert.conversion import Progress
 from voxtral_edge.convert.progress import Bar
 
-OK, FAILURE, BAD_INPUT, INTERRUPTED = 0, 1, 2, 128 + signal.SIGINT
+OK, FAILURE, BAD_INPUT, SIGNALLED = 0, 1, 2, 128
+
+STOPS = (signal.SIGINT, signal.SIGTERM)
 
 ABOUT = """\
 Convert a Voxtral Realtime checkpoint to one GGUF file.
@@ -35,8 +37,8 @@ transformers layout). The weights are read once, a slice at a time.
 """
 
 
-class _Terminated(BaseException):
-    """SIGTERM came."""
+class _Stopped(BaseException):
+    """A signal asked to stop; its number is the argument."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -49,19 +51,18 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run with arguments (None: those of the process); return the exit status."""
     args = _parser().parse_args(argv)
-    previous = signal.signal(signal.SIGTERM, _on_sigterm)
+    previous = {number: signal.signal(number, _stop) for number in STOPS}
     try:
         _run(args)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except _Terminated:
-        return 128 + signal.SIGTERM
+    except _Stopped as stopped:
+        return SIGNALLED + int(stopped.args[0])
     except ConversionError as error:
         return _complain(str(error), BAD_INPUT)
     except OSError as error:
         return _complain(f"{error.filename}: {error.strerror}", FAILURE)
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
     return OK
 
 
@@ -116,8 +117,10 @@ def _complain(message: str, status: int) -> int:
     return status
 
 
-def _on_sigterm(number: int, frame: FrameType | None) -> None:
-    raise _Terminated
+def _stop(number: int, frame: FrameType | None) -> None:
+    for each in STOPS:  # a second one must not disturb the cleaning up after the first
+        signal.signal(each, signal.SIG_IGN)
+    raise _Stopped(number)
 
 
 def _parser() -> argparse.ArgumentParser:

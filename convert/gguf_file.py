@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -24,7 +25,7 @@ from gguf import (
 
 from .errors import ConversionError
 from .quantize import packed_size, unpack
-from .safetensors_file import Floats, TensorInfo
+from .safetensors_file import PIECE, Floats, TensorInfo
 
 ALIGNMENT = GGUF_DEFAULT_ALIGNMENT
 
@@ -80,11 +81,11 @@ def write_header(
 class GgufFile:
     """An open GGUF file. metadata and tensors by name; arrays are numpy's, or lists of strings."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         """Open a file and read its header."""
-        self.path = path
+        self.path = Path(path)
         try:
-            self.file = path.open("rb")
+            self.file = self.path.open("rb")
         except OSError as error:
             raise ConversionError(f"{path}: {error.strerror}") from error
         try:
@@ -119,11 +120,14 @@ class GgufFile:
             raise ConversionError(f"{self.path}: ends too early: copy or convert it again")
         return data
 
-    def rows(self, name: str, start: int, stop: int) -> Floats:
-        """Return rows start to stop of a tensor, [stop - start, n], unpacked to F32."""
-        kind, n_row = GGMLQuantizationType[self.tensors[name].type], self.tensors[name].shape[-1]
-        blocks = self.read_rows(name, start, stop)
-        return unpack(blocks, kind, (stop - start) * n_row).reshape(-1, n_row)
+    def pieces(self, name: str) -> Iterator[Floats]:
+        """Yield the values of a tensor, unpacked to F32, in order, a piece at a time."""
+        info = self.tensors[name]
+        kind, n_row = GGMLQuantizationType[info.type], info.shape[-1]
+        n_rows, step = math.prod(info.shape[:-1]), max(PIECE // n_row, 1)
+        for start in range(0, n_rows, step):
+            stop = min(start + step, n_rows)
+            yield unpack(self.read_rows(name, start, stop), kind, (stop - start) * n_row)
 
     def read_rows(self, name: str, start: int, stop: int) -> bytes:
         """Return the packed bytes of rows start to stop; a vector is one row."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ ITEM_SIZES = {
     "BF16": 2, "U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8,
 }  # fmt: skip
 FLOATS = ("BF16", "F16", "F32")
+PIECE = 1 << 20  # values that pieces() yields at once
 HEADER_LIMIT = 100_000_000  # what the reference implementation accepts
 
 
@@ -39,19 +41,31 @@ class TensorInfo(NamedTuple):
 class SafetensorsFile:
     """An open file. tensors: by name, in the order of the data; header_bytes: all before it."""
 
-    def __init__(self, path: Path) -> None:
+    metadata: dict[str, str]
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         """Open a file and check its header against its size."""
-        self.path = path
+        self.path = Path(path)
         try:
-            self.fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            self.fd = os.open(self.path, os.O_RDONLY)
         except OSError as error:
             raise ConversionError(f"{path}: {error.strerror}") from error
         try:
             self.size = os.fstat(self.fd).st_size
+            # The weights are read from beginning to end: a longer read-ahead doubles the speed.
+            os.posix_fadvise(self.fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
             self.tensors = self._read_header()
         except BaseException:
             self.close()
             raise
+
+    def __enter__(self) -> SafetensorsFile:
+        """Return the file."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Close the file."""
+        self.close()
 
     def close(self) -> None:
         """Close the file; repeating it is fine."""
@@ -73,14 +87,19 @@ class SafetensorsFile:
             offset, n = offset + len(part), n - len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def rows(self, name: str, start: int, stop: int) -> Floats:
-        """Return rows start to stop of a tensor, [stop - start, the rest of its shape] as F32."""
-        raw = self.read_rows(self.tensors[name], start, stop)
-        return decode(raw, self.tensors[name]).reshape(-1, *self.tensors[name].shape[1:])
+    def pieces(self, name: str) -> Iterator[Floats]:
+        """Yield the values of a tensor as F32, in order, a piece at a time."""
+        info = self.tensors[name]
+        if info.type not in FLOATS:
+            raise ConversionError(f"{self.path}: tensor {name} is {info.type}: no weights")
+        step = PIECE * ITEM_SIZES[info.type]
+        for start in range(0, info.n_bytes, step):
+            raw = self.read(info.offset + start, min(step, info.n_bytes - start))
+            yield decode(raw, info)
 
     def read_rows(self, info: TensorInfo, start: int, stop: int) -> bytes:
-        """Return the bytes of rows start to stop of a tensor."""
-        row = info.n_bytes // info.shape[0] if info.shape else info.n_bytes
+        """Return the bytes of rows start to stop of a tensor, along its first axis."""
+        row = info.n_bytes // info.shape[0]
         return self.read(info.offset + start * row, (stop - start) * row)
 
     def _read_header(self) -> dict[str, TensorInfo]:
@@ -90,7 +109,7 @@ class SafetensorsFile:
         self.header_bytes = self.read(0, 8 + n)
         try:
             header = json.loads(self.header_bytes[8:])
-            header.pop("__metadata__", None)
+            self.metadata = dict(header.pop("__metadata__", None) or {})
             found = {name: _info(entry, 8 + n) for name, entry in header.items()}
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise self._damaged("its header is not valid") from error

@@ -11,7 +11,6 @@ import math
 import os
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFValueType
@@ -63,7 +62,7 @@ def verify(
     """
     deviations: dict[str, Deviation] = {}
     lock = threading.Lock()
-    with Checkpoint(Path(checkpoint)) as source, GgufFile(Path(path)) as file:
+    with Checkpoint(checkpoint) as source, GgufFile(path) as file:
         type_name = _check_tensors(source, file)
 
         def compare(part: Slice) -> None:

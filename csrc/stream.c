@@ -61,7 +61,7 @@ void stream_free(vox_stream *s) {
 void stream_reset(vox_stream *s, int64_t slot) {
     s->phase = STREAM_OPEN;
     s->message[0] = 0;
-    s->n_samples = 0;
+    s->first_sample = s->n_samples = 0;
     s->n_pushed = s->n_total = s->n_encoded = s->n_decoded = 0;
     s->n_audio = 0;
     s->token = s->m->token_bos;
@@ -81,16 +81,23 @@ int stream_push(vox_stream *s, const float *samples, size_t n) {
     for (size_t i = 0; i < n; i++)
         if (!isfinite(samples[i]))
             return fail(s, VOX_ERR_ARGUMENT, "a sample is not finite (NaN or infinite)");
-    if (n > SIZE_MAX / sizeof(float) / 2 - s->n_samples)
+    if (n > SIZE_MAX / sizeof(float) / 4 - s->n_samples)
         return fail(s, VOX_ERR_MEMORY, "out of memory for audio");
-    if (s->n_samples + n > s->cap_samples) {
-        size_t cap = 2 * s->cap_samples > s->n_samples + n ? 2 * s->cap_samples : s->n_samples + n;
-        float *grown = realloc(s->samples, cap * sizeof *grown);
-        if (!grown) return fail(s, VOX_ERR_MEMORY, "out of memory for audio");
-        s->samples = grown;
-        s->cap_samples = cap;
+    if (s->first_sample + s->n_samples + n > s->cap_samples) {
+        /* Half the room stays free after moving to the front, so that moves stay rare. */
+        size_t cap = 2 * (s->n_samples + n);
+        float *room = cap > s->cap_samples ? malloc(cap * sizeof *room) : s->samples;
+        if (!room) return fail(s, VOX_ERR_MEMORY, "out of memory for audio");
+        if (s->n_samples > 0)
+            memmove(room, s->samples + s->first_sample, s->n_samples * sizeof *room);
+        if (room != s->samples) {
+            free(s->samples);
+            s->samples = room;
+            s->cap_samples = cap;
+        }
+        s->first_sample = 0;
     }
-    if (n > 0) memcpy(s->samples + s->n_samples, samples, n * sizeof *samples);
+    if (n > 0) memcpy(s->samples + s->first_sample + s->n_samples, samples, n * sizeof *samples);
     s->n_samples += n;
     s->n_pushed += (int64_t)n;
     return VOX_OK;
@@ -125,12 +132,13 @@ static int64_t n_ready(const vox_stream *s) {
  * then. */
 static size_t take_samples(const vox_stream *s, int w, float *out) {
     int64_t begin = slot_begin(s, s->n_encoded), n = (int64_t)w * SAMPLES_PER_SLOT;
-    int64_t held = s->n_pushed - (int64_t)s->n_samples; /* index of samples[0] */
+    int64_t held = s->n_pushed - (int64_t)s->n_samples; /* index of the first one held */
     int64_t from = begin > held ? begin : held,
             to = begin + n < s->n_pushed ? begin + n : s->n_pushed;
     memset(out, 0, (size_t)n * sizeof *out);
     if (to <= from) return 0;
-    memcpy(out + (from - begin), s->samples + (from - held), (size_t)(to - from) * sizeof *out);
+    memcpy(out + (from - begin), s->samples + s->first_sample + (from - held),
+           (size_t)(to - from) * sizeof *out);
     return (size_t)(to - held);
 }
 
@@ -155,8 +163,8 @@ static int encode(vox_stream *s, int w) {
                               (int64_t)w * MEL_PER_SLOT * N_MEL);
     if (status == VOX_OK) status = encoder_run(&s->enc, &s->enc_state, s->mel_frames, w, s->audio);
     if (status != VOX_OK) return fail_for_good(s, status, "the encoder failed");
+    s->first_sample += used;
     s->n_samples -= used;
-    memmove(s->samples, s->samples + used, s->n_samples * sizeof *s->samples);
     s->n_encoded += w;
     s->n_audio = w;
     return VOX_OK;

@@ -25,8 +25,8 @@ struct vox_stream {
     stream_phase phase;
     char message[160];
 
-    float *samples; /* pushed and not yet encoded: [n_samples] of cap_samples */
-    size_t n_samples, cap_samples;
+    float *samples; /* [cap_samples]; pushed and not yet encoded are n_samples from first_sample */
+    size_t first_sample, n_samples, cap_samples;
     int64_t n_pushed; /* in all */
     int64_t n_total;  /* decoder positions in all; known once the phase is DRAINING */
 

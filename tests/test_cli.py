@@ -19,6 +19,7 @@ import soundfile
 import voxtral_edge as vox
 from conftest import SAMPLES
 from voxtral_edge import cli
+from voxtral_edge.terminal import Interrupt
 
 Voxtral = Callable[..., subprocess.CompletedProcess]
 CLIP = SAMPLES / "digits_1.wav"
@@ -190,9 +191,7 @@ def test_a_model_that_cannot_be_used(voxtral: Voxtral, tmp_path: Path) -> None:
         assert message in one_line(done.stderr)
 
 
-def test_a_model_that_fails(
-    voxtral: Voxtral, patched: Callable[[str, float], Path]
-) -> None:
+def test_a_model_that_fails(voxtral: Voxtral, patched: Callable[[str, float], Path]) -> None:
     done = voxtral("transcribe", CLIP, "-m", patched("dec.norm.weight", np.nan))
     assert (done.returncode, done.stdout) == (1, "")
     assert "not finite" in one_line(done.stderr)
@@ -220,18 +219,14 @@ def test_file_names_of_any_bytes(voxtral: Voxtral, tmp_path: Path) -> None:
     name = os.fsdecode(bytes(tmp_path) + b"/\xff\xc3\xa4.wav")
     Path(name).write_bytes(OTHER.read_bytes())
     for locale in ("C", "C.UTF-8"):
-        done = voxtral(
-            "transcribe", name, name, text=False, env={**os.environ, "LC_ALL": locale}
-        )
+        done = voxtral("transcribe", name, name, text=False, env={**os.environ, "LC_ALL": locale})
         assert done.returncode == 0
         assert done.stdout == (os.fsencode(name) + f": {words(OTHER)}\n".encode()) * 2
 
 
 def test_text_is_utf8_in_any_locale(voxtral: Voxtral, tiny: vox.Model, tiny_path: Path) -> None:
     env = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    done = voxtral(
-        "transcribe", CLIP, "-m", tiny_path, "--threads", "1", text=False, env=env
-    )
+    done = voxtral("transcribe", CLIP, "-m", tiny_path, "--threads", "1", text=False, env=env)
     expected = tiny.transcribe(CLIP, threads=1).text
     assert not expected.isascii()
     assert done.stdout.decode("utf-8") == expected + "\n"
@@ -299,7 +294,7 @@ def test_ctrl_c_while_text_is_made_is_heard_before_the_next_audio() -> None:
         yield np.zeros(1, np.float32)
         raise AssertionError("no more audio may be asked for")
 
-    with cli._Interrupt() as interrupt:
+    with Interrupt() as interrupt:
         for _ in interrupt.until(blocks()):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -339,15 +334,16 @@ def test_ctrl_c_while_transcribing(
         assert process.stderr.read() == b""
 
 
-def test_stream_from_a_terminal(run_python: Callable[..., tuple[str, ...]]) -> None:
+def test_stream_from_no_pipe(run_python: Callable[..., tuple[str, ...]]) -> None:
+    command = run_python("-m", "voxtral_edge", "stream", "-")
     terminal, end = os.openpty()
-    done = subprocess.run(
-        run_python("-m", "voxtral_edge", "stream", "-"), stdin=end, capture_output=True, timeout=60
-    )
+    at_terminal = subprocess.run(command, stdin=end, capture_output=True, timeout=60)
     os.close(terminal)
     os.close(end)
-    assert done.returncode == 2
-    assert "terminal" in one_line(done.stderr)
+    closed = ["sh", "-c", 'exec "$@" <&-', "sh", *command]
+    for done in (at_terminal, subprocess.run(closed, capture_output=True, timeout=60)):
+        assert (done.returncode, done.stdout) == (2, b"")
+        assert "pipe audio in" in one_line(done.stderr)
 
 
 def test_pipe_of_something_else(voxtral: Voxtral) -> None:
@@ -371,9 +367,7 @@ def test_nobody_reads(run_python: Callable[..., tuple[str, ...]], options: list[
 
 
 @pytest.mark.parametrize("options", [["--format", "txt"], ["--format", "json"]])
-def test_full_disk(
-    run_python: Callable[..., tuple[str, ...]], options: list[str]
-) -> None:
+def test_full_disk(run_python: Callable[..., tuple[str, ...]], options: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             run_python("-m", "voxtral_edge", "transcribe", CLIP, "--threads", "1", *options),
@@ -389,6 +383,7 @@ def test_full_disk(
 STARVED = """
 import pathlib, resource, sys
 from voxtral_edge import cli
+from voxtral_edge.terminal import Interrupt
 used = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * 4096
 resource.setrlimit(resource.RLIMIT_AS, (used + 12 * 2**20, resource.RLIM_INFINITY))
 sys.exit(cli.main(sys.argv[1:]))
@@ -418,7 +413,10 @@ def test_convert_and_inspect(voxtral: Voxtral, tmp_path: Path) -> None:
     shown = voxtral("inspect", model)
     assert (shown.returncode, shown.stderr) == (0, "")
     assert "q8_0" in shown.stdout
-    for command in (("convert", tmp_path / "none", model), ("inspect", CLIP)):
+    assert "dec.embed.weight" in shown.stdout
+    assert "dec.embed.weight" not in voxtral("inspect", model, "--filter", "^enc").stdout
+    bad_filter = ("inspect", model, "--filter", "(")
+    for command in (("convert", tmp_path / "none", model), ("inspect", CLIP), bad_filter):
         done = voxtral(*command)
         assert done.returncode == 2
         one_line(done.stderr)

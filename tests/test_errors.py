@@ -142,7 +142,9 @@ def test_truncated_model(tiny_path: Path, tmp_path: Path, keep: float) -> None:
     n = int(keep * len(whole)) if 0 < keep < 1 else int(keep)
     path = tmp_path / "cut.gguf"
     path.write_bytes(whole[:n])
-    with pytest.raises(vox.ModelFormatError, match=r"cut\.gguf: .*(truncated|cut short|not a GGUF)") as caught:
+    with pytest.raises(
+        vox.ModelFormatError, match=r"cut\.gguf: .*(truncated|cut short|not a GGUF)"
+    ) as caught:
         vox.Model(path)
     assert caught.value.status == lib.VOX_ERR_FORMAT
     assert "\n" not in str(caught.value)
@@ -238,7 +240,7 @@ def test_model_with_values_that_are_not_finite(
     """The stream has failed for good, says so, and can still be reset and closed."""
     with vox.Model(patched(name, np.nan)) as model, model.stream(threads=1) as stream:
         for _ in range(2):
-            with pytest.raises(vox.ComputeError, match="not finite.*damaged") as caught:
+            with pytest.raises(vox.ComputeError, match=r"not finite.*damaged") as caught:
                 stream.feed(noise)
             assert caught.value.status == lib.VOX_ERR_COMPUTE
             for use in (lambda: stream.feed(noise), stream.finish, lambda: next(stream.slots())):
@@ -246,3 +248,13 @@ def test_model_with_values_that_are_not_finite(
                     use()
                 assert after.value.status == lib.VOX_ERR_STATE
             stream.reset()
+
+
+def test_failing_in_the_last_words(patched: Callable[[str, float], Path]) -> None:
+    with vox.Model(patched("dec.norm.weight", np.inf)) as model, model.stream(threads=1) as stream:
+        assert stream.feed(np.zeros(100, np.float32)) == []
+        with pytest.raises(vox.ComputeError):
+            stream.finish()
+        with pytest.raises(vox.StreamError, match="failed") as caught:
+            next(stream.slots())
+        assert type(caught.value) is vox.StreamError

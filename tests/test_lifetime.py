@@ -1,4 +1,4 @@
-"""Closing in any order, twice, or never: no crash, no leak, and a clear error for what comes late."""
+"""Closing in any order, twice, or never: no crash, no leak, a clear error for what comes late."""
 
 from __future__ import annotations
 
@@ -68,7 +68,11 @@ def test_closed_while_slots_are_drawn(tiny: vox.Model, noise: np.ndarray) -> Non
 def test_closed_model(tiny_path: Path, noise: np.ndarray) -> None:
     model = vox.Model(tiny_path)
     model.close()
-    for use in (model.stream, lambda: model.transcribe(noise, threads=1), lambda: model.token_bytes(32)):
+    for use in (
+        model.stream,
+        lambda: model.transcribe(noise, threads=1),
+        lambda: model.token_bytes(32),
+    ):
         with pytest.raises(vox.ModelClosed, match="open it again"):
             use()
     assert model.n_vocab == 1400  # what is known of it stays known

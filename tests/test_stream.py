@@ -64,8 +64,11 @@ def test_words_do_not_depend_on_the_cut(
 ) -> None:
     with demo.stream(threads=1) as stream:
         for size in (len(digits), 4000, 1281):
-            pieces = [p for chunk in cut(digits, [size] * (len(digits) // size)) for p in
-                      stream.feed(chunk)] + stream.finish()
+            pieces = [
+                p
+                for chunk in cut(digits, [size] * (len(digits) // size))
+                for p in stream.feed(chunk)
+            ] + stream.finish()
             assert "".join(piece.text for piece in pieces).strip() == digits_words
             stream.reset()
 

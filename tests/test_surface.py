@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import re
-import tomllib
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -139,12 +138,11 @@ def test_stub_counts_what_cffi_counts() -> None:
 
 
 def test_command_is_installed() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["scripts"] == {"voxtral": "voxtral_edge.cli:main"}
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'version = "{vox.__version__}"' in project
     assert [e.value for e in entry_points(group="console_scripts", name="voxtral")] == [
         "voxtral_edge.cli:main"
     ]
-    assert project["version"] == vox.__version__
 
 
 def test_exit_statuses_are_documented() -> None:

@@ -46,7 +46,7 @@ class Sizes:
 
 
 PRESETS = {
-    # Every inner dimension of a matrix product is a multiple of 32, not of 256: K-quants fall back.
+    # Inner dimensions are multiples of 32, only adapter.1's is one of 256: most K types fall back.
     "micro": Sizes(),
     # Multiples of 256: every type can store every matrix.
     "kquant": Sizes(256, 2, 8, 64, 512, 24, 256, 2, 8, 2, 64, 512, 56),

@@ -13,7 +13,7 @@ Model() without a path is the small demo model inside this package. docs/api.md 
 from importlib.metadata import version
 
 from .aio import AsyncStream
-from .audio import RATE, read, resample
+from .audio import read, resample
 from .errors import (
     ArgumentError,
     AudioError,
@@ -31,6 +31,7 @@ from .errors import (
 )
 from .model import Model
 from .stream import DELAYS_MS, SLOT_MS, Piece, Stream, Transcript
+from .wav import RATE
 
 __version__ = version("voxtral-edge")
 

@@ -8,39 +8,28 @@ arrive. Everything is done block by block, so memory does not depend on the leng
 from __future__ import annotations
 
 import os
-import struct
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
 import soundfile  # type: ignore[import-untyped]
 import soxr  # type: ignore[import-untyped]
 
+from . import wav
 from .errors import AudioError
+from .wav import RATE, Floats
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float32]]"
 Samples: TypeAlias = Floats  # [n], 16 kHz mono
 ArrayLike: TypeAlias = "np.ndarray[Any, Any] | Buffer"  # what as_samples() takes
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO"
 AudioLike: TypeAlias = "Source | ArrayLike | Iterable[ArrayLike]"
 
-RATE = 16_000  # samples per second; the model knows no other rate
 BLOCK = 4 * RATE  # frames read at a time: large enough to be cheap, small enough to stop soon
 RATES = range(1_000, 1_000_000)  # rates in a header that are believed
-
-# What makes whole numbers lie in [-1, 1); powers of two, so nothing is rounded.
-INT16 = 2.0**-15
-INT32 = 2.0**-31
-
-# The first bytes of formats that a pipe cannot carry, so that they are not taken for raw samples.
-MAGIC = {b"OggS": "Ogg", b"fLaC": "FLAC", b"ID3": "MP3", b"FORM": "AIFF", b"RF64": "RF64"}
-
-# Streaming writers do not know the length: ffmpeg and others put 0 or a number near 2^31 or 2^32.
-ENDLESS = 0x7FFF_F000
 
 
 def as_samples(audio: ArrayLike) -> Samples:
@@ -95,16 +84,18 @@ def read(source: Source) -> Iterator[Samples]:
     is not audio or holds samples that are not finite, OSError for what cannot be opened.
     """
     if not isinstance(source, (str, os.PathLike)):
-        yield from (_read_file(source) if source.seekable() else read_pcm(source))
+        name = getattr(source, "name", "the audio file")
+        yield from _read_file(source, str(name)) if source.seekable() else read_pcm(source)
         return
     path = Path(source)
-    with path.open("rb") as file:  # Python's own OSError for a path that cannot be opened
+    with path.open("rb", buffering=0) as file:  # the usual OSError if it cannot be opened
         if not file.seekable():
             yield from read_pcm(file)
-            return
-        if not file.read(1):
+        elif os.fstat(file.fileno()).st_size == 0:
             raise AudioError(f"{path} is empty (0 bytes): record or copy it again")
-    yield from _read_file(path)
+        else:
+            # By its descriptor: what a file holds is told by its first bytes, not by its name.
+            yield from _read_file(file.fileno(), str(path))
 
 
 def read_pcm(file: BinaryIO, *, raw: bool = False) -> Iterator[Samples]:
@@ -115,127 +106,14 @@ def read_pcm(file: BinaryIO, *, raw: bool = False) -> Iterator[Samples]:
     16-bit little-endian mono samples at 16 kHz. An incomplete sample at the end is dropped.
     Raises AudioError for a header that cannot be used and samples that are not finite.
     """
-    head = b"" if raw else _take(file, 12)
-    if head[:4] == b"RIFF":
-        form, n_bytes = _wav_header(file, head)
-        head = b""
-    else:
-        form, n_bytes = _RAW, None
-        for magic, name in MAGIC.items():
-            if head.startswith(magic):
-                raise AudioError(
-                    f"the pipe carries {name}, not WAV or raw samples: decode it on the way, "
-                    "as in ffmpeg -i FILE -f wav - | ..."
-                )
-    yield from _to_rate(_pcm_blocks(file, head, form, n_bytes), form.rate, "the pipe")
+    rate, blocks = wav.open_pipe(file, raw=raw)
+    yield from _to_rate(blocks, rate, "the pipe")
 
 
-class _Form(NamedTuple):
-    """The layout of the samples in a pipe."""
-
-    rate: int
-    n_channels: int
-    width: int  # bytes of one sample
-    decode: Callable[[bytes], Floats]
-
-
-def _decode_int16(pcm: bytes) -> Floats:
-    return _scale(np.frombuffer(pcm, "<i2"), INT16)
-
-
-def _decode_int24(pcm: bytes) -> Floats:
-    wide = np.zeros((len(pcm) // 3, 4), np.uint8)
-    wide[:, 1:] = np.frombuffer(pcm, np.uint8).reshape(-1, 3)  # the high three of four bytes
-    return _decode_int32(wide.tobytes())
-
-
-def _decode_int32(pcm: bytes) -> Floats:
-    return _scale(np.frombuffer(pcm, "<i4"), INT32)
-
-
-def _decode_float32(pcm: bytes) -> Floats:
-    return np.frombuffer(pcm, "<f4").astype(np.float32, copy=False)
-
-
-_RAW = _Form(RATE, 1, 2, _decode_int16)
-
-# (format tag of the WAV header, bits per sample): 1 is PCM, 3 is IEEE float
-_DECODERS = {
-    (1, 16): _decode_int16,
-    (1, 24): _decode_int24,
-    (1, 32): _decode_int32,
-    (3, 32): _decode_float32,
-}
-
-
-def _take(file: BinaryIO, n: int) -> bytes:
-    """Read n bytes, or fewer only at the end of the file."""
-    taken = b""
-    while len(taken) < n and (more := file.read(n - len(taken))):
-        taken += more
-    return taken
-
-
-def _wav_header(file: BinaryIO, head: bytes) -> tuple[_Form, int | None]:
-    """Read up to the first sample; return the layout and the bytes of audio, None if unknown."""
-    if head[8:12] != b"WAVE":
-        raise AudioError("the pipe carries a RIFF file that is not WAV: send WAV or raw samples")
-    form = None
-    while len(chunk := _take(file, 8)) == 8:
-        name, size = struct.unpack("<4sI", chunk)
-        if name == b"data":
-            if form is None:
-                break
-            return form, size if 0 < size < ENDLESS else None
-        if name == b"fmt " and 16 <= size <= 1024:
-            form = _wav_form(_take(file, size + size % 2))
-            continue
-        left = size + size % 2  # chunks are padded to even sizes
-        while left and (skipped := _take(file, min(left, BLOCK))):
-            left -= len(skipped)
-    raise AudioError("the WAV header in the pipe is broken: send it again, or raw with --raw")
-
-
-def _wav_form(fmt: bytes) -> _Form:
-    """Return the layout that a format chunk describes."""
-    if len(fmt) < 16:
-        raise AudioError("the WAV header in the pipe ends too early")
-    tag, n_channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", fmt)
-    if tag == 0xFFFE and len(fmt) >= 26:  # extensible: the tag proper opens the sub-format
-        (tag,) = struct.unpack_from("<H", fmt, 24)
-    decode = _DECODERS.get((tag, bits))
-    if decode is None or n_channels == 0:
-        raise AudioError(
-            f"the WAV stream has format {tag} with {bits} bits and {n_channels} channels: "
-            "send 16, 24 or 32-bit PCM or 32-bit float"
-        )
-    return _Form(rate, n_channels, bits // 8, decode)
-
-
-def _pcm_blocks(file: BinaryIO, rest: bytes, form: _Form, n_bytes: int | None) -> Iterator[Floats]:
-    """Yield frames [n, n_channels] from a pipe; `rest`: bytes of it that were read before."""
-    frame = form.width * form.n_channels
-    # read1 returns what has arrived; read would wait for a full block and delay live text.
-    receive: Callable[[int], bytes] = getattr(file, "read1", file.read)
-    left = n_bytes
-    while left is None or left > 0:
-        more = receive(BLOCK if left is None else min(BLOCK, left))
-        if left is not None:
-            left -= len(more)
-        rest += more
-        whole = len(rest) - len(rest) % frame
-        if whole:
-            yield form.decode(rest[:whole]).reshape(-1, form.n_channels)
-            rest = rest[whole:]
-        if not more:
-            return
-
-
-def _read_file(source: Path | BinaryIO) -> Iterator[Samples]:
-    """Decode what libsndfile knows."""
-    name = str(source) if isinstance(source, Path) else getattr(source, "name", "the audio file")
+def _read_file(source: int | BinaryIO, name: str) -> Iterator[Samples]:
+    """Decode what libsndfile knows; a descriptor stays open."""
     try:
-        with soundfile.SoundFile(source) as sound:
+        with soundfile.SoundFile(source, closefd=False) as sound:
             yield from _to_rate(_sound_blocks(sound), sound.samplerate, name)
     except soundfile.LibsndfileError as error:
         raise AudioError(
@@ -244,9 +122,7 @@ def _read_file(source: Path | BinaryIO) -> Iterator[Samples]:
         ) from None
 
 
-def _sound_blocks(
-    sound: soundfile.SoundFile,
-) -> Iterator[Floats]:
+def _sound_blocks(sound: soundfile.SoundFile) -> Iterator[Floats]:
     """Yield frames [n, n_channels] of an open sound file."""
     while len(frames := sound.read(BLOCK, dtype="float32", always_2d=True)):
         yield frames
@@ -314,13 +190,6 @@ def _one_channel(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _convert(array: np.ndarray[Any, Any]) -> Samples:
     """Return a 1-D array that _one_channel() let pass as contiguous, aligned float32."""
     if array.dtype.kind == "i":
-        return _scale(array, INT16)
+        return wav.from_whole(array, 16)
     with np.errstate(over="ignore"):  # a float64 too large becomes inf, which the core refuses
         return np.require(array, np.float32, ["C", "A"])
-
-
-def _scale(whole: np.ndarray[Any, Any], step: float) -> Floats:
-    """Return whole numbers as multiples of a step."""
-    scaled = whole.astype(np.float32)
-    scaled *= np.float32(step)
-    return scaled

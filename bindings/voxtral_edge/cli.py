@@ -18,14 +18,15 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
-from types import FrameType
 from typing import NoReturn
 
 from . import __version__
-from .audio import RATE, Samples, read, read_pcm
+from .audio import Samples, read, read_pcm
 from .errors import AudioError, ComputeError, StreamError, VoxtralError
 from .model import Model
 from .stream import DELAYS_MS, Piece, Transcript
+from .terminal import Interrupt, OutputError, complain, pipe_in, write
+from .wav import RATE
 
 OK, FAILURE, BAD_INPUT, INTERRUPTED, UNREAD = 0, 1, 2, 128 + signal.SIGINT, 128 + signal.SIGPIPE
 FAILURES = (ComputeError, MemoryError, StreamError)  # what is no fault of the input
@@ -57,10 +58,6 @@ class _Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"voxtral: {message} (see {self.prog} --help)\n")
 
 
-class _OutputError(Exception):
-    """Standard output cannot be written."""
-
-
 class _Stats:
     """Counts the audio that passes and, if --stats asks for it, reports in the end."""
 
@@ -90,51 +87,14 @@ class _Stats:
             yield block
 
 
-class _Interrupt:
-    """Ctrl-C ends the audio gently: it breaks off the wait for audio, never the making of text.
-
-    A second Ctrl-C raises KeyboardInterrupt wherever it meets the program.
-    """
-
-    def __init__(self) -> None:
-        self.asked = False
-        self.waiting = False
-
-    def __enter__(self) -> _Interrupt:
-        self.previous = signal.signal(signal.SIGINT, self.on_signal)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        signal.signal(signal.SIGINT, self.previous)
-
-    def on_signal(self, number: int, frame: FrameType | None) -> None:
-        again, self.asked = self.asked, True
-        if self.waiting or again:
-            raise KeyboardInterrupt
-
-    def until(self, blocks: Iterator[Samples]) -> Iterator[Samples]:
-        """Yield blocks up to the first Ctrl-C."""
-        while True:
-            try:
-                self.waiting = True
-                block = None if self.asked else next(blocks, None)
-            except KeyboardInterrupt:
-                block = None
-            finally:
-                self.waiting = False
-            if block is None:
-                return
-            yield block
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with its arguments (None: those of the process); return the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
         if argv[:1] == ["convert"]:
-            from .convert import convert_voxtral  # type: ignore[import-not-found]
+            from .convert import convert_voxtral
 
-            return int(convert_voxtral.main(argv[1:]))
+            return convert_voxtral.main(argv[1:])
         args = _parser().parse_args(argv)
         if isinstance(sys.stdout, io.TextIOWrapper):
             # UTF-8 whatever the locale says, and file names as the bytes that they are.
@@ -143,15 +103,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return command(args)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except _OutputError as error:
+    except OutputError as error:
         # Python flushes standard output once more when it exits; nothing may come of that.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         if isinstance(error.__cause__, BrokenPipeError):
             return UNREAD
-        _complain(error)
+        complain(error)
         return FAILURE
     except (VoxtralError, OSError, MemoryError) as error:
-        _complain(error)
+        complain(error)
         return FAILURE if isinstance(error, FAILURES) else BAD_INPUT
 
 
@@ -206,8 +166,11 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("convert", help="make a GGUF file from a checkpoint", add_help=False)
 
-    command = commands.add_parser("inspect", help="describe a GGUF file")
-    command.add_argument("file", metavar="FILE", help="a GGUF file")
+    command = commands.add_parser("inspect", help="describe a model file or a checkpoint")
+    command.add_argument(
+        "path", metavar="PATH", help="a GGUF or safetensors file, or the folder of a checkpoint"
+    )
+    command.add_argument("--filter", metavar="REGEX", help="list only tensors so named")
     command.set_defaults(command=_inspect)
     return parser
 
@@ -224,30 +187,29 @@ def _transcribe(args: argparse.Namespace) -> int:
     with _open_model(args) as model, _Stats(args) as stats:
         before = "\n" if several else ""  # what stands before the next object
         if as_json and several:
-            _write("[")
+            write("[")
         for path in args.audio:
-            blocks = stats.count(read_pcm(sys.stdin.buffer) if path == "-" else read(path))
+            blocks = stats.count(read_pcm(pipe_in()) if path == "-" else read(path))
             try:
                 if as_json:
-                    _write(
+                    write(
                         before + _json(path, model, args.delay, model.transcribe(blocks, **options))
                     )
                     before = ",\n"
                 else:
                     _say(model.pieces(blocks, **options), f"{path}: " if several else "")
             except (AudioError, OSError) as error:
-                _complain(error)
+                complain(error)
                 status = BAD_INPUT
         if as_json and (several or status == OK):
-            _write("\n]\n" if several else "\n")
+            write("\n]\n" if several else "\n")
     return status
 
 
 def _stream(args: argparse.Namespace) -> int:
-    if sys.stdin.isatty():
-        raise AudioError("standard input is a terminal: pipe audio into voxtral stream -")
-    with _open_model(args) as model, _Stats(args) as stats, _Interrupt() as interrupt:
-        blocks = stats.count(interrupt.until(read_pcm(sys.stdin.buffer, raw=args.raw)))
+    pipe = pipe_in()
+    with _open_model(args) as model, _Stats(args) as stats, Interrupt() as interrupt:
+        blocks = stats.count(interrupt.until(read_pcm(pipe, raw=args.raw)))
         _say(model.pieces(blocks, delay_ms=args.delay, threads=args.threads))
     return OK
 
@@ -255,7 +217,7 @@ def _stream(args: argparse.Namespace) -> int:
 def _inspect(args: argparse.Namespace) -> int:
     from .inspect import inspect
 
-    _write(inspect(args.file))
+    write(inspect(args.path, args.filter))
     return OK
 
 
@@ -274,12 +236,12 @@ def _say(pieces: Iterable[Piece], prefix: str = "") -> None:
         for piece in pieces:
             text = piece.text if said else piece.text.lstrip()
             if text:
-                _write(text if said else prefix + text)
+                write(text if said else prefix + text)
                 said = True
-        _write("\n" if said else f"{prefix}\n")
+        write("\n" if said else f"{prefix}\n")
     except (VoxtralError, OSError):
         if said:
-            _write("\n")  # so that the line about the error stands alone
+            write("\n")  # so that the line about the error stands alone
         raise
 
 
@@ -296,20 +258,3 @@ def _json(path: str, model: Model, delay_ms: int | None, transcript: Transcript)
         },
         ensure_ascii=False,
     )
-
-
-def _write(text: str) -> None:
-    """Print at once, so that live text is live and a full disk is noticed here."""
-    try:
-        print(text, end="", flush=True)
-    except OSError as error:
-        raise _OutputError(f"cannot write to standard output: {error.strerror}") from error
-
-
-def _complain(error: BaseException) -> None:
-    """Say in one line what is wrong."""
-    text = str(error) or "out of memory"
-    if isinstance(error, OSError) and not isinstance(error, VoxtralError):
-        text = f"{error.filename}: {error.strerror}"
-    text = text.replace("\n", " ")
-    print(f"voxtral: {text}", file=sys.stderr)

@@ -17,9 +17,10 @@ from typing import Any, Final
 
 from ._voxtral import ffi, lib
 from .aio import AsyncStream
-from .audio import RATE, AudioLike, chunks
+from .audio import AudioLike, chunks
 from .errors import ArgumentError, ModelClosed, ModelNotFound, check
 from .stream import Piece, Stream, Transcript
+from .wav import RATE
 
 N_MESSAGE = 1024  # bytes for a message of the core
 

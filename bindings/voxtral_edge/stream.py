@@ -24,6 +24,7 @@ from .errors import (
     StreamClosed,
     StreamError,
     StreamFinished,
+    VoxtralError,
     check,
 )
 
@@ -217,7 +218,8 @@ class Stream:
     def _push(self, samples: ArrayLike) -> None:
         array = as_samples(samples)
         status = lib.vox_stream_push(self._stream, ffi.from_buffer("float[]", array), len(array))
-        self._check(status, VOX_ERR_ARGUMENT=AudioError)
+        state = StreamFinished if self._ended else StreamError
+        self._check(status, VOX_ERR_ARGUMENT=AudioError, VOX_ERR_STATE=state)
 
     def _end(self) -> None:
         self._check(lib.vox_stream_finish(self._stream))
@@ -235,9 +237,8 @@ class Stream:
     def _drain(self) -> list[Piece]:
         return [piece for piece in iter(self._next, None) if piece.text]
 
-    def _check(self, status: int, **narrower: type[ArgumentError]) -> int:
+    def _check(self, status: int, **narrower: type[VoxtralError]) -> int:
         if status >= 0:
             return status
         message = ffi.string(lib.vox_stream_message(self._stream)).decode(errors="replace")
-        state = StreamFinished if self._ended else StreamError
-        return check(status, message, VOX_ERR_STATE=state, **narrower)
+        return check(status, message, **narrower)
