@@ -16,6 +16,10 @@ static int fail_for_good(vox_stream *s, int status, const char *message) {
     return fail(s, status, message);
 }
 
+static int refuse_failed(vox_stream *s) {
+    return fail(s, VOX_ERR_STATE, "the stream has failed: reset or close it");
+}
+
 /* ---- lifecycle
  * --------------------------------------------------------------------------------------- */
 
@@ -76,6 +80,7 @@ void stream_reset(vox_stream *s, int64_t slot) {
  * ---------------------------------------------------------------------------------------- */
 
 int stream_push(vox_stream *s, const float *samples, size_t n) {
+    if (s->phase == STREAM_FAILED) return refuse_failed(s);
     if (s->phase != STREAM_OPEN)
         return fail(s, VOX_ERR_STATE, "push after finish: reset the stream first");
     for (size_t i = 0; i < n; i++)
@@ -104,8 +109,7 @@ int stream_push(vox_stream *s, const float *samples, size_t n) {
 }
 
 int stream_finish(vox_stream *s) {
-    if (s->phase == STREAM_FAILED)
-        return fail(s, VOX_ERR_STATE, "the stream has failed: reset or close it");
+    if (s->phase == STREAM_FAILED) return refuse_failed(s);
     if (s->phase != STREAM_OPEN) return VOX_OK;
     /* Align, then silence until the text of the last word is out. One slot less than is padded: the
        reference never uses its last embedding. */
@@ -219,8 +223,7 @@ static int decode(vox_stream *s, int w, vox_slot *slot) {
 }
 
 int stream_next(vox_stream *s, vox_slot *slot) {
-    if (s->phase == STREAM_FAILED)
-        return fail(s, VOX_ERR_STATE, "the stream has failed: reset or close it");
+    if (s->phase == STREAM_FAILED) return refuse_failed(s);
     watch_clear(&s->c.watch);
     int64_t n_silent =
         s->m->n_left_pad + s->n_delay; /* positions before the first that says something */

@@ -1,0 +1,109 @@
+"""Real and artificial audio for judging the demo model, the same in every run.
+
+connected() joins single spoken digits to strings, as people read out numbers; the recordings are in
+tests/data. All audio is float32 at 16 kHz and representable in 16 bits, like a sound file's.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+import soxr
+
+DATA = Path(__file__).with_name("data")
+DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+UNSEEN_SPEAKER = "lucas"
+TRAINING_SPEAKERS = ("jackson", "nicolas", "theo", "yweweler")
+RATE = 16000
+LEVEL = 0.1  # RMS of the loud part of a digit, -20 dBFS
+
+
+class Clip(NamedTuple):
+    samples: np.ndarray  # [n] float32
+    words: list[str]
+
+
+@cache
+def recordings(speaker: str) -> list[tuple[str, np.ndarray]]:
+    """Word and samples of each recording, at the same level."""
+    joined, rate = soundfile.read(DATA / "fsdd" / f"{speaker}.flac", dtype="float32")
+    index = json.loads((DATA / "fsdd" / "index.json").read_text())[speaker]
+    found = []
+    for digit, _, start, length in index:
+        samples = soxr.resample(joined[start : start + length], rate, RATE)
+        frames = samples[: len(samples) // 320 * 320].reshape(-1, 320)
+        energy = (frames**2).mean(1)
+        loud = np.sqrt(energy[energy > 0.01 * energy.max()].mean())
+        found.append((DIGITS[digit], samples * (LEVEL / loud)))
+    return found
+
+
+def as_16_bits(samples: np.ndarray) -> np.ndarray:
+    return (np.clip(np.rint(samples * 32768), -32768, 32767) / 32768).astype(np.float32)
+
+
+def connected(speaker: str, n_words: int, seed: int, snr_db: float | None = None) -> list[Clip]:
+    """Strings of 3 to 8 digits of one speaker, at least n_words in all."""
+    random = np.random.default_rng([seed, *speaker.encode()])
+    clips: list[Clip] = []
+    while sum(len(clip.words) for clip in clips) < n_words:
+        parts, words = [np.zeros(int(RATE * random.uniform(0.1, 0.6)))], []
+        for _ in range(random.integers(3, 9)):
+            word, samples = recordings(speaker)[random.integers(len(recordings(speaker)))]
+            parts += [samples, np.zeros(int(RATE * random.uniform(0.05, 0.8)))]
+            words.append(word)
+        audio = np.concatenate(parts)
+        if snr_db is not None:
+            audio += random.standard_normal(len(audio)) * LEVEL * 10 ** (-snr_db / 20)
+        clips.append(Clip(as_16_bits(audio * 10 ** (random.uniform(-12, 0) / 20)), words))
+    return clips
+
+
+def unseen_speaker(n_words: int, snr_db: float | None = None) -> list[Clip]:
+    return connected(UNSEEN_SPEAKER, n_words, 1, snr_db)
+
+
+def training_speakers(n_words: int) -> list[Clip]:
+    """Recordings that were kept out of the training, of speakers who were in it."""
+    share = -(-n_words // len(TRAINING_SPEAKERS))
+    return [clip for speaker in TRAINING_SPEAKERS for clip in connected(speaker, share, 2)]
+
+
+def held_out() -> list[tuple[Clip, list[int]]]:
+    """The clips of tests/data/held_out with the tokens that transformers gives."""
+    folder = DATA / "held_out"
+    found = []
+    for row in json.loads((folder / "expected.json").read_text()):
+        samples, rate = soundfile.read(folder / row["file"], dtype="float32")
+        assert rate == RATE
+        found.append((Clip(samples, row["reference"].split()), row["tokens"]))
+    return found
+
+
+def not_speech(seconds: float) -> dict[str, np.ndarray]:
+    """Silence, noises and tones."""
+    random, n = np.random.default_rng(3), int(seconds * RATE)
+    t = np.arange(n) / RATE
+    noise = random.standard_normal(n)
+    return {
+        "silence": np.zeros(n, np.float32),
+        "white noise at -40 dBFS": as_16_bits(0.01 * noise),
+        "white noise at -20 dBFS": as_16_bits(0.1 * noise),
+        "tone of 440 Hz": as_16_bits(0.2 * np.sin(2 * np.pi * 440 * t)),
+        "tone of 1 kHz, switched": as_16_bits(0.2 * np.sin(2 * np.pi * 1000 * t) * (t % 1 < 0.5)),
+    }
+
+
+def word_errors(reference: list[str], hypothesis: list[str]) -> int:
+    """Substitutions, insertions and deletions: the Levenshtein distance in words."""
+    row = list(range(len(hypothesis) + 1))
+    for i, word in enumerate(reference, 1):
+        diagonal, row[0] = row[0], i
+        for j, other in enumerate(hypothesis, 1):
+            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (word != other))
+    return row[-1]

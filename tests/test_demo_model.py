@@ -1,0 +1,82 @@
+"""The embedded model hears real people: word error rates, tokens, silence, a long stream.
+
+scripts/evaluate.py measures the same with more words, types and minutes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import speech
+import voxtral_edge as vox
+from voxtral_edge.convert import convert
+
+ROOT = Path(__file__).parents[1]
+EMBEDDED = ROOT / "bindings" / "voxtral_edge" / "demo.gguf"
+
+
+@pytest.fixture(scope="module")
+def model() -> Iterator[vox.Model]:
+    with vox.Model() as embedded:
+        yield embedded
+
+
+def word_error_rate(model: vox.Model, clips: list[speech.Clip]) -> float:
+    def errors(clip: speech.Clip) -> int:
+        text = model.transcribe(clip.samples, threads=1).text
+        return speech.word_errors(clip.words, text.split())
+
+    with ThreadPoolExecutor(2) as pool:
+        wrong = sum(pool.map(errors, clips))
+    return wrong / sum(len(clip.words) for clip in clips)
+
+
+def test_a_speaker_it_never_heard(model: vox.Model) -> None:
+    assert word_error_rate(model, speech.unseen_speaker(300)) <= 0.06
+
+
+def test_recordings_it_never_heard(model: vox.Model) -> None:
+    assert word_error_rate(model, speech.training_speakers(300)) <= 0.005
+
+
+def test_tokens_equal_transformers(tmp_path: Path) -> None:
+    convert(ROOT / "demo", tmp_path / "demo.gguf", type="f32")
+    with vox.Model(tmp_path / "demo.gguf") as model:
+        for clip, tokens in speech.held_out():
+            assert list(model.transcribe(clip.samples, threads=1).tokens) == tokens
+
+
+@pytest.mark.parametrize("kind", speech.not_speech(0.1))
+def test_no_words_without_speech(model: vox.Model, kind: str) -> None:
+    assert model.transcribe(speech.not_speech(20)[kind], threads=1).text == ""
+
+
+def test_a_long_stream_neither_drifts_nor_grows(model: vox.Model) -> None:
+    memory = []
+    with model.stream(threads=1) as stream:
+        for part in range(3):  # each longer than both windows
+            reference, text = [], ""
+            for clip in speech.connected("theo", 60, part):
+                text += "".join(piece.text for piece in stream.feed(clip.samples))
+                reference += clip.words
+            silence = np.zeros(2 * speech.RATE, np.float32)  # brings out the last words
+            text += "".join(piece.text for piece in stream.feed(silence))
+            assert speech.word_errors(reference, text.split()) <= 1
+            memory.append(stream.memory)
+    assert memory[0] == memory[1] == memory[2]
+
+
+def test_the_embedded_file_comes_from_the_checkpoint(model: vox.Model, tmp_path: Path) -> None:
+    texts = {"name": model.name, "description": model.description, "license": "CC-BY-SA-4.0"}
+    convert(ROOT / "demo", tmp_path / "demo.gguf", type=model.file_type, **texts)
+    assert (tmp_path / "demo.gguf").read_bytes() == EMBEDDED.read_bytes()
+    assert EMBEDDED.stat().st_size <= 12e6
+
+
+def test_samples_are_understood(model: vox.Model) -> None:
+    for path in sorted((ROOT / "samples").glob("*.wav")):
+        assert model.transcribe(path).text == path.with_suffix(".txt").read_text().strip()
