@@ -95,7 +95,7 @@ def not_speech(seconds: float) -> dict[str, np.ndarray]:
         "white noise at -40 dBFS": as_16_bits(0.01 * noise),
         "white noise at -20 dBFS": as_16_bits(0.1 * noise),
         "tone of 440 Hz": as_16_bits(0.2 * np.sin(2 * np.pi * 440 * t)),
-        "tone of 1 kHz, switched": as_16_bits(0.2 * np.sin(2 * np.pi * 1000 * t) * (t % 1 < 0.5)),
+        "tone of 2 kHz": as_16_bits(0.5 * np.sin(2 * np.pi * 2000 * t)),
     }
 
 

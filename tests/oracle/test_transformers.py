@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
+import speech
 import tiny_model
 from core import core_run
 from reference import Reference
@@ -96,12 +96,11 @@ def test_demo_model_on_real_speech(tmp_path: Path) -> None:
     transformers = TransformersModel(directory)
     convert(demo, tmp_path / "demo.gguf", type="f32")
 
-    clips = sorted((ROOT / "tests" / "data").rglob("*.wav"))[:100]
-    assert len(clips) == 100
-    for clip in clips:
-        samples, rate = soundfile.read(clip, dtype="float32")
-        assert rate == 16000
-        expected = transformers.tokens(samples)
-        actual = core_run(tmp_path / "demo.gguf", samples, watch=False)
-        assert actual["tokens"].tolist() == expected.tolist(), clip.name
-        assert actual["text"] == transformers.text(expected), clip.name
+    clips = [clip for clip, _ in speech.held_out()]
+    clips += speech.unseen_speaker(300) + speech.training_speakers(400)
+    assert len(clips) >= 100
+    for number, clip in enumerate(clips[:100]):
+        expected = transformers.tokens(clip.samples)
+        actual = core_run(tmp_path / "demo.gguf", clip.samples, watch=False)
+        assert actual["tokens"].tolist() == expected.tolist(), number
+        assert actual["text"] == transformers.text(expected), number
