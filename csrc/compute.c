@@ -8,8 +8,7 @@
 
 #include "voxtral.h"
 
-/* ---- watches
- * ----------------------------------------------------------------------------------------- */
+/* ---- watches -------------------------------------------------------------------------------- */
 
 int watch_find(const watch_list *w, const char *name) {
     for (int i = 0; i < w->n; i++)
@@ -40,8 +39,7 @@ void watch_free(watch_list *w) {
     *w = (watch_list){0};
 }
 
-/* ---- threads
- * ----------------------------------------------------------------------------------------- */
+/* ---- threads -------------------------------------------------------------------------------- */
 
 int compute_init(compute *c, int n_threads) {
     *c = (compute){.n_threads = n_threads};
@@ -57,8 +55,7 @@ void compute_free(compute *c) {
     *c = (compute){0};
 }
 
-/* ---- graphs
- * ------------------------------------------------------------------------------------------ */
+/* ---- graphs --------------------------------------------------------------------------------- */
 
 int graph_begin(graph *g, compute *c, int max_nodes) {
     *g = (graph){.c = c};
@@ -139,8 +136,7 @@ size_t graph_bytes(const graph *g) {
            ggml_get_mem_size(g->ctx);
 }
 
-/* ---- building blocks
- * --------------------------------------------------------------------------------- */
+/* ---- building blocks ------------------------------------------------------------------------ */
 
 struct ggml_tensor *linear(graph *g, struct ggml_tensor *weight, struct ggml_tensor *bias,
                            struct ggml_tensor *x) {

@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- state
- * ------------------------------------------------------------------------------------------- */
+/* ---- state ---------------------------------------------------------------------------------- */
 
 static double gelu(double x) {
     return 0.5 * x * (1 + erf(x / sqrt(2)));
@@ -66,8 +65,7 @@ void decoder_state_free(decoder_state *st) {
     *st = (decoder_state){0};
 }
 
-/* ---- graph
- * ------------------------------------------------------------------------------------------- */
+/* ---- graph ---------------------------------------------------------------------------------- */
 
 static int build(decoder *d, decoder_graph *dg, int w, int with_logits) {
     const vox_model *m = d->m;
@@ -107,8 +105,7 @@ static int build(decoder *d, decoder_graph *dg, int w, int with_logits) {
     return graph_end(g);
 }
 
-/* ---- passes
- * ------------------------------------------------------------------------------------------ */
+/* ---- passes --------------------------------------------------------------------------------- */
 
 int decoder_init(decoder *d, const vox_model *m, compute *c) {
     *d = (decoder){.m = m, .c = c};

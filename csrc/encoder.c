@@ -4,8 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- state
- * ------------------------------------------------------------------------------------------- */
+/* ---- state ---------------------------------------------------------------------------------- */
 
 int encoder_state_init(encoder_state *st, const vox_model *m) {
     const transformer_params *p = &m->enc;
@@ -36,8 +35,7 @@ void encoder_state_free(encoder_state *st) {
     *st = (encoder_state){0};
 }
 
-/* ---- graph
- * ------------------------------------------------------------------------------------------- */
+/* ---- graph ---------------------------------------------------------------------------------- */
 
 static int build(encoder *e, encoder_graph *eg, int w) {
     const vox_model *m = e->m;
@@ -84,8 +82,7 @@ static int build(encoder *e, encoder_graph *eg, int w) {
     return graph_end(g);
 }
 
-/* ---- passes
- * ------------------------------------------------------------------------------------------ */
+/* ---- passes --------------------------------------------------------------------------------- */
 
 int encoder_init(encoder *e, const vox_model *m, compute *c) {
     *e = (encoder){.m = m, .c = c};

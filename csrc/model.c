@@ -38,8 +38,7 @@ static void quiet(enum ggml_log_level level, const char *text, void *user) {
     (void)level, (void)text, (void)user;
 }
 
-/* ---- metadata
- * ---------------------------------------------------------------------------------------- */
+/* ---- metadata ------------------------------------------------------------------------------- */
 
 static int64_t key_find(loader *l, const char *key, enum gguf_type type) {
     int64_t id = gguf_find_key(l->model->gguf, key);
@@ -186,8 +185,7 @@ static void read_metadata(loader *l) {
         fail(l, VOX_ERR_FORMAT, "the tokenizer is inconsistent: convert the checkpoint again");
 }
 
-/* ---- tensors
- * ----------------------------------------------------------------------------------------- */
+/* ---- tensors -------------------------------------------------------------------------------- */
 
 /* The named tensor with shape [ne0, ne1] (ne1 1 for vectors), its data pointing into the file. */
 static struct ggml_tensor *tensor(loader *l, const char *name, int64_t ne0, int64_t ne1) {
@@ -278,8 +276,7 @@ static void read_tensors(loader *l) {
     m->dec_norm = tensor(l, "dec.norm.weight", m->dec.dim, 1);
 }
 
-/* ---- open and close
- * ---------------------------------------------------------------------------------- */
+/* ---- open and close ------------------------------------------------------------------------- */
 
 vox_model *model_retain(vox_model *model) {
     atomic_fetch_add(&model->n_references, 1);

@@ -20,8 +20,7 @@ static int refuse_failed(vox_stream *s) {
     return fail(s, VOX_ERR_STATE, "the stream has failed: reset or close it");
 }
 
-/* ---- lifecycle
- * --------------------------------------------------------------------------------------- */
+/* ---- lifecycle ------------------------------------------------------------------------------ */
 
 static size_t longest_token(const vox_model *m) {
     size_t longest = 0;
@@ -76,8 +75,7 @@ void stream_reset(vox_stream *s, int64_t slot) {
     watch_clear(&s->c.watch);
 }
 
-/* ---- audio in
- * ---------------------------------------------------------------------------------------- */
+/* ---- audio in ------------------------------------------------------------------------------- */
 
 int stream_push(vox_stream *s, const float *samples, size_t n) {
     if (s->phase == STREAM_FAILED) return refuse_failed(s);
@@ -89,8 +87,9 @@ int stream_push(vox_stream *s, const float *samples, size_t n) {
     if (n > SIZE_MAX / sizeof(float) / 4 - s->n_samples)
         return fail(s, VOX_ERR_MEMORY, "out of memory for audio");
     if (s->first_sample + s->n_samples + n > s->cap_samples) {
-        /* Half the room stays free after moving to the front, so that moves stay rare. */
-        size_t cap = 2 * (s->n_samples + n);
+        /* Move to the front, into more room if less than half would stay free there: so that moves
+           stay rare, and small changes of the lag do not make the room grow. */
+        size_t need = s->n_samples + n, cap = 2 * need > s->cap_samples ? 3 * need : s->cap_samples;
         float *room = cap > s->cap_samples ? malloc(cap * sizeof *room) : s->samples;
         if (!room) return fail(s, VOX_ERR_MEMORY, "out of memory for audio");
         if (s->n_samples > 0)
@@ -146,8 +145,7 @@ static size_t take_samples(const vox_stream *s, int w, float *out) {
     return (size_t)(to - held);
 }
 
-/* ---- stages
- * ------------------------------------------------------------------------------------------ */
+/* ---- stages --------------------------------------------------------------------------------- */
 
 static int widest_pass(int64_t n) {
     int w = 1;
@@ -248,8 +246,7 @@ int stream_next(vox_stream *s, vox_slot *slot) {
     }
 }
 
-/* ---- looking in
- * -------------------------------------------------------------------------------------- */
+/* ---- looking in ----------------------------------------------------------------------------- */
 
 static int is_layer(const char *name, const char *part, int n_layers) {
     size_t n = strlen(part);

@@ -30,6 +30,6 @@ def check(data: bytes) -> None:
 if __name__ == "__main__":
     import atheris
 
-    atheris.instrument_func(check)
+    atheris.instrument_all()
     atheris.Setup(sys.argv, check)
     atheris.Fuzz()
