@@ -8,6 +8,7 @@ answers whether words come out.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,9 @@ import voxtral_edge as vox
 from voxtral_edge.convert import convert
 
 SAMPLES = Path(__file__).parents[1] / "samples"
+
+# A shell that runs the tests in the background has Ctrl-C ignored, here and in every child.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

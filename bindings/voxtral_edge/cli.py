@@ -137,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
         "fewer errors (default: that of the model, 480 as a rule)",
     )
     decoding.add_argument(
-        "--threads", type=_positive, metavar="N", help="threads (default: one per processor)"
+        "--threads", type=_positive, metavar="N", help="threads (default: what suits the model)"
     )
     decoding.add_argument(
         "--stats", action="store_true", help="report time and memory in a line on standard error"

@@ -84,8 +84,8 @@ class Stream:
         """Open a stream.
 
         `delay_ms`: how far text trails speech, one of DELAYS_MS; None: the model's default. A
-        longer delay makes fewer errors. `threads`: None: one per processor. Raises ArgumentError,
-        ModelClosed or OutOfMemory.
+        longer delay makes fewer errors. `threads`: None: what suits the size of the model. Raises
+        ArgumentError, ModelClosed or OutOfMemory.
         """
         self._stream: Any = ffi.NULL
         self._lock = threading.Lock()
