@@ -1,5 +1,5 @@
 /* test_text.c - UTF-8 assembly: characters over several tokens, broken parts, the flush. The
- * comparison with Python's decoder over random bytes is in test_model.py. */
+ * comparison with Python's decoder over random bytes is in test_stream.py. */
 #include "text.h"
 
 #include <string.h>
