@@ -16,7 +16,7 @@ lint:     ## ruff, mypy --strict, clang-format
 oracle:   ## compare with transformers (fetches torch)
 	@scripts/oracle
 
-evaluate: ## word error rates of the demo model, by type and by delay
+evaluate: ## word error rates of the demo model on real digits, clean and disturbed
 	@scripts/install test lint
 	@.venv/bin/python scripts/evaluate.py
 

@@ -1,102 +1,290 @@
-"""Word error rates of the demo model by weight type and by delay; --long: one endless stream.
+"""How well a model hears: word error rates, false words, and the times of words.
 
-    python scripts/evaluate.py [MODEL.gguf] [--words N] [--long]
+    python scripts/evaluate.py [MODEL.gguf] [--judge work/judge] [--words N]
+    python scripts/evaluate.py --types      the demo model in every type of weights
+    python scripts/evaluate.py --delays     ... at delays from 80 to 2400 ms
+    python scripts/evaluate.py --stream 10 [--windows 750 8192]
 
-MODEL: judge this file only, at 480 ms. Prints Markdown tables. The audio is built from tests/data.
+Without MODEL it judges the embedded model. Real digits come from tests/data; --judge names the
+folder that scripts/train_demo makes, with voices that the model was not trained on, foreign speech
+and music. --stream: one stream of so many minutes; --windows: with attention windows of other
+sizes, in encoder frames and decoder slots. Prints Markdown tables, all made by the project's own
+core.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import multiprocessing
 import os
+import shutil
 import sys
 import tempfile
-import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import soxr
 import voxtral_edge as vox
+from voxtral_edge.audio import resample
 from voxtral_edge.convert import FILE_TYPES, convert
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+EMBEDDED = ROOT / "bindings" / "voxtral_edge" / "demo.gguf"
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts" / "train_demo")]
 
 import speech  # noqa: E402
+from bank import Bank  # noqa: E402
+from vocabulary import VOCABULARY  # noqa: E402
 
-DELAYS_MS = (80, 240, 480, 960, 2400)
-
-
-def error_rate(model: vox.Model, clips: list[speech.Clip], delay_ms: int = 480) -> float:
-    """Percent of words that are wrong. Clips run side by side, one thread each."""
-
-    def errors(clip: speech.Clip) -> int:
-        text = model.transcribe(clip.samples, delay_ms=delay_ms, threads=1).text
-        return speech.word_errors(clip.words, text.split())
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        wrong = sum(pool.map(errors, clips))
-    return 100 * wrong / sum(len(clip.words) for clip in clips)
+DELAYS_MS = (80, 160, 240, 320, 480, 640, 800, 960, 1120, 1200, 2400)
+RATE = speech.RATE
 
 
-def row(path: Path, sets: list[list[speech.Clip]], delay_ms: int = 480) -> str:
-    with vox.Model(path) as model:
-        return " | ".join(f"{error_rate(model, clips, delay_ms):.2f}" for clips in sets)
+class Result(NamedTuple):
+    words: int
+    errors: int
+    said: int  # words in the text
+    seconds: float
+    late_ms: list[float]  # marker's slot minus the true end, of words in clips without an error
 
 
-def long_stream(path: Path, minutes: float) -> None:
+_model: vox.Model
+
+
+def _open(path: str) -> None:
+    global _model
+    _model = vox.Model(path)
+
+
+def _hear(task: tuple[speech.Clip, int]) -> Result:
+    clip, delay_ms = task
+    transcript = _model.transcribe(clip.samples, delay_ms=delay_ms)
+    text = transcript.text.split()
+    markers = [80.0 * (k + 1) for k, t in enumerate(transcript.tokens) if t == _model.token_word]
+    late = []
+    if text == clip.words and len(markers) == len(clip.ends):
+        late = [at - end for at, end in zip(markers, clip.ends, strict=True)]
+    errors = speech.word_errors(clip.words, text)
+    return Result(len(clip.words), errors, len(text), len(clip.samples) / RATE, late)
+
+
+class Judge:
+    """Transcribes clips in as many processes as there are cores."""
+
+    def __init__(self, path: Path) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pool = context.Pool(os.cpu_count(), _open, (str(path),))
+
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.terminate()
+
+    def hear(self, clips: Iterable[speech.Clip], delay_ms: int = 480) -> Result:
+        found = list(self.pool.imap(_hear, [(clip, delay_ms) for clip in clips], chunksize=4))
+        late = [value for result in found for value in result.late_ms]
+        words, errors, said, seconds = (sum(r[i] for r in found) for i in range(4))
+        return Result(words, errors, said, seconds, late)
+
+
+# ---- sets ---------------------------------------------------------------------------------------
+
+
+def at_level(clips: Iterable[speech.Clip], dbfs: float) -> Iterator[speech.Clip]:
+    """The loudest sample at this level."""
+    for clip in clips:
+        gain = 10 ** (dbfs / 20) / np.abs(clip.samples).max()
+        yield clip._replace(samples=speech.as_16_bits(clip.samples * gain))
+
+
+def in_a_room(clips: Iterable[speech.Clip]) -> Iterator[speech.Clip]:
+    """Light reverberation: decays by 60 dB in 0.3 s, 8 dB below the direct sound."""
+    random = np.random.default_rng(5)
+    t = np.arange(int(0.3 * RATE)) / RATE
+    for clip in clips:
+        echo = random.standard_normal(len(t)) * np.exp(-6.9 * t / 0.3) * (t > 0.003)
+        echo *= 10 ** (-8 / 20) / np.linalg.norm(echo)
+        echo[0] = 1
+        wet = np.convolve(clip.samples, echo)
+        yield clip._replace(samples=speech.as_16_bits(wet * min(1, 0.9 / np.abs(wet).max())))
+
+
+def over_music(clips: Iterable[speech.Clip], bank: Bank, snr_db: float) -> Iterator[speech.Clip]:
+    audio, random = bank.audio(), np.random.default_rng(6)
+    for clip in clips:
+        piece = bank.segments[random.integers(len(bank.segments))]
+        start = piece.start + random.integers(piece.length - len(clip.samples))
+        music = audio[start : start + len(clip.samples)] / 32768
+        loud = np.sqrt(np.mean(clip.samples[np.abs(clip.samples) > 0.01] ** 2))
+        music *= loud * 10 ** (-snr_db / 20) / np.sqrt(np.mean(music**2))
+        yield clip._replace(samples=speech.as_16_bits(clip.samples + music))
+
+
+def through_48_khz(clips: Iterable[speech.Clip]) -> Iterator[speech.Clip]:
+    """Up to 48 kHz and through the program's own way of reading audio of another rate."""
+    for clip in clips:
+        up = soxr.resample(clip.samples, RATE, 48000)
+        yield clip._replace(samples=resample(up, 48000))
+
+
+def said(bank: Bank, n_words: int) -> list[speech.Clip]:
+    """Utterances with a little silence around them, up to n_words words."""
+    audio = bank.audio()
+    clips: list[speech.Clip] = []
+    for s in bank.segments:
+        samples = audio[s.start : s.start + s.length]
+        padded = np.concatenate([np.zeros(3200, np.int16), samples, np.zeros(1600, np.int16)])
+        words = [VOCABULARY[word] for word in s.words]
+        ends = [200 + float(end) for end in s.ends]
+        clips.append(speech.Clip(padded.astype(np.float32) / 32768, words, ends))
+        n_words -= len(words)
+        if n_words <= 0:
+            break
+    return clips
+
+
+def pieces(bank: Bank, seconds: float) -> Iterator[speech.Clip]:
+    """A bank's audio without words, in pieces."""
+    for s in bank.segments:
+        audio = bank.audio()[s.start : s.start + s.length].astype(np.float32) / 32768
+        for start in range(0, len(audio), int(seconds * RATE)):
+            yield speech.Clip(audio[start : start + int(seconds * RATE)], [])
+
+
+# ---- tables -------------------------------------------------------------------------------------
+
+
+def row(name: str, result: Result) -> None:
+    wer = f"{100 * result.errors / result.words:.2f}" if result.words else "-"
+    times = "- | -"
+    if result.late_ms:
+        times = f"{np.median(result.late_ms):.0f} | {np.percentile(result.late_ms, 95):.0f}"
+    print(f"| {name} | {result.words} | {wer} | {times} |", flush=True)
+
+
+def overall(judge: Judge, folder: Path | None, n: int) -> None:
+    print("| set | words | WER % | marker minus word end, median ms | p95 ms |")
+    print("|---|---|---|---|---|")
+    lucas = speech.unseen_speaker(n)
+    row("digits, unseen speaker", judge.hear(lucas))
+    row("digits, training speakers, unseen recordings", judge.hear(speech.training_speakers(n)))
+    row("unseen speaker, peak at -30 dBFS", judge.hear(at_level(lucas, -30)))
+    row("unseen speaker, peak at 0 dBFS", judge.hear(at_level(lucas, 0)))
+    row("unseen speaker, 48 kHz", judge.hear(through_48_khz(lucas)))
+    row("unseen speaker, white noise at 20 dB", judge.hear(speech.unseen_speaker(n, 20)))
+    row("unseen speaker, white noise at 10 dB", judge.hear(speech.unseen_speaker(n, 10)))
+    row("unseen speaker, light reverberation", judge.hear(in_a_room(lucas)))
+    if folder:
+        row(
+            "unseen speaker, music at 15 dB",
+            judge.hear(over_music(lucas, Bank.load([folder / "music.npz"]), 15)),
+        )
+        for path in sorted(folder.glob("*-held-*.npz")):
+            engine, _, kind, _ = path.stem.split("-")
+            clips = said(Bank.load([path]), n)
+            row(f"{engine}, unseen voice: {kind}", judge.hear(clips))
+            if kind == "digits":
+                with_oh = [clip for clip in clips if "oh" in clip.words]
+                row(f'{engine}, unseen voice: digits with "oh"', judge.hear(with_oh))
+    print("\n| no speech of its vocabulary | minutes | words written per minute |\n|---|---|---|")
+    sets = {name: [speech.Clip(audio, [])] for name, audio in speech.not_speech(60).items()}
+    if folder:
+        sets["music"] = list(pieces(Bank.load([folder / "music.npz"]), 30))
+        sets["Italian and Russian"] = list(pieces(Bank.load([folder / "foreign.npz"]), 30))
+    for name, clips in sets.items():
+        result = judge.hear(clips)
+        minutes = result.seconds / 60
+        print(f"| {name} | {minutes:.1f} | {result.said / minutes:.2f} |", flush=True)
+
+
+def by_type(n: int) -> None:
+    sets = [speech.unseen_speaker(n), speech.training_speakers(n)]
+    print(
+        "| type | MB | unseen speaker | training speakers, unseen recordings |\n|---|---|---|---|"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        for name in FILE_TYPES:
+            path = Path(folder, f"{name}.gguf")
+            convert(ROOT / "demo", path, type=name)
+            with Judge(path) as judge:
+                rates = [judge.hear(clips) for clips in sets]
+            cells = " | ".join(f"{100 * r.errors / r.words:.2f}" for r in rates)
+            print(f"| {name} | {path.stat().st_size / 1e6:.1f} | {cells} |", flush=True)
+
+
+def by_delay(path: Path, n: int) -> None:
+    sets = [speech.unseen_speaker(n), speech.training_speakers(n)]
+    print("| delay ms | unseen speaker | training speakers, unseen recordings |\n|---|---|---|")
+    with Judge(path) as judge:
+        for delay_ms in DELAYS_MS:
+            rates = [judge.hear(clips, delay_ms) for clips in sets]
+            cells = " | ".join(f"{100 * r.errors / r.words:.2f}" for r in rates)
+            print(f"| {delay_ms} | {cells} |", flush=True)
+
+
+def with_windows(folder: Path, encoder: int, decoder: int, type: str) -> Path:
+    """The demo model with other attention windows."""
+    source = folder / "source"
+    source.mkdir()
+    for file in (ROOT / "demo").iterdir():
+        shutil.copy(file, source)
+    params = json.loads((source / "params.json").read_text())
+    params["sliding_window"] = decoder
+    params["multimodal"]["whisper_model_args"]["encoder_args"]["sliding_window"] = encoder
+    (source / "params.json").write_text(json.dumps(params))
+    convert(source, folder / "windows.gguf", type=type)
+    return folder / "windows.gguf"
+
+
+def one_stream(path: Path, minutes: float) -> None:
     """One stream over concatenated clips; the error rate per third and the memory at its ends."""
-    thirds = []
-    with vox.Model(path) as model, model.stream(threads=1) as stream:
-        start = time.perf_counter()
+    print(f"| third of {minutes:g} minutes | words | WER % | stream memory MB |\n|---|---|---|---|")
+    with vox.Model(path) as model, model.stream() as stream:
         for third in range(3):
             reference: list[str] = []
             text, n = "", 0
-            clips = speech.connected(speech.TRAINING_SPEAKERS[third], 3000, 10 + third)
-            while n < minutes * 60 * speech.RATE / 3:
-                clip = clips[len(reference) % len(clips)]
+            clips = iter(speech.connected(speech.TRAINING_SPEAKERS[third], 3000, 10 + third))
+            while n < minutes * 60 * RATE / 3:
+                clip = next(clips)
                 text += "".join(piece.text for piece in stream.feed(clip.samples))
                 reference += clip.words
                 n += len(clip.samples)
-            silence = np.zeros(2 * speech.RATE, np.float32)  # the last words come out
+            silence = np.zeros(2 * RATE, np.float32)  # the last words come out
             text += "".join(piece.text for piece in stream.feed(silence))
             wrong = speech.word_errors(reference, text.split())
-            memory = stream.memory / 1e6
-            thirds.append((len(reference), 100 * wrong / len(reference), memory))
+            rate, memory = 100 * wrong / len(reference), stream.memory / 1e6
+            print(f"| {third + 1} | {len(reference)} | {rate:.2f} | {memory:.1f} |", flush=True)
         stream.finish()
-        seconds = time.perf_counter() - start
-    print(
-        f"\n| third of {minutes:g} minutes | words | WER % | stream memory MB |\n|---|---|---|---|"
-    )
-    for number, (words, rate, memory) in enumerate(thirds, 1):
-        print(f"| {number} | {words} | {rate:.2f} | {memory:.1f} |")
-    print(f"\nRTF {seconds / (60 * minutes):.3f} on one thread")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Word error rates of the demo model.")
-    parser.add_argument("model", nargs="?", type=Path)
+    parser = argparse.ArgumentParser(description="How well a model hears.")
+    parser.add_argument("model", nargs="?", type=Path, default=EMBEDDED)
+    parser.add_argument("--judge", type=Path, help="folder of scripts/train_demo's judging sets")
     parser.add_argument("--words", type=int, default=1000, help="words per set")
-    parser.add_argument("--long", action="store_true", help="one stream of 30 minutes instead")
+    parser.add_argument("--types", action="store_true")
+    parser.add_argument("--delays", action="store_true")
+    parser.add_argument("--stream", type=float, metavar="MINUTES")
+    parser.add_argument("--windows", type=int, nargs=2, metavar=("ENCODER", "DECODER"))
     args = parser.parse_args()
-    embedded = ROOT / "bindings" / "voxtral_edge" / "demo.gguf"
-    if args.long:
-        long_stream(args.model or embedded, 30)
-        return
-    sets = [speech.unseen_speaker(args.words), speech.training_speakers(args.words)]
-    header = "unseen speaker | training speakers, unseen recordings |"
     with tempfile.TemporaryDirectory() as folder:
-        print(f"| type | MB | {header}\n|---|---|---|---|")
-        for name in ["given"] if args.model else FILE_TYPES:
-            path = args.model or Path(folder, f"{name}.gguf")
-            if not args.model:
-                convert(ROOT / "demo", path, type=name)
-            size = path.stat().st_size / 1e6
-            print(f"| {name} | {size:.1f} | {row(path, sets)} |", flush=True)
-    if not args.model:
-        print(f"\n| delay ms | {header}\n|---|---|---|")
-        for delay_ms in DELAYS_MS:
-            print(f"| {delay_ms} | {row(embedded, sets, delay_ms)} |", flush=True)
+        path = args.model
+        if args.windows:
+            with vox.Model(path) as model:
+                path = with_windows(Path(folder), *args.windows, type=model.file_type)
+        if args.types:
+            by_type(args.words)
+        elif args.delays:
+            by_delay(path, args.words)
+        elif args.stream:
+            one_stream(path, args.stream)
+        else:
+            with Judge(path) as judge:
+                overall(judge, args.judge, args.words)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ tests/data. All audio is float32 at 16 kHz and representable in 16 bits, like a 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -26,11 +27,12 @@ LEVEL = 0.1  # RMS of the loud part of a digit, -20 dBFS
 class Clip(NamedTuple):
     samples: np.ndarray  # [n] float32
     words: list[str]
+    ends: Sequence[float] = ()  # of the words, in milliseconds; empty if they are not known
 
 
 @cache
-def recordings(speaker: str) -> list[tuple[str, np.ndarray]]:
-    """Word and samples of each recording, at the same level."""
+def recordings(speaker: str) -> list[tuple[str, np.ndarray, float]]:
+    """Word, samples at the same level, and end of the word in milliseconds, of each recording."""
     joined, rate = soundfile.read(DATA / "fsdd" / f"{speaker}.flac", dtype="float32")
     index = json.loads((DATA / "fsdd" / "index.json").read_text())[speaker]
     found = []
@@ -39,7 +41,8 @@ def recordings(speaker: str) -> list[tuple[str, np.ndarray]]:
         frames = samples[: len(samples) // 320 * 320].reshape(-1, 320)
         energy = (frames**2).mean(1)
         loud = np.sqrt(energy[energy > 0.01 * energy.max()].mean())
-        found.append((DIGITS[digit], samples * (LEVEL / loud)))
+        end = 20.0 * (int(np.nonzero(energy > energy.max() * 10**-2.8)[0][-1]) + 1)
+        found.append((DIGITS[digit], samples * (LEVEL / loud), end))
     return found
 
 
@@ -52,15 +55,17 @@ def connected(speaker: str, n_words: int, seed: int, snr_db: float | None = None
     random = np.random.default_rng([seed, *speaker.encode()])
     clips: list[Clip] = []
     while sum(len(clip.words) for clip in clips) < n_words:
-        parts, words = [np.zeros(int(RATE * random.uniform(0.1, 0.6)))], []
+        parts, words, ends = [np.zeros(int(RATE * random.uniform(0.1, 0.6)))], [], []
         for _ in range(random.integers(3, 9)):
-            word, samples = recordings(speaker)[random.integers(len(recordings(speaker)))]
+            word, samples, end = recordings(speaker)[random.integers(len(recordings(speaker)))]
+            ends.append(1000 * sum(map(len, parts)) / RATE + end)
             parts += [samples, np.zeros(int(RATE * random.uniform(0.05, 0.8)))]
             words.append(word)
         audio = np.concatenate(parts)
         if snr_db is not None:
             audio += random.standard_normal(len(audio)) * LEVEL * 10 ** (-snr_db / 20)
-        clips.append(Clip(as_16_bits(audio * 10 ** (random.uniform(-12, 0) / 20)), words))
+        level = 10 ** (random.uniform(-12, 0) / 20)
+        clips.append(Clip(as_16_bits(audio * level), words, ends))
     return clips
 
 

@@ -1,0 +1,164 @@
+"""From plans to training audio, on the training device: assembly, rooms, noise, telephones.
+
+Everything is drawn anew for each clip. Levels are relative to bank.LEVEL, to which speech is
+brought before, and the clip's own level is drawn last.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from bank import LEVEL
+from clips import GAIN, LENGTH, SOURCE, SPEED, START, WARP, Batch
+from network import Mel
+from torch import Tensor
+
+RATE = 16000
+
+
+class Augmenter:
+    """bank: all audio, int16 on the device."""
+
+    def __init__(self, bank: Tensor) -> None:
+        self.bank = torch.nn.functional.pad(bank, (1, 3))  # room for the interpolation's neighbours
+        self.device = bank.device
+
+    def uniform(self, n: int, low: float, high: float) -> Tensor:
+        return torch.rand(n, 1, device=self.device) * (high - low) + low
+
+    def chance(self, n: int, share: float) -> Tensor:
+        return torch.rand(n, 1, device=self.device) < share
+
+    def assembled(self, plan: Tensor, n_samples: int) -> Tensor:
+        """Segments at their places, resampled to their speeds (cubic interpolation)."""
+        starts = plan[..., START].clamp(max=2.0**40).long()
+        t = torch.arange(n_samples, device=self.device).expand(len(plan), -1).contiguous()
+        index = torch.searchsorted(starts, t, right=True) - 1
+        inside = index >= 0
+        index = index.clamp(min=0)
+
+        def of(column: int) -> Tensor:
+            return plan[..., column].gather(1, index)
+
+        since = t - starts.gather(1, index)
+        inside &= since < of(LENGTH)
+        place = since.double() * of(SPEED)
+        whole = place.floor()
+        u = (place - whole).float()
+        at = (of(SOURCE).long() + whole.long()) * inside + 1
+        a, b, c, d = (
+            self.bank[(at + k).clamp(0, len(self.bank) - 1)].float() for k in (-1, 0, 1, 2)
+        )
+        y = b + 0.5 * u * (c - a + u * (2 * a - 5 * b + 4 * c - d + u * (3 * (b - c) + d - a)))
+        return y * of(GAIN).float() * inside
+
+    def tracts(self, plan: Tensor, n_frames: int) -> Tensor:
+        """The vocal tract factor of each mel frame of the whole padded signal."""
+        starts = plan[..., START].clamp(max=2.0**40)
+        t = ((torch.arange(n_frames, device=self.device) - 32 * 8) * 160.0).expand(len(plan), -1)
+        index = (torch.searchsorted(starts, t.double().contiguous() + 800, right=True) - 1).clamp(
+            min=0
+        )
+        factor = plan[..., WARP].gather(1, index).float()
+        return torch.where(factor > 0, factor, torch.ones_like(factor))
+
+    def music(self, rows: Tensor, n_samples: int) -> Tensor:
+        start, length, gain = (
+            rows[:, :1].long(),
+            rows[:, 1:2].long().clamp(min=1),
+            rows[:, 2:].float(),
+        )
+        t = torch.arange(n_samples, device=self.device)[None]
+        return self.bank[start + t % length + 1].float() * gain
+
+    def tones(self, b: int, n_samples: int) -> Tensor:
+        """Steady, gliding and interrupted tones, with or without overtones."""
+        t = torch.arange(n_samples, device=self.device)[None] / RATE
+        first = torch.exp(self.uniform(b, math.log(80), math.log(5000)))
+        glide = torch.where(self.chance(b, 0.3), self.uniform(b, -0.3, 0.3), 0.0)
+        turns = 2 * math.pi * first * t * (1 + glide * torch.cos(t * self.uniform(b, 0.2, 6)))
+        y = torch.sin(turns)
+        for k, share in ((2, 0.3), (3, 0.3), (1.34, 0.2)):
+            y = y + torch.sin(k * turns) * self.uniform(b, 0.1, 1) * self.chance(b, share)
+        period, duty = (
+            torch.exp(self.uniform(b, math.log(0.08), math.log(3))),
+            self.uniform(b, 0.1, 0.9),
+        )
+        on = ((t / period + self.uniform(b, 0, 1)) % 1) < duty
+        on = on | self.chance(b, 0.3)
+        return y * on * 10 ** (self.uniform(b, -25, 12) / 20) * LEVEL
+
+    def heard(self, x: Tensor, extra: Tensor) -> Tensor:
+        """Speech x in a room, with noise and extra sounds, through a channel, at some level."""
+        b, n_samples = x.shape
+        n = fast_size(n_samples + 6400)
+        f = torch.linspace(0, RATE / 2, n // 2 + 1, device=self.device)[None]
+
+        octave = torch.log2(f / 250 + 0.2)
+        curve = torch.zeros_like(f)
+        for _ in range(3):
+            waves = torch.cos(self.uniform(b, 0.3, 1.6) * octave + self.uniform(b, 0, 2 * math.pi))
+            curve = curve + self.uniform(b, -4, 4) * waves
+        channel = 10 ** (curve * self.chance(b, 0.7) / 20)
+        low_pass = torch.sigmoid((self.uniform(b, 3000, 4000) - f) / 60)
+        channel = channel * torch.where(self.chance(b, 0.3), low_pass, 1.0)
+        high_pass = torch.sigmoid((f - self.uniform(b, 50, 320)) / 25)
+        channel = channel * torch.where(self.chance(b, 0.25), high_pass, 1.0)
+
+        t = torch.arange(6400, device=self.device)[None] / RATE
+        room = torch.randn(b, 6400, device=self.device) * (t > 0.003)
+        room = room * torch.exp(-6.9 * t / self.uniform(b, 0.08, 0.5))
+        room = room / room.norm(dim=1, keepdim=True) * 10 ** (-self.uniform(b, 0, 14) / 20)
+        room = room * self.chance(b, 0.4)
+        room[:, 0] = 1
+        spectrum = torch.fft.rfft(x, n) * torch.fft.rfft(room, n)
+
+        noise = torch.fft.rfft(torch.randn(b, n_samples, device=self.device), n)
+        noise = noise * (1 + f / 100) ** -self.uniform(b, 0, 1.2)
+        loudness = torch.fft.irfft(noise, n)[:, :n_samples].std(1, keepdim=True) + 1e-9
+        noise = noise * (
+            LEVEL * 10 ** (-self.uniform(b, 0, 42) / 20) * self.chance(b, 0.65) / loudness
+        )
+
+        y = torch.fft.irfft((spectrum + noise + torch.fft.rfft(extra, n)) * channel, n)[
+            :, :n_samples
+        ]
+        y = (y * 10 ** (self.uniform(b, -26, 12) / 20)).clamp(-1, 1)
+        telephone = torch.sign(y) * torch.log1p(255 * y.abs()) / math.log(256)  # mu-law, 8 bits
+        telephone = torch.round(telephone * 127) / 127
+        telephone = torch.sign(telephone) * (256 ** telephone.abs() - 1) / 255
+        y = torch.where(self.chance(b, 0.06), telephone, y)
+        return torch.round(y * 32768) / 32768
+
+    @torch.no_grad()
+    def features(self, batch: Batch, mel: Mel) -> Tensor:
+        """Mel frames [clips, 128, 8 * n_slots] of a batch."""
+        plan = torch.as_tensor(batch.plan, device=self.device)
+        n_samples, b = batch.n_audio * 1280, len(batch.plan)
+        x = self.assembled(plan, n_samples)
+        silent = ~torch.isfinite(plan[:, :1, START])
+        tones = self.tones(b, n_samples)
+        tones = tones * torch.where(silent, self.chance(b, 0.5), self.chance(b, 0.02))
+        music = self.music(torch.as_tensor(batch.music, device=self.device), n_samples)
+        frames = mel(self.heard(x, tones + music), batch.n_slots)
+        frames = mel.warped(frames, self.tracts(plan, frames.shape[-1]))
+        band = torch.arange(frames.shape[1], device=self.device)[None]
+        for _ in range(2):  # now and then a few bands are masked
+            low, width = self.uniform(b, 0, 120), self.uniform(b, 0, 16) * self.chance(b, 0.4)
+            masked = (band >= low) & (band < low + width)
+            frames = torch.where(masked[..., None], frames.mean((1, 2), keepdim=True), frames)
+        return frames
+
+
+def fast_size(n: int) -> int:
+    """The next even size without a prime factor above 7: Fourier transforms like it."""
+    while True:
+        n += n % 2
+        rest = n
+        for p in (2, 3, 5, 7):
+            while rest % p == 0:
+                rest //= p
+        if rest == 1:
+            return n
+        n += 2

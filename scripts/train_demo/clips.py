@@ -1,0 +1,160 @@
+"""Training clips: which segments where, at which speed and level, and what is to be written.
+
+A clip is put together from segments of the bank; the audio itself is made later, on the training
+device, from the plan's numbers. The target of a slot is [STREAMING_PAD], or [STREAMING_WORD] in the
+first free slot after a word has ended, and then the tokens of the words that wait, one per slot.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import NamedTuple
+
+import numpy as np
+from bank import NOT_WRITTEN, RATE, Bank
+
+BOS, PAD, WORD = 1, 32, 33
+SAMPLES_PER_SLOT = 1280
+N_LEFT_PAD, N_RIGHT_EXTRA = 32, 11
+SLOT = SAMPLES_PER_SLOT / RATE  # seconds
+DELAYS = (1, 2, 4, 5, 7, 8, 9, 10, 11, 13, 14, 15, 30)  # beside the common 6, 3 and 12
+LEVELS_OF_MUSIC = (5, 28)  # dB that speech is above it
+
+# Columns of a plan, one row per segment
+START, SOURCE, LENGTH, SPEED, GAIN, WARP = range(6)
+
+
+class Batch(NamedTuple):
+    n_slots: int  # decoder positions of each clip, padding and delay included
+    n_delay: int
+    n_audio: int  # slots of audio
+    plan: np.ndarray  # [clips, segments, 6]; unused rows start at infinity
+    music: np.ndarray  # [clips, 3]: start and length in the bank, gain (0: none)
+    targets: np.ndarray  # [clips, n_audio + 11]
+
+
+def targets(
+    ends: Sequence[tuple[float, int]], n: int, tokens: Sequence[Sequence[int]]
+) -> np.ndarray:
+    """ends: (milliseconds, word id) in order of time; what does not fit into n slots is cut."""
+    out = np.full(n, PAD, np.int64)
+    queue: list[int] = []
+    i = 0
+    for slot in range(n):
+        if queue:
+            out[slot] = queue.pop(0)
+        elif i < len(ends) and ends[i][0] < 80 * (slot + 1):
+            while i < len(ends) and ends[i][0] < 80 * (slot + 1):
+                queue += tokens[ends[i][1]]
+                i += 1
+            out[slot] = WORD
+    return out
+
+
+class Planner:
+    """Endless batches, reproducible by seed."""
+
+    def __init__(self, bank: Bank, tokens: Sequence[Sequence[int]], seed: int) -> None:
+        self.segments, self.tokens, self.r = bank.segments, tokens, Random(seed)
+        groups: dict[str, list[int]] = defaultdict(list)
+        people: dict[str, list[int]] = defaultdict(list)
+        for i, segment in enumerate(bank.segments):
+            if segment.kind == "unseen":
+                continue
+            groups[segment.kind].append(i)
+            if segment.kind == "digit":
+                people[segment.voice].append(i)
+        self.people = [people[name] for name in sorted(people)]
+        self.digits = groups["digit"]
+        self.recorded_words = groups["digit"] + groups["word"] * 20
+        self.said_digits = groups["digits"]
+        written = ("digits", "number", "date", "command", "sentence", "random", "mixed")
+        self.said = [i for kind in written for i in groups[kind]]
+        self.other = groups["other"]
+        self.music = groups["music"]
+
+    def gap(self) -> float:
+        r, u = self.r, self.r.random()
+        if u < 0.78:
+            return r.uniform(0.05, 0.8)
+        return r.uniform(0, 0.05) if u < 0.88 else r.uniform(0.8, 2.5)
+
+    def sources(self) -> tuple[Sequence[Sequence[int]], float]:
+        """Lists to draw each segment from, and how far the speed may differ, for one clip."""
+        r = self.r
+        styles = (
+            (0.36, lambda: ([r.choice(self.people)], 0.28)),
+            (0.06, lambda: ([self.digits], 0.28)),
+            (0.06, lambda: ([self.recorded_words], 0.24)),
+            (0.09, lambda: ([self.said_digits], 0.18)),
+            (0.28, lambda: ([self.said], 0.18)),
+            (0.05, lambda: ([self.digits, self.recorded_words, self.said], 0.2)),
+            (0.02, lambda: ([self.digits, self.other, self.said], 0.2)),
+            (0.05, lambda: ([self.other], 0.2)),
+            (0.03, lambda: ([], 0.0)),
+        )
+        return r.choices([make for _, make in styles], [share for share, _ in styles])[0]()
+
+    def clip(
+        self, seconds: float, n_targets: int, most: int
+    ) -> tuple[list[tuple[float, ...]], np.ndarray]:
+        r = self.r
+        lists, spread = self.sources()
+        lists = [indices for indices in lists if indices]
+        at = r.choice([0.0, r.uniform(0, 0.3), r.uniform(0, 1), r.uniform(0, 1), r.uniform(0, 3)])
+        stop = seconds if r.random() < 0.75 else r.uniform(0.3, 1) * seconds
+        speed = 1.0 if r.random() < 0.15 else math.exp(r.uniform(-spread, spread))
+        warp = r.uniform(-0.16, 0.16) if r.random() < 0.75 else 0.0
+        each = r.random() < 0.4  # a new vocal tract and speed for each segment
+        rows: list[tuple[float, ...]] = []
+        ends: list[tuple[float, int]] = []
+        while lists and len(rows) < most:
+            segment = self.segments[r.choice(r.choice(lists))]
+            pace = math.exp(r.uniform(-spread, spread)) if each else speed
+            pace *= math.exp(r.gauss(0, 0.03))
+            tract = math.exp(r.uniform(-0.2, 0.2) if each else warp + r.gauss(0, 0.01))
+            length = int(segment.length / pace)
+            if at + length / RATE > stop:
+                break
+            start = int(at * RATE)
+            gain = segment.gain * 10 ** (r.gauss(0, 2) / 20)
+            rows.append((start, segment.start, length, pace, gain, tract))
+            ends += [
+                (start / 16 + end / pace, int(word))
+                for end, word in zip(segment.ends, segment.words, strict=True)
+                if word != NOT_WRITTEN
+            ]
+            at = (start + length) / RATE + self.gap()
+        return rows, targets(ends, n_targets, self.tokens)
+
+    def batch(self, n_slots: int, n_delay: int, n_clips: int) -> Batch:
+        r = self.r
+        n_audio = n_slots - N_LEFT_PAD - n_delay - N_RIGHT_EXTRA
+        most = max(48, n_audio // 6)
+        plan = np.zeros((n_clips, most, 6))
+        plan[:, :, START] = math.inf
+        music = np.zeros((n_clips, 3))
+        wanted = np.zeros((n_clips, n_audio + N_RIGHT_EXTRA), np.int64)
+        for c in range(n_clips):
+            rows, wanted[c] = self.clip(n_audio * SLOT, n_audio + N_RIGHT_EXTRA, most)
+            if rows:
+                plan[c, : len(rows)] = rows
+            if self.music and r.random() < (0.14 if rows else 0.4):
+                piece = self.segments[r.choice(self.music)]
+                skip = r.randrange(piece.length // 2)
+                level = 10 ** (-r.uniform(*LEVELS_OF_MUSIC if rows else (-6, 30)) / 20)
+                music[c] = (piece.start + skip, piece.length - skip, piece.gain * level)
+        return Batch(n_slots, n_delay, n_audio, plan, music, wanted)
+
+    def batches(
+        self, n_slots_in_all: int, lengths: Sequence[int], shares: Sequence[float]
+    ) -> Iterator[Batch]:
+        """lengths: of clips in slots, drawn with these shares; one delay for a whole batch."""
+        r = self.r
+        while True:
+            length = r.choices(lengths, shares)[0]
+            n_delay = r.choices([6, 3, 12, r.choice(DELAYS)], [0.5, 0.13, 0.13, 0.24])[0]
+            yield self.batch(length, n_delay, max(2, n_slots_in_all // length))

@@ -1,0 +1,184 @@
+"""Step 1, collect: everything that is recorded rather than made, in one file.
+
+    python collect.py DIGITS --out work
+
+DIGITS: the folder of the Free Spoken Digit Dataset's WAV files ({digit}_{speaker}_{index}.wav).
+Single words of the Asterisk prompts, their French and Spanish prompts (speech that is not to be
+written) and music come from Debian packages, the tokens of the vocabulary from demo/tekken.json.
+Writes work/recorded.npz, work/tokens.json, work/other_words.txt (English words that do not sound
+like any of the vocabulary), and for judging work/judge/foreign.npz and work/judge/music.npz:
+Italian and Russian prompts and pieces of music that are not trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+from pathlib import Path
+from random import Random
+
+import av
+import numpy as np
+import soundfile
+import tiktoken
+from bank import Bank, loudness, trimmed
+from vocabulary import (
+    DAYS,
+    DIGITS,
+    MONTHS,
+    ORDINALS,
+    POWERS,
+    SPELLING,
+    TEENS,
+    TENS,
+    VOCABULARY,
+    WORD_ID,
+)  # fmt: skip
+from voices import Espeak, at_16k
+
+ROOT = Path(__file__).parents[2]
+SOUNDS = Path("/usr/share/asterisk/sounds")
+MUSIC = Path("/usr/share/asterisk/moh")
+DICTIONARY = Path("/usr/share/dict/american-english")
+N_UNSEEN = 5  # recordings 0..4 of each speaker are never trained on
+UNSEEN_SPEAKER = "lucas"
+FOREIGN = {"fr": "fr_CA_f_June", "es": "es_MX_f_Allison"}
+FOREIGN_HELD = {"it": "it_IT_m_Carlo", "ru": "ru_RU_f_IvrvoiceRU"}
+MUSIC_HELD = ("manolo_camp-morning_coffee", "reno_project-system")
+
+PROMPTS = {
+    **{f"digits/{i}": word for i, word in enumerate([*DIGITS, *TEENS])},
+    **{f"digits/{20 + 10 * i}": word for i, word in enumerate(TENS)},
+    **{f"digits/h-{i + 1}": word for i, word in enumerate(ORDINALS)},
+    **{f"digits/day-{(i + 1) % 7}": word for i, word in enumerate(DAYS)},
+    **{f"digits/mon-{i}": word for i, word in enumerate(MONTHS)},
+    **{f"digits/{w}": w for w in [*POWERS, "oh", "today", "tomorrow", "yesterday", "oclock", "at"]},
+    **{f"phonetic/{word[0]}_p": word for word in SPELLING},
+    **{word: word for word in ["hello", "goodbye", "number", "minutes", "seconds", "your", "with"]},
+    **{f"vm-{word}": word for word in ["message", "last", "for", "from", "first"]},
+}
+
+
+def decode(path: Path) -> np.ndarray:
+    """A headerless G.722 file as int16 at 16 kHz; some of the packages' files are empty."""
+    with av.open(str(path), format="g722") as container:
+        frames = [frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]
+    return np.concatenate([np.zeros(0, np.int16), *frames])
+
+
+def add_digits(bank: Bank, folder: Path) -> None:
+    for path in sorted(folder.glob("*.wav")):
+        digit, speaker, index = path.stem.split("_")
+        samples, rate = soundfile.read(path, dtype="int16")
+        samples = at_16k(samples, rate)
+        unseen = speaker == UNSEEN_SPEAKER or int(index) < N_UNSEEN
+        end = loudness(samples)[1] / 16
+        kind = "unseen" if unseen else "digit"
+        bank.add(samples, [WORD_ID[DIGITS[int(digit)]]], [end], kind, f"fsdd-{speaker}")
+
+
+def add_prompts(bank: Bank) -> None:
+    for name, word in PROMPTS.items():
+        samples, _ = trimmed(decode(SOUNDS / "en_US_f_Allison" / f"{name}.g722"), [])
+        kind = "digit" if word in [*DIGITS, "oh"] else "word"
+        bank.add(samples, [WORD_ID[word]], [loudness(samples)[1] / 16], kind, "allison")
+
+
+def add_foreign(bank: Bank, folders: dict[str, str], seconds: float) -> None:
+    for language, folder in folders.items():
+        left = seconds
+        paths = sorted((SOUNDS / folder).glob("*.g722"))
+        Random(language).shuffle(paths)
+        for path in paths:
+            samples = decode(path)
+            if left > 0 and 0.5 < len(samples) / 16000 < 8 and np.abs(samples).max() > 1000:
+                samples, _ = trimmed(samples, [])
+                bank.add(samples, [], [], "other", f"asterisk-{language}")
+                left -= len(samples) / 16000
+
+
+def add_music(bank: Bank, held: bool, seconds: float) -> None:
+    for path in sorted(MUSIC.glob("*.g722")):
+        if (path.stem in MUSIC_HELD) == held:
+            samples = decode(path)
+            middle = len(samples) // 2
+            half = min(int(seconds * 8000), middle)
+            bank.add(samples[middle - half : middle + half], [], [], "music", path.stem)
+
+
+def tokens() -> dict[str, dict[str, object]]:
+    """Token ids of each word, with the space before it, and the bytes of each token in hex."""
+    tekken = json.loads((ROOT / "demo" / "tekken.json").read_text())
+    config = tekken["config"]
+    n_special = config["default_num_special_tokens"]
+    ranks = {
+        base64.b64decode(entry["token_bytes"]): entry["rank"]
+        for entry in tekken["vocab"][: config["default_vocab_size"] - n_special]
+    }
+    encoding = tiktoken.Encoding(
+        "demo", pat_str=config["pattern"], mergeable_ranks=ranks, special_tokens={}
+    )
+    words = {word: [n_special + t for t in encoding.encode(f" {word}")] for word in VOCABULARY}
+    pieces = {n_special + rank: piece.hex() for piece, rank in ranks.items()}
+    return {"words": words, "bytes": pieces}
+
+
+def distance(a: str, b: str) -> int:
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        diagonal, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (x != y))
+    return row[-1]
+
+
+def other_words(n: int) -> list[str]:
+    """Dictionary words of which no one could say that a word of the vocabulary was said."""
+    espeak = Espeak()
+    known = [espeak.phonemes(word) for word in VOCABULARY]
+    words = [
+        w for w in DICTIONARY.read_text().split() if w.isascii() and w.isalpha() and w.islower()
+    ]
+    Random("other words").shuffle(words)
+    found: list[str] = []
+    for word in words:
+        sound = espeak.phonemes(word)
+        far = all(
+            distance(sound, other) > max(1, 0.4 * len(other))
+            and not (len(other) > 3 and other in sound)
+            for other in known
+        )
+        if far and 3 <= len(word) <= 12:
+            found.append(word)
+        if len(found) == n:
+            break
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("digits", type=Path)
+    parser.add_argument("--out", type=Path, default=Path("work"))
+    parser.add_argument("--seconds", type=float, default=90, help="of each language and piece")
+    parser.add_argument("--words", type=int, default=4000, help="that are not to be written")
+    args = parser.parse_args()
+    (args.out / "judge").mkdir(parents=True, exist_ok=True)
+    bank = Bank()
+    add_digits(bank, args.digits)
+    add_prompts(bank)
+    add_foreign(bank, FOREIGN, args.seconds)
+    add_music(bank, False, args.seconds)
+    bank.save(args.out / "recorded.npz")
+    foreign, music = Bank(), Bank()
+    add_foreign(foreign, FOREIGN_HELD, 4 * args.seconds)
+    add_music(music, True, args.seconds)
+    foreign.save(args.out / "judge" / "foreign.npz")
+    music.save(args.out / "judge" / "music.npz")
+    (args.out / "tokens.json").write_text(json.dumps(tokens()))
+    (args.out / "other_words.txt").write_text("\n".join(other_words(args.words)) + "\n")
+    print(f"{len(bank.segments)} segments, {bank.n_samples / 16000:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
