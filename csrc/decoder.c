@@ -110,8 +110,7 @@ static int build(decoder *d, decoder_graph *dg, int w, int with_logits) {
 int decoder_init(decoder *d, const vox_model *m, compute *c) {
     *d = (decoder){.m = m, .c = c};
     d->layers = malloc((size_t)m->dec.n_layers * sizeof *d->layers);
-    if (!d->layers ||
-        attention_init(&d->attn, &m->dec, m->dec_kv_type, MAX_WIDTH, c->n_threads) != VOX_OK) {
+    if (!d->layers || attention_init(&d->attn, &m->dec, m->dec_kv_type, MAX_WIDTH) != VOX_OK) {
         decoder_free(d);
         return VOX_ERR_MEMORY;
     }

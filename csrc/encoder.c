@@ -87,8 +87,8 @@ static int build(encoder *e, encoder_graph *eg, int w) {
 int encoder_init(encoder *e, const vox_model *m, compute *c) {
     *e = (encoder){.m = m, .c = c};
     e->layers = malloc((size_t)m->enc.n_layers * sizeof *e->layers);
-    if (!e->layers || attention_init(&e->attn, &m->enc, GGML_TYPE_F32, ENC_PER_SLOT * MAX_WIDTH,
-                                     c->n_threads) != VOX_OK) {
+    if (!e->layers ||
+        attention_init(&e->attn, &m->enc, GGML_TYPE_F32, ENC_PER_SLOT * MAX_WIDTH) != VOX_OK) {
         encoder_free(e);
         return VOX_ERR_MEMORY;
     }

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "platform.h"
+
 static size_t page_bytes(const kv_ring *kv) {
     return 2 * (size_t)kv->n_layers * (size_t)kv->n_heads * KV_PAGE * (size_t)kv->head_dim *
            kv->element;
@@ -33,7 +35,7 @@ void kv_reset(kv_ring *kv, int64_t position) {
 int kv_reserve(kv_ring *kv, int n) {
     for (int64_t p = kv->end; p < kv->end + n; p++) {
         unsigned char **page = &kv->pages[p / KV_PAGE % kv->n_pages];
-        if (!*page && !(*page = malloc(page_bytes(kv)))) return -1;
+        if (!*page && !(*page = platform_alloc_large(page_bytes(kv)))) return -1;
     }
     return 0;
 }

@@ -13,22 +13,29 @@ static float stamp(int layer, int is_value, int head, int64_t position) {
            0.01f * (float)head;
 }
 
+/* The number d of a key or value. */
+static float *number(kv_ring *kv, int layer, int is_value, int head, int64_t position, int d) {
+    float *block = kv_block(kv, layer, is_value, head, position);
+    int place = (int)(position % KV_PAGE);
+    return is_value ? &block[place * DIM + d] : &block[d * KV_PAGE + place];
+}
+
 static void write_rows(kv_ring *kv, int n) {
     CHECK(kv_reserve(kv, n) == 0);
     for (int64_t p = kv->end; p < kv->end + n; p++)
         for (int i = 0; i < LAYERS * 2 * HEADS; i++) {
             int layer = i / (2 * HEADS), is_value = i / HEADS % 2, head = i % HEADS;
-            float *row = kv_row(kv, layer, is_value, head, p);
-            for (int d = 0; d < DIM; d++) row[d] = stamp(layer, is_value, head, p);
+            for (int d = 0; d < DIM; d++)
+                *number(kv, layer, is_value, head, p, d) = stamp(layer, is_value, head, p);
         }
 }
 
-static void check_rows(const kv_ring *kv, int64_t from, int64_t to) {
+static void check_rows(kv_ring *kv, int64_t from, int64_t to) {
     for (int64_t p = from; p < to; p++)
         for (int i = 0; i < LAYERS * 2 * HEADS; i++) {
             int layer = i / (2 * HEADS), is_value = i / HEADS % 2, head = i % HEADS;
-            const float *row = kv_row(kv, layer, is_value, head, p);
-            for (int d = 0; d < DIM; d++) CHECK(row[d] == stamp(layer, is_value, head, p));
+            for (int d = 0; d < DIM; d++)
+                CHECK(*number(kv, layer, is_value, head, p, d) == stamp(layer, is_value, head, p));
         }
 }
 

@@ -1,9 +1,9 @@
 /* test_stream.c MODEL F32_MODEL WAV TEXT - a stream end to end through the C interface and its
  * internals.
  *
- * Checks what needs C to see: bit-equal logits for every cut of the audio, every width and every
- * thread count; a clock that starts far from zero; every status on misuse; that memory stops
- * growing. WAV must be 16-bit, 16 kHz, mono.
+ * Checks what needs C to see: bit-equal logits for every cut of the audio, every width, every
+ * thread count and every kernel table; a clock that starts far from zero; every status on misuse;
+ * that memory stops growing. WAV must be 16-bit, 16 kHz, mono.
  */
 #include <math.h>
 #include <string.h>
@@ -95,6 +95,22 @@ static void test_same_bits(vox_model *m, const float *samples, size_t n, const r
         result r = run(m, samples, n, ways[i].cut, ways[i].batch_ms, ways[i].threads, 0);
         CHECK(distance(whole, &r) == 0);
         free(r.logits);
+    }
+}
+
+static void test_kernels(vox_model *m, const float *samples, size_t n, const result *whole) {
+    for (int i = 0; kernels_at(i); i++) {
+        vox_stream_params params = {.batch_ms = i % 2 ? 320 : 0};
+        vox_stream *s;
+        CHECK(vox_stream_open(m, &params, &s, NULL, 0) == VOX_OK);
+        CHECK(vox_stream_watch(s, "dec.logits") == VOX_OK);
+        s->enc.attn.kernels = s->dec.attn.kernels = kernels_at(i);
+        CHECK(vox_stream_push(s, samples, n) == VOX_OK && vox_stream_finish(s) == VOX_OK);
+        result r = {0};
+        drain(s, &r);
+        CHECK(distance(whole, &r) == 0);
+        free(r.logits);
+        vox_stream_close(s);
     }
 }
 
@@ -233,6 +249,7 @@ int main(int argc, char **argv) {
     result whole = run(m, samples, n, 0, 0, 0, 0);
     CHECK(whole.n_text == strlen(expected) && memcmp(whole.text, expected, whole.n_text) == 0);
     test_same_bits(m, samples, n, &whole);
+    test_kernels(m, samples, n, &whole);
     test_far_clock(f32, samples, n / 2);
     vox_model_close(f32);
     test_reset(m, samples, n, &whole);
