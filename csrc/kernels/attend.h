@@ -14,7 +14,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { ROWS = 4, LINE = 64 }; /* bytes of a cache line */
+enum { ROWS = 4, LINE = 64 /* bytes of a cache line */ };
 
 INLINE vec vec_exp(vec x) {
     vec t = vec_fma(x, vec_all(EXP_LOG2E), vec_all(EXP_ROUND));
@@ -34,15 +34,16 @@ typedef struct {
     const char *b;
     ptrdiff_t stride; /* bytes of b from one k to the next */
     int first, last;  /* k */
-    const char *ahead;
-    int step; /* bytes to fetch per k */
+    uintptr_t ahead;  /* an address, which may pass the end of what it is about */
+    int step;         /* bytes to fetch per k */
 } product;
 
 /* y[r][j] = LANES sums of row r, of the columns at b + offset + j vectors. */
 INLINE void multiply(product *x, ptrdiff_t offset, const int rows, const int tile,
                      const int is_half, vec y[ROWS][TILE]) {
     const float *a[ROWS];
-    const char *b = x->b + offset, *ahead = x->ahead;
+    const char *b = x->b + offset;
+    uintptr_t ahead = x->ahead;
     for (int r = 0; r < rows; r++) {
         a[r] = x->a[r];
         for (int j = 0; j < tile; j++) y[r][j] = vec_all(0);
@@ -53,8 +54,9 @@ INLINE void multiply(product *x, ptrdiff_t offset, const int rows, const int til
         for (int j = 0; j < tile; j++)
             v[j] = is_half ? vec_load_half((const uint16_t *)row + j * LANES)
                            : vec_load((const float *)row + j * LANES);
-        for (int i = 0; i < x->step; i += LINE) __builtin_prefetch(ahead + i, 0, 2);
-        ahead += x->step;
+        for (int i = 0; i < x->step; i += LINE)
+            __builtin_prefetch((const char *)(ahead + (uintptr_t)i), 0, 2);
+        ahead += (uintptr_t)x->step;
         for (int r = 0; r < rows; r++)
             for (int j = 0; j < tile; j++) y[r][j] = vec_fma(vec_all(a[r][k]), v[j], y[r][j]);
     }
@@ -128,11 +130,11 @@ INLINE void attend_rows(const attend_page *page, attend_query *q, int part, int 
 
     _Alignas(LINE) float s[ROWS][ATTEND_PAGE];
     vec y[ROWS][TILE], keep[ROWS];
-    int share = ATTEND_PAGE * dim * size / n_parts;
+    uintptr_t done = (uintptr_t)(ATTEND_PAGE * dim * size / n_parts * part);
     product scores = {.b = page->keys,
                       .stride = ATTEND_PAGE * size,
                       .last = dim,
-                      .ahead = (const char *)page->next_keys + part * share,
+                      .ahead = (uintptr_t)page->next_keys + done,
                       .step = part < n_parts ? TILE * LANES * size / n_parts : 0};
     for (int r = 0; r < rows; r++) scores.a[r] = q[r].q;
     for (int i = 0; i < ATTEND_PAGE; i += TILE * LANES) {
@@ -146,7 +148,7 @@ INLINE void attend_rows(const attend_page *page, attend_query *q, int part, int 
                       .stride = dim * size,
                       .first = first,
                       .last = last,
-                      .ahead = (const char *)page->next_values + part * share,
+                      .ahead = (uintptr_t)page->next_values + done,
                       .step = scores.step};
     for (int r = 0; r < rows; r++) values.a[r] = s[r];
     int c = 0;
