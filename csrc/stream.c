@@ -73,6 +73,7 @@ void stream_reset(vox_stream *s, int64_t slot) {
     encoder_state_reset(&s->enc_state, s->m, slot);
     decoder_state_reset(&s->dec_state, slot);
     watch_clear(&s->c.watch);
+    s->stats = (vox_stats){0};
 }
 
 /* ---- audio in ------------------------------------------------------------------------------- */
@@ -157,13 +158,19 @@ static int encode(vox_stream *s, int w) {
     if (encoder_reserve(&s->enc, &s->enc_state, w) != VOX_OK)
         return fail(s, VOX_ERR_MEMORY, "out of memory");
     float samples[MAX_WIDTH * SAMPLES_PER_SLOT];
+    int64_t start = platform_clock_ns();
     size_t used = take_samples(s, w, samples);
     for (int i = 0; i < w; i++)
         mel_slot(&s->m->mel, &s->mel, samples + i * SAMPLES_PER_SLOT,
                  s->mel_frames + i * MEL_PER_SLOT * N_MEL);
     int status = watch_append(&s->c.watch, watch_find(&s->c.watch, "mel"), s->mel_frames,
                               (int64_t)w * MEL_PER_SLOT * N_MEL);
+    int64_t middle = platform_clock_ns();
     if (status == VOX_OK) status = encoder_run(&s->enc, &s->enc_state, s->mel_frames, w, s->audio);
+    s->stats.mel_ns += middle - start;
+    s->stats.encoder_ns += platform_clock_ns() - middle;
+    s->stats.n_encoder_passes++;
+    s->stats.n_encoder_slots += w;
     if (status != VOX_OK) return fail_for_good(s, status, "the encoder failed");
     s->first_sample += used;
     s->n_samples -= used;
@@ -199,7 +206,18 @@ static int decode(vox_stream *s, int w, vox_slot *slot) {
     const float *audio =
         s->audio + (size_t)(s->n_audio - (s->n_encoded - s->n_decoded)) * (size_t)m->dec.dim;
     const float *logits = NULL;
+    int64_t start = platform_clock_ns();
     int status = decoder_run(&s->dec, &s->dec_state, tokens, audio, w, slot ? &logits : NULL);
+    int64_t taken = platform_clock_ns() - start;
+    if (slot) {
+        s->stats.decoder_ns += taken;
+        s->stats.n_decoder_passes++;
+        s->stats.n_decoder_slots += w;
+    } else {
+        s->stats.prefill_ns += taken;
+        s->stats.n_prefill_passes++;
+        s->stats.n_prefill_slots += w;
+    }
     if (status != VOX_OK) return fail_for_good(s, status, "the decoder failed");
     s->n_decoded += w;
     if (!slot) return VOX_OK;
@@ -217,6 +235,7 @@ static int decode(vox_stream *s, int w, vox_slot *slot) {
     }
     if (s->phase == STREAM_DRAINING && s->n_decoded == s->n_total)
         slot->n_text += text_flush(&s->text, s->slot_text + slot->n_text);
+    s->stats.n_accepted++;
     return VOX_SLOT;
 }
 
@@ -281,8 +300,16 @@ int64_t stream_pending(const vox_stream *s) {
     return left < 0 ? 0 : left < s->n_pushed ? left : s->n_pushed;
 }
 
+vox_stats stream_stats(const vox_stream *s) {
+    vox_stats stats = s->stats;
+    stats.state_bytes = (int64_t)(sizeof *s + s->cap_samples * sizeof *s->samples +
+                                  kv_bytes(&s->enc_state.kv) + kv_bytes(&s->dec_state.kv));
+    stats.scratch_bytes = (int64_t)(encoder_bytes(&s->enc) + decoder_bytes(&s->dec));
+    stats.weight_bytes = s->m->info.n_bytes;
+    return stats;
+}
+
 int64_t stream_memory(const vox_stream *s) {
-    size_t n = sizeof *s + s->cap_samples * sizeof *s->samples + kv_bytes(&s->enc_state.kv) +
-               kv_bytes(&s->dec_state.kv) + encoder_bytes(&s->enc) + decoder_bytes(&s->dec);
-    return (int64_t)n;
+    vox_stats stats = stream_stats(s);
+    return stats.state_bytes + stats.scratch_bytes;
 }

@@ -41,6 +41,7 @@ struct vox_stream {
     int n_audio;
     int32_t token; /* the last one */
     char *slot_text;
+    vox_stats stats; /* but for the bytes, which are counted when asked for */
 
     compute c;
     encoder enc;
@@ -56,6 +57,7 @@ int stream_finish(vox_stream *s);
 int stream_next(vox_stream *s, vox_slot *slot);
 int stream_watch(vox_stream *s, const char *name);
 int64_t stream_pending(const vox_stream *s);
+vox_stats stream_stats(const vox_stream *s);
 int64_t stream_memory(const vox_stream *s);
 
 #endif

@@ -130,6 +130,12 @@ int64_t vox_stream_memory(const vox_stream *stream) {
     return stream ? stream_memory(stream) : VOX_ERR_ARGUMENT;
 }
 
+int vox_stream_stats(const vox_stream *stream, vox_stats *stats) {
+    if (!stream || !stats) return VOX_ERR_ARGUMENT;
+    *stats = stream_stats(stream);
+    return VOX_OK;
+}
+
 const char *vox_stream_message(const vox_stream *stream) {
     return stream ? stream->message : "the stream is NULL";
 }

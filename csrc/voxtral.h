@@ -75,6 +75,20 @@ typedef struct {
     size_t n_text; /* bytes */
 } vox_slot;
 
+/* What a stream has done since it was opened or reset, and the memory behind it. A pass takes
+ * several slots through the network at once; times are of a monotonic clock, in ns. */
+typedef struct {
+    int64_t mel_ns, encoder_ns, prefill_ns, decoder_ns, head_ns; /* none within another */
+    int64_t n_encoder_passes, n_encoder_slots;
+    int64_t n_prefill_passes, n_prefill_slots; /* decoder positions before the first that speaks */
+    int64_t n_decoder_passes, n_decoder_slots; /* positions run, those of refused drafts included */
+    int64_t n_accepted;                        /* slots that came out of these passes */
+    int64_t n_drafted, n_agreed;               /* tokens guessed ahead; those found to be right */
+    int64_t state_bytes;                       /* the stream's own: rings, audio */
+    int64_t scratch_bytes;                     /* what its passes compute in */
+    int64_t weight_bytes;                      /* the model's, mapped or packed */
+} vox_stats;
+
 /* Map a GGUF file. On success *model holds one reference. On failure *model is NULL and message
  * (may be NULL), at most n_message bytes, says what is wrong and how to mend it. */
 int vox_model_open(const char *path, vox_model **model, char *message, size_t n_message);
@@ -107,6 +121,8 @@ void vox_stream_close(vox_stream *stream);
 int64_t vox_stream_pending(const vox_stream *stream);
 /* Bytes of memory the stream holds now: rings, graphs, audio. */
 int64_t vox_stream_memory(const vox_stream *stream);
+/* Fill *stats. */
+int vox_stream_stats(const vox_stream *stream, vox_stats *stats);
 /* Detail of the last error; never NULL; valid until the next call on the stream. */
 const char *vox_stream_message(const vox_stream *stream);
 /* "VOX_OK", "VOX_ERR_IO", ... */

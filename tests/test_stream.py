@@ -221,6 +221,23 @@ def test_pending_is_the_lag(tiny: vox.Model, noise: np.ndarray) -> None:
         assert stream.pending == 0
 
 
+def test_stats_count_every_slot(tiny: vox.Model, noise: np.ndarray) -> None:
+    with tiny.stream(threads=1) as stream:
+        for _ in range(2):
+            n_slots = len(run(stream, [noise]))
+            stats = stream.stats()
+            assert stats.n_accepted == n_slots
+            assert stats.n_prefill_slots + n_slots == stats.n_encoder_slots == 32 + 6 + n_slots
+            assert stats.n_decoder_slots >= n_slots
+            assert stats.n_agreed <= stats.n_drafted <= stats.n_decoder_slots
+            assert 0 < stats.n_decoder_passes <= stats.n_decoder_slots
+            assert min(stats.mel_ns, stats.encoder_ns, stats.prefill_ns, stats.decoder_ns) > 0
+            assert stats.weight_bytes == tiny.n_bytes
+            assert 0 < stats.state_bytes < stream.memory
+            stream.reset()
+            assert stream.stats().n_accepted == stream.stats().encoder_ns == 0
+
+
 def test_nothing_grows(tiny: vox.Model) -> None:
     """Five minutes are more than 60 windows of the decoder and 600 of the encoder."""
     audio = tiny_model.make_audio(10 * vox.RATE, seed=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import re
 from collections.abc import Callable
@@ -22,8 +23,12 @@ PUBLIC = {
                     "reset", "slots"],
     "Model": ["astream", "close", "closed", "pieces", "stream", "token_bytes", "transcribe"],
     "Piece": ["end_ms", "start_ms", "text", "token"],
+    "Stats": ["decoder_ns", "encoder_ns", "head_ns", "mel_ns", "n_accepted", "n_agreed",
+              "n_decoder_passes", "n_decoder_slots", "n_drafted", "n_encoder_passes",
+              "n_encoder_slots", "n_prefill_passes", "n_prefill_slots", "prefill_ns",
+              "scratch_bytes", "state_bytes", "weight_bytes"],
     "Stream": ["close", "closed", "end", "feed", "finish", "memory", "model", "pending", "push",
-               "reset", "slots"],
+               "reset", "slots", "stats"],
     "Transcript": ["duration_s", "pieces", "text", "tokens"],
 }  # fmt: skip
 ATTRIBUTES = [
@@ -50,7 +55,7 @@ def test_members(name: str) -> None:
     kind = getattr(vox, name)
     assert [member for member in sorted(dir(kind)) if not member.startswith("_")] == PUBLIC[name]
     for member in PUBLIC[name]:
-        assert inspect.getdoc(getattr(kind, member)) or name in ("Piece", "Transcript")
+        assert inspect.getdoc(getattr(kind, member)) or name in ("Piece", "Stats", "Transcript")
 
 
 def test_model_attributes(tiny: vox.Model) -> None:
@@ -127,6 +132,11 @@ def test_stub_is_the_header() -> None:
     assert functions == declarations()
     assert len(functions) > 15
     assert sorted([*functions, *constants]) == sorted(dir(lib))
+
+
+def test_stats_are_those_of_the_header() -> None:
+    names = [name for name, _ in ffi.typeof("vox_stats").fields]
+    assert [field.name for field in dataclasses.fields(vox.Stats)] == names
 
 
 def test_stub_counts_what_cffi_counts() -> None:

@@ -11,7 +11,7 @@ import contextlib
 import threading
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,38 @@ class Transcript:
     pieces: tuple[Piece, ...]
     tokens: tuple[int, ...]
     duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a stream has done since it was opened or reset, and the memory behind it.
+
+    A pass takes several slots through the network at once. Nanoseconds by stage, none within
+    another: `mel_ns`, `encoder_ns`, `prefill_ns` (the decoder before its first token), `decoder_ns`
+    (after it, without the output matrix) and `head_ns` (the output matrix). Passes and slots of
+    each: `n_encoder_passes`, `n_encoder_slots` and so on; `n_decoder_slots` counts the positions of
+    refused drafts as well, `n_accepted` the slots that came out. `n_drafted` tokens were guessed
+    ahead and `n_agreed` of them found to be right. Bytes: `state_bytes` of the stream itself,
+    `scratch_bytes` in which its passes compute, `weight_bytes` of the model.
+    """
+
+    mel_ns: int
+    encoder_ns: int
+    prefill_ns: int
+    decoder_ns: int
+    head_ns: int
+    n_encoder_passes: int
+    n_encoder_slots: int
+    n_prefill_passes: int
+    n_prefill_slots: int
+    n_decoder_passes: int
+    n_decoder_slots: int
+    n_accepted: int
+    n_drafted: int
+    n_agreed: int
+    state_bytes: int
+    scratch_bytes: int
+    weight_bytes: int
 
 
 class Stream:
@@ -144,6 +176,13 @@ class Stream:
             if piece is None:
                 return
             yield piece
+
+    def stats(self) -> Stats:
+        """Return counts and times since the stream was opened or reset."""
+        stats = ffi.new("vox_stats *")
+        with self._held():
+            self._check(lib.vox_stream_stats(self._stream, stats))
+        return Stats(*(getattr(stats, field.name) for field in fields(Stats)))
 
     def reset(self) -> None:
         """Make the stream as if just opened, from any state but closed; memory is kept."""
