@@ -1,11 +1,11 @@
 /* compute.c - see compute.h. */
 #include "compute.h"
 
-#include <ggml-backend.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "platform.h"
 #include "voxtral.h"
 
 /* ---- watches -------------------------------------------------------------------------------- */
@@ -41,8 +41,10 @@ void watch_free(watch_list *w) {
 
 /* ---- threads -------------------------------------------------------------------------------- */
 
-int compute_init(compute *c, int n_threads) {
-    *c = (compute){.n_threads = n_threads};
+int compute_init(compute *c, int n_threads, watch_list *watch) {
+    *c = (compute){.n_threads = n_threads, .watch = watch};
+    /* ggml ends the process if it cannot start a thread. */
+    if (!platform_can_start(n_threads - 1)) return VOX_ERR_MEMORY;
     struct ggml_threadpool_params params = ggml_threadpool_params_default(n_threads);
     params.poll = 0; /* between runs the workers sleep: a live stream mostly waits */
     c->pool = ggml_threadpool_new(&params);
@@ -51,7 +53,7 @@ int compute_init(compute *c, int n_threads) {
 
 void compute_free(compute *c) {
     if (c->pool) ggml_threadpool_free(c->pool);
-    watch_free(&c->watch);
+    free(c->work);
     *c = (compute){0};
 }
 
@@ -85,7 +87,7 @@ void graph_probe(graph *g, struct ggml_tensor *t, const char *name, int index) {
     char full[WATCH_NAME];
     if (index >= 0) snprintf(full, sizeof full, "%s.%d", name, index);
     else snprintf(full, sizeof full, "%s", name);
-    int watch = watch_find(&g->c->watch, full);
+    int watch = g->c->watch ? watch_find(g->c->watch, full) : -1;
     if (watch < 0) return;
     graph_output(g, t);
     g->probes[g->n_probes].watch = watch;
@@ -97,43 +99,46 @@ void graph_output(graph *g, struct ggml_tensor *t) {
     ggml_build_forward_expand(g->cgraph, t);
 }
 
-int graph_end(graph *g) {
-    g->alloc = ggml_gallocr_new(ggml_backend_cpu_buffer_type());
-    if (!g->alloc || !ggml_gallocr_alloc_graph(g->alloc, g->cgraph)) {
+int graph_end(graph *g, ggml_gallocr_t shared) {
+    compute *c = g->c;
+    if (!ggml_gallocr_alloc_graph(shared, g->cgraph)) {
         graph_free(g);
         return VOX_ERR_MEMORY;
     }
-    g->plan = ggml_graph_plan(g->cgraph, g->c->n_threads, g->c->pool);
-    if (g->plan.work_size > 0 && !(g->plan.work_data = malloc(g->plan.work_size))) {
-        graph_free(g);
-        return VOX_ERR_MEMORY;
+    g->plan = ggml_graph_plan(g->cgraph, c->n_threads, c->pool);
+    if (g->plan.work_size > c->n_work) {
+        void *work = malloc(g->plan.work_size);
+        if (!work) {
+            graph_free(g);
+            return VOX_ERR_MEMORY;
+        }
+        free(c->work);
+        c->work = work;
+        c->n_work = g->plan.work_size;
     }
     return VOX_OK;
 }
 
 int graph_run(graph *g) {
+    g->plan.work_data = g->c->work;
     if (ggml_graph_compute(g->cgraph, &g->plan) != GGML_STATUS_SUCCESS) return VOX_ERR_COMPUTE;
     for (int i = 0; i < g->n_probes; i++) {
         struct ggml_tensor *t = g->probes[i].tensor;
         int status =
-            watch_append(&g->c->watch, g->probes[i].watch, ggml_get_data_f32(t), ggml_nelements(t));
+            watch_append(g->c->watch, g->probes[i].watch, ggml_get_data_f32(t), ggml_nelements(t));
         if (status != VOX_OK) return status;
     }
     return VOX_OK;
 }
 
 void graph_free(graph *g) {
-    if (g->alloc) ggml_gallocr_free(g->alloc);
     if (g->ctx) ggml_free(g->ctx);
-    free(g->plan.work_data);
     free(g->meta);
     *g = (graph){0};
 }
 
 size_t graph_bytes(const graph *g) {
-    if (!g->alloc) return 0;
-    return ggml_gallocr_get_buffer_size(g->alloc, 0) + g->plan.work_size +
-           ggml_get_mem_size(g->ctx);
+    return g->ctx ? ggml_used_mem(g->ctx) : 0;
 }
 
 /* ---- building blocks ------------------------------------------------------------------------ */

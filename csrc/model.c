@@ -12,6 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+    MAX_THREADS = 256,
+    BYTES_PER_THREAD = 64 << 20, /* weights that make another thread worth its meetings */
+};
+
 /* What the checks below carry along: the model being filled and the caller's message. */
 typedef struct {
     vox_model *model;
@@ -172,6 +177,7 @@ static void read_metadata(loader *l) {
     info->encoder_dim = m->enc.dim;
     info->decoder_dim = m->dec.dim;
     m->dec_kv_type = strcmp(info->file_type, "f32") == 0 ? GGML_TYPE_F32 : GGML_TYPE_F16;
+    m->enc_kv_type = GGML_TYPE_F32;
 
     size_t n_bytes, n_offsets;
     m->token_bytes = key_array(l, "tokenizer.voxtral_edge.bytes", GGUF_TYPE_UINT8, &n_bytes);
@@ -285,6 +291,8 @@ vox_model *model_retain(vox_model *model) {
 
 void vox_model_close(vox_model *m) {
     if (!m || atomic_fetch_sub(&m->n_references, 1) != 1) return;
+    engine_close(m->engine);
+    platform_lock_free(m->lock);
     if (m->ctx) ggml_free(m->ctx);
     if (m->gguf) gguf_free(m->gguf);
     platform_unmap(&m->file);
@@ -293,12 +301,29 @@ void vox_model_close(vox_model *m) {
     free(m);
 }
 
-int vox_model_open(const char *path, vox_model **model, char *message, size_t n_message) {
+/* Threads meet after every operation, so a small model is fastest, and kindest, on one. */
+static int default_threads(const vox_model *m) {
+    int64_t worthwhile = 1 + m->info.n_bytes / BYTES_PER_THREAD;
+    int n = platform_n_processors();
+    return worthwhile < n ? (int)worthwhile : n < MAX_THREADS ? n : MAX_THREADS;
+}
+
+vox_model_params vox_model_default_params(void) {
+    return (vox_model_params){0};
+}
+
+int vox_model_open(const char *path, const vox_model_params *params, vox_model **model,
+                   char *message, size_t n_message) {
+    vox_model_params p = params ? *params : vox_model_default_params();
     loader l = {.message = message, .n_message = n_message, .status = VOX_OK};
     if (message && n_message) message[0] = 0;
     if (model) *model = NULL;
     if (!path || !model) {
         fail(&l, VOX_ERR_ARGUMENT, "path and model must not be NULL");
+        return l.status;
+    }
+    if (p.n_threads < 0 || p.n_threads > MAX_THREADS) {
+        fail(&l, VOX_ERR_ARGUMENT, "the number of threads must be 1 to %d", MAX_THREADS);
         return l.status;
     }
     const char *missing = platform_missing_feature();
@@ -315,6 +340,10 @@ int vox_model_open(const char *path, vox_model **model, char *message, size_t n_
     }
     atomic_init(&m->n_references, 1);
     l.model = m;
+    if (!(m->lock = platform_lock_new())) {
+        fail(&l, VOX_ERR_MEMORY, "out of memory");
+        goto done;
+    }
     int error = platform_map(path, &m->file);
     if (error) {
         fail(&l, error == ENOMEM ? VOX_ERR_MEMORY : VOX_ERR_IO, "%s", strerror(error));
@@ -324,8 +353,8 @@ int vox_model_open(const char *path, vox_model **model, char *message, size_t n_
         fail(&l, VOX_ERR_FORMAT, "not a GGUF file: make one with voxtral convert");
         goto done;
     }
-    struct gguf_init_params params = {.no_alloc = true, .ctx = &m->ctx};
-    m->gguf = gguf_init_from_buffer(m->file.data, m->file.size, params);
+    struct gguf_init_params how = {.no_alloc = true, .ctx = &m->ctx};
+    m->gguf = gguf_init_from_buffer(m->file.data, m->file.size, how);
     if (!m->gguf || !m->ctx) {
         fail(&l, VOX_ERR_FORMAT,
              "the GGUF header is damaged or cut short: copy or convert the file again");
@@ -334,6 +363,7 @@ int vox_model_open(const char *path, vox_model **model, char *message, size_t n_
     read_metadata(&l);
     if (l.status == VOX_OK) read_tensors(&l);
     if (l.status == VOX_OK) mel_tables_init(&m->mel);
+    if (l.status == VOX_OK) m->n_threads = p.n_threads > 0 ? p.n_threads : default_threads(m);
 done:
     if (l.status == VOX_OK) *model = m;
     else vox_model_close(m);

@@ -4,8 +4,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -50,6 +52,63 @@ int64_t platform_clock_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+struct platform_lock {
+    pthread_mutex_t mutex;
+    pthread_cond_t turn;
+    uint64_t n_came, n_left; /* tickets given out; the one whose turn it is */
+};
+
+platform_lock *platform_lock_new(void) {
+    platform_lock *lock = calloc(1, sizeof *lock);
+    if (!lock) return NULL;
+    pthread_mutex_init(&lock->mutex, NULL);
+    pthread_cond_init(&lock->turn, NULL);
+    return lock;
+}
+
+void platform_lock_free(platform_lock *lock) {
+    if (!lock) return;
+    pthread_cond_destroy(&lock->turn);
+    pthread_mutex_destroy(&lock->mutex);
+    free(lock);
+}
+
+void platform_lock_enter(platform_lock *lock) {
+    pthread_mutex_lock(&lock->mutex);
+    uint64_t ticket = lock->n_came++;
+    while (lock->n_left != ticket) pthread_cond_wait(&lock->turn, &lock->mutex);
+    pthread_mutex_unlock(&lock->mutex);
+}
+
+void platform_lock_leave(platform_lock *lock) {
+    pthread_mutex_lock(&lock->mutex);
+    lock->n_left++;
+    pthread_cond_broadcast(&lock->turn);
+    pthread_mutex_unlock(&lock->mutex);
+}
+
+static void *wait_for_end(void *lock) {
+    platform_lock_enter(lock);
+    platform_lock_leave(lock);
+    return NULL;
+}
+
+int platform_can_start(int n) {
+    platform_lock *lock = platform_lock_new();
+    pthread_t *threads = malloc((size_t)(n + 1) * sizeof *threads);
+    int started = 0;
+    if (lock && threads) {
+        platform_lock_enter(lock); /* they live until all of them do */
+        while (started < n && pthread_create(&threads[started], NULL, wait_for_end, lock) == 0)
+            started++;
+        platform_lock_leave(lock);
+        for (int i = 0; i < started; i++) pthread_join(threads[i], NULL);
+    }
+    free(threads);
+    platform_lock_free(lock);
+    return started == n;
 }
 
 const char *platform_missing_feature(void) {

@@ -67,7 +67,8 @@ def test_numbers_are_those_of_the_core() -> None:
     assert vox.RATE == 16_000
     assert vox.SLOT_MS * vox.RATE // 1000 == 1280
     params = lib.vox_stream_default_params()
-    assert (params.delay_ms, params.n_threads, params.batch_ms) == (0, 0, 0)
+    assert (params.delay_ms, params.batch_ms) == (0, 0)
+    assert lib.vox_model_default_params().n_threads == 0
 
 
 def test_every_way_in_has_the_same_options() -> None:
@@ -82,11 +83,15 @@ def test_every_way_in_has_the_same_options() -> None:
             for name, option in inspect.signature(way).parameters.items()
             if option.kind is inspect.Parameter.KEYWORD_ONLY
         }
-        assert options == {"delay_ms": None, "threads": None}, way
+        assert options == {"delay_ms": None}, way
     for command in (["transcribe", "x.wav"], ["stream", "-"]):
         args = cli._parser().parse_args(command)
         assert (args.delay, args.threads, args.model) == (None, None, None)
-    assert inspect.signature(vox.Model).parameters["path"].default is None
+    model = inspect.signature(vox.Model).parameters
+    assert [(name, option.default) for name, option in model.items()] == [
+        ("path", None), ("threads", None)
+    ]  # fmt: skip
+    assert model["threads"].kind is inspect.Parameter.KEYWORD_ONLY
 
 
 def test_async_verbs_are_those_of_the_stream() -> None:

@@ -14,7 +14,8 @@ Floats: TypeAlias = Any  # float * or const float *
 Info: TypeAlias = Any  # vox_model_info *
 Model: TypeAlias = Any  # vox_model *
 Out: TypeAlias = Any  # a pointer to a variable that the call sets
-Params: TypeAlias = Any  # vox_stream_params, by value as a result, const * as an argument
+ModelParams: TypeAlias = Any  # vox_model_params, by value as a result, const * as an argument
+Params: TypeAlias = Any  # vox_stream_params likewise
 Slot: TypeAlias = Any  # vox_slot *
 Stats: TypeAlias = Any  # vox_stats *
 Stream: TypeAlias = Any  # vox_stream *
@@ -36,8 +37,9 @@ class _Lib:
     VOX_ERR_FORMAT: int
     VOX_ERR_MEMORY: int
     VOX_ERR_COMPUTE: int
+    def vox_model_default_params(self) -> ModelParams: ...
     def vox_model_open(
-        self, path: Bytes, model: Out, message: Buffer, n_message: int, /
+        self, path: Bytes, params: ModelParams, model: Out, message: Buffer, n_message: int, /
     ) -> int: ...
     def vox_model_close(self, model: Model, /) -> None: ...
     def vox_model_describe(self, model: Model, info: Info, /) -> int: ...

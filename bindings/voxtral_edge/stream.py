@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 SLOT_MS = 80  # audio of one slot, and so of one token
 DELAYS_MS = (*range(80, 1201, 80), 2400)  # the delays that the model was trained for
-MAX_THREADS = 256  # the limit of the core
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +69,13 @@ class Stats:
     """What a stream has done since it was opened or reset, and the memory behind it.
 
     A pass takes several slots through the network at once. Nanoseconds by stage, none within
-    another: `mel_ns`, `encoder_ns`, `prefill_ns` (the decoder before its first token), `decoder_ns`
-    (after it, without the output matrix) and `head_ns` (the output matrix). Passes and slots of
-    each: `n_encoder_passes`, `n_encoder_slots` and so on; `n_decoder_slots` counts the positions of
-    refused drafts as well, `n_accepted` the slots that came out. `n_drafted` tokens were guessed
-    ahead and `n_agreed` of them found to be right. Bytes: `state_bytes` of the stream itself,
-    `scratch_bytes` in which its passes compute, `weight_bytes` of the model.
+    another: `mel_ns`, `encoder_ns`, `prefill_ns` (the decoder up to its first token, and what the
+    first stream of a model and delay prepares for all), `decoder_ns` (after it) and `head_ns` (the
+    output matrix). Passes and slots of each: `n_encoder_passes`, `n_encoder_slots` and so on;
+    `n_decoder_slots` counts refused guesses as well, `n_accepted` the slots that came out.
+    `n_drafted` tokens were guessed ahead and `n_agreed` of them found to be right. Bytes:
+    `state_bytes` of the stream itself, `scratch_bytes` in which passes compute, shared by all
+    streams of the model, and `weight_bytes` of the model.
     """
 
     mel_ns: int
@@ -110,14 +110,11 @@ class Stream:
     inside.
     """
 
-    def __init__(
-        self, model: Model, *, delay_ms: int | None = None, threads: int | None = None
-    ) -> None:
+    def __init__(self, model: Model, *, delay_ms: int | None = None) -> None:
         """Open a stream.
 
         `delay_ms`: how far text trails speech, one of DELAYS_MS; None: the model's default. A
-        longer delay makes fewer errors. `threads`: None: what suits the size of the model. Raises
-        ArgumentError, ModelClosed or OutOfMemory.
+        longer delay makes fewer errors. Raises ArgumentError, ModelClosed or OutOfMemory.
         """
         self._stream: Any = ffi.NULL
         self._lock = threading.Lock()
@@ -129,10 +126,8 @@ class Stream:
                 f"a delay of {delay_ms} ms is not possible: the model knows 80 to 1200 ms in steps "
                 "of 80, and 2400 ms"
             )
-        if threads is not None and not 1 <= threads <= MAX_THREADS:
-            raise ArgumentError(f"threads must be 1 to {MAX_THREADS}, not {threads}; None: all")
         self._model = model
-        self._stream = model._open_stream(delay_ms or 0, threads or 0)
+        self._stream = model._open_stream(delay_ms or 0)
 
     def feed(self, samples: ArrayLike) -> list[Piece]:
         """Add audio and return the new text: push() and all of slots() that has text.
@@ -167,7 +162,7 @@ class Stream:
     def slots(self) -> Iterator[Piece]:
         """Yield a piece for every slot that the audio so far allows, those without text included.
 
-        Each step decodes at most one slot. The iterator ends when more audio is needed or, after
+        Each step hands out one slot. The iterator ends when more audio is needed or, after
         end(), when all is said: ceil(n / 1280) + 10 slots in all. Raises ComputeError, OutOfMemory.
         """
         while True:
@@ -217,7 +212,7 @@ class Stream:
 
     @property
     def memory(self) -> int:
-        """Bytes that the stream holds now, the weights of the model excluded."""
+        """Bytes that the stream holds now; what all streams share is in stats()."""
         with self._held():
             return int(lib.vox_stream_memory(self._stream))
 
