@@ -9,6 +9,7 @@
 #define VOXTRAL_ENGINE_H
 
 #include "decoder.h"
+#include "draft.h"
 #include "encoder.h"
 
 /* What depends on the delay only. */
@@ -30,6 +31,7 @@ typedef struct engine {
     float *audio;          /* [n_silence, dec.dim] their embeddings */
     int has_encoder;
     delay_start *delays;
+    pass_cost cost; /* of decoder passes that speak */
 } engine;
 
 /* VOX_OK or VOX_ERR_MEMORY (no memory, or too few threads allowed); *e is NULL then. */

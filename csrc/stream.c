@@ -220,7 +220,7 @@ static int decode(vox_stream *s, engine *e) {
     int n = 0; /* positions that speak */
     if (room > silent) {
         *heard = s->token;
-        n = draft_plan(&s->draft, s->token, room - silent, heard + 1);
+        n = draft_plan(&s->draft, &e->cost, s->token, room - silent, heard + 1);
         if (s->width > 0) n = (int)min(s->width, room - silent);
         if (s->own) n = 1; /* so that every row is of a slot that stays */
     }
@@ -232,7 +232,9 @@ static int decode(vox_stream *s, engine *e) {
     int status = decoder_run(&e->dec, &s->dec_state, tokens, s->audio, w);
     int64_t middle = platform_clock_ns();
     if (status == VOX_OK && n > 0) status = decoder_head(&e->dec, n, s->said);
-    s->stats.head_ns += platform_clock_ns() - middle;
+    int64_t end = platform_clock_ns();
+    s->stats.head_ns += end - middle;
+    if (silent == 0) pass_cost_learn(&e->cost, n, end - start);
     *(silent > 0 ? &s->stats.prefill_ns : &s->stats.decoder_ns) += middle - start;
     *(silent > 0 ? &s->stats.n_prefill_passes : &s->stats.n_decoder_passes) += 1;
     if (status != VOX_OK) return fail_for_good(s, status, "the decoder failed");

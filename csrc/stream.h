@@ -9,7 +9,6 @@
 #ifndef VOXTRAL_STREAM_H
 #define VOXTRAL_STREAM_H
 
-#include "draft.h"
 #include "engine.h"
 #include "mel.h"
 #include "text.h"

@@ -200,17 +200,6 @@ def test_streams_of_one_model_in_threads(tiny_path: Path, noise: np.ndarray) -> 
             assert list(pool.map(work, [model] * len(ways), range(len(ways)))) == alone
 
 
-def test_guesses_save_passes(demo: vox.Model, digits: np.ndarray) -> None:
-    """Real speech: with six slots waiting, a pass brings out two and more."""
-    with demo.stream() as stream:
-        for chunk in cut(digits, [7680] * (len(digits) // 7680)):
-            stream.feed(chunk)
-        stream.finish()
-        stats = stream.stats()
-    assert stats.n_accepted > 2 * stats.n_decoder_passes
-    assert stats.n_agreed > 0.5 * stats.n_drafted
-
-
 def test_second_thread_is_refused(tiny: vox.Model) -> None:
     audio = tiny_model.make_audio(60 * vox.RATE, seed=1)
     with tiny.stream() as stream:
