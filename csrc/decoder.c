@@ -51,7 +51,7 @@ int decoder_state_init(decoder_state *st, const vox_model *m) {
     const transformer_params *p = &m->dec;
     *st = (decoder_state){0};
     return kv_init(&st->kv, p->n_layers, p->n_kv_heads, p->head_dim, p->window, DECODER_WIDTH,
-                   ggml_type_size(m->dec_kv_type))
+                   ggml_type_size(m->kv_type))
                ? VOX_ERR_MEMORY
                : VOX_OK;
 }
@@ -120,7 +120,7 @@ int decoder_init(decoder *d, const vox_model *m, compute *c) {
     d->memory = ggml_gallocr_new(ggml_backend_cpu_buffer_type());
     d->head_memory = ggml_gallocr_new(ggml_backend_cpu_buffer_type());
     if (!d->layers || !d->memory || !d->head_memory ||
-        attention_init(&d->attn, &m->dec, m->dec_kv_type, DECODER_WIDTH, c->n_threads) != VOX_OK) {
+        attention_init(&d->attn, &m->dec, m->kv_type, DECODER_WIDTH, c->n_threads) != VOX_OK) {
         decoder_free(d);
         return VOX_ERR_MEMORY;
     }

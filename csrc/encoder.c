@@ -14,7 +14,7 @@ int encoder_state_init(encoder_state *st, const vox_model *m) {
     st->conv2_tail = malloc((size_t)p->dim * sizeof *st->conv2_tail);
     if (!st->conv1_tail || !st->conv2_tail ||
         kv_init(&st->kv, p->n_layers, p->n_kv_heads, p->head_dim, p->window,
-                ENC_PER_SLOT * ENCODER_WIDTH, ggml_type_size(m->enc_kv_type))) {
+                ENC_PER_SLOT * ENCODER_WIDTH, ggml_type_size(m->kv_type))) {
         encoder_state_free(st);
         return VOX_ERR_MEMORY;
     }
@@ -95,8 +95,8 @@ int encoder_init(encoder *e, const vox_model *m, compute *c) {
     e->layers = malloc((size_t)m->enc.n_layers * sizeof *e->layers);
     e->memory = ggml_gallocr_new(ggml_backend_cpu_buffer_type());
     if (!e->layers || !e->memory ||
-        attention_init(&e->attn, &m->enc, m->enc_kv_type, ENC_PER_SLOT * ENCODER_WIDTH,
-                       c->n_threads) != VOX_OK) {
+        attention_init(&e->attn, &m->enc, m->kv_type, ENC_PER_SLOT * ENCODER_WIDTH, c->n_threads) !=
+            VOX_OK) {
         encoder_free(e);
         return VOX_ERR_MEMORY;
     }

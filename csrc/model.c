@@ -176,8 +176,7 @@ static void read_metadata(loader *l) {
     info->decoder_window = m->dec.window;
     info->encoder_dim = m->enc.dim;
     info->decoder_dim = m->dec.dim;
-    m->dec_kv_type = strcmp(info->file_type, "f32") == 0 ? GGML_TYPE_F32 : GGML_TYPE_F16;
-    m->enc_kv_type = GGML_TYPE_F32;
+    m->kv_type = strcmp(info->file_type, "f32") == 0 ? GGML_TYPE_F32 : GGML_TYPE_F16;
 
     size_t n_bytes, n_offsets;
     m->token_bytes = key_array(l, "tokenizer.voxtral_edge.bytes", GGUF_TYPE_UINT8, &n_bytes);

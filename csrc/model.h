@@ -65,7 +65,8 @@ struct vox_model {
     int n_left_pad;    /* slots of silence before the first sample */
     int n_right_extra; /* slots of right padding beyond the delay */
     int token_bos;
-    enum ggml_type enc_kv_type, dec_kv_type; /* of the rings: F32 for f32 files, else F16 */
+    enum ggml_type
+        kv_type; /* of the rings: F32 for f32 files, else F16 (docs/model.md, "Numerics") */
 
     struct ggml_tensor *conv1,
         *conv1_bias; /* [3 * N_MEL, enc.dim], [enc.dim]; columns (tap, channel) */
