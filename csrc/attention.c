@@ -9,9 +9,10 @@
 /* QUERIES: most queries that go through the ring together; their sums still fit a core's cache. */
 enum { MAX_HEAD_DIM = 1024, QUERIES = 64 };
 
-int attention_init(attention *a, const transformer_params *p, enum ggml_type kv_type, int width) {
+int attention_init(attention *a, const transformer_params *p, enum ggml_type kv_type, int width,
+                   const kernels *table) {
     int half = p->head_dim / 2;
-    *a = (attention){.p = p, .kv_type = kv_type, .kernels = kernels_best()};
+    *a = (attention){.p = p, .kv_type = kv_type, .kernels = table};
     a->frequency = malloc((size_t)half * sizeof *a->frequency);
     a->turn = malloc((size_t)width * (size_t)half * 2 * sizeof *a->turn);
     if (!a->frequency || !a->turn) {

@@ -37,7 +37,8 @@ typedef struct {
 } attention_layer;
 
 /* width: most positions in one pass. VOX_OK or VOX_ERR_MEMORY. */
-int attention_init(attention *a, const transformer_params *p, enum ggml_type kv_type, int width);
+int attention_init(attention *a, const transformer_params *p, enum ggml_type kv_type, int width,
+                   const kernels *table);
 void attention_free(attention *a);
 /* Before each run: the ring, and the angles of positions kv->end .. kv->end + n - 1. */
 void attention_prepare(attention *a, kv_ring *kv, int n);

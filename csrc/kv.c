@@ -2,6 +2,7 @@
 #include "kv.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "platform.h"
 
@@ -42,6 +43,18 @@ int kv_reserve(kv_ring *kv, int n) {
 
 void kv_commit(kv_ring *kv, int n) {
     kv->end += n;
+}
+
+int kv_copy(kv_ring *to, const kv_ring *from) {
+    kv_reset(to, from->begin);
+    int64_t p = from->end - (int64_t)from->n_pages * KV_PAGE; /* older rows are overwritten */
+    for (p = p > from->begin ? p : from->begin; p < from->end; p = (p / KV_PAGE + 1) * KV_PAGE) {
+        unsigned char **page = &to->pages[p / KV_PAGE % to->n_pages];
+        if (!*page && !(*page = platform_alloc_large(page_bytes(to)))) return -1;
+        memcpy(*page, from->pages[p / KV_PAGE % from->n_pages], page_bytes(to));
+    }
+    to->end = from->end;
+    return 0;
 }
 
 int64_t kv_oldest(const kv_ring *kv, int64_t position) {

@@ -34,8 +34,12 @@ void kv_reset(kv_ring *kv, int64_t position);
 /* Make the rows of the next n positions writable. 0, or -1 when out of memory (nothing is lost
  * then). */
 int kv_reserve(kv_ring *kv, int n);
-/* The next n positions are written. */
+/* The next n positions are written. Rows beyond them may have been written as well: they are in
+ * nobody's window, and the next pass writes them anew. */
 void kv_commit(kv_ring *kv, int n);
+/* Make to, a ring of the same shape, hold what from holds. 0, or -1 when out of memory; to is as
+ * after kv_reset then. */
+int kv_copy(kv_ring *to, const kv_ring *from);
 /* Oldest position that a query at position may see. */
 int64_t kv_oldest(const kv_ring *kv, int64_t position);
 size_t kv_bytes(const kv_ring *kv);

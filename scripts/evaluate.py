@@ -31,7 +31,7 @@ def error_rate(model: vox.Model, clips: list[speech.Clip], delay_ms: int = 480) 
     """Percent of words that are wrong. Clips run side by side, one thread each."""
 
     def errors(clip: speech.Clip) -> int:
-        text = model.transcribe(clip.samples, delay_ms=delay_ms, threads=1).text
+        text = model.transcribe(clip.samples, delay_ms=delay_ms).text
         return speech.word_errors(clip.words, text.split())
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -47,7 +47,7 @@ def row(path: Path, sets: list[list[speech.Clip]], delay_ms: int = 480) -> str:
 def long_stream(path: Path, minutes: float) -> None:
     """One stream over concatenated clips; the error rate per third and the memory at its ends."""
     thirds = []
-    with vox.Model(path) as model, model.stream(threads=1) as stream:
+    with vox.Model(path) as model, model.stream() as stream:
         start = time.perf_counter()
         for third in range(3):
             reference: list[str] = []

@@ -1,7 +1,8 @@
-/* avx512.c - the kernels for AVX-512 (F); compiled with this option and run only where the
- * processor has it. */
+/* avx512.c - the kernels for AVX-512 with VNNI; compiled with these options and run only where the
+ * processor has them. */
 #include <immintrin.h>
 #include <stdint.h>
+#include <string.h>
 
 enum { LANES = 16, TILE = 4 };
 typedef __m512 vec;
@@ -60,4 +61,75 @@ static inline float half_float(const uint16_t *x) {
 
 #include "attend.h"
 
-const kernels kernels_avx512 = {"avx512", attend};
+#define MOST_COLUMNS 8
+typedef __m512i ivec;
+
+INLINE void fetch(const void *p) {
+    _mm_prefetch(p, _MM_HINT_T0);
+}
+INLINE ivec ivec_all(int x) {
+    return _mm512_set1_epi32(x);
+}
+INLINE ivec ivec_load(const void *p) {
+    return _mm512_loadu_si512(p);
+}
+INLINE ivec ivec_load_i8(const int8_t *p) {
+    return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p));
+}
+INLINE vec vec_load_u8(const uint8_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p)));
+}
+INLINE ivec ivec_and(ivec x, int byte) {
+    return _mm512_and_si512(x, _mm512_set1_epi8((char)byte));
+}
+INLINE ivec ivec_or(ivec x, ivec y) {
+    return _mm512_or_si512(x, y);
+}
+INLINE ivec ivec_shift_right(ivec x, int n) {
+    return _mm512_srli_epi32(x, (unsigned)n);
+}
+INLINE ivec ivec_shift_left(ivec x, int n) {
+    return _mm512_slli_epi32(x, (unsigned)n);
+}
+INLINE ivec ivec_add(ivec x, ivec y) {
+    return _mm512_add_epi32(x, y);
+}
+INLINE ivec ivec_mul(ivec x, ivec y) {
+    return _mm512_mullo_epi32(x, y);
+}
+INLINE ivec ivec_max(ivec x, ivec y) {
+    return _mm512_max_epu32(x, y);
+}
+INLINE uint32_t ivec_most(ivec x) {
+    return _mm512_reduce_max_epu32(x);
+}
+/* the bits of |x| */
+INLINE ivec ivec_size(vec x) {
+    return _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));
+}
+INLINE vec vec_from_int(ivec x) {
+    return _mm512_cvtepi32_ps(x);
+}
+/* Rounds to even and stores as bytes; their sum. */
+INLINE int32_t store_rounded(int8_t *to, vec x) {
+    ivec q = _mm512_cvtps_epi32(x);
+    _mm_storeu_si128((__m128i *)to, _mm512_cvtepi32_epi8(q));
+    return _mm512_reduce_add_epi32(q);
+}
+/* start + the products of n vectors of numbers, none above most, with 4 n inputs; -128 q for
+ * numbers of 8 bits is 16 times what start holds. */
+INLINE ivec dot(const ivec *v, const int8_t *q, const int n, const int most, ivec start) {
+    ivec even = most == 255 ? ivec_shift_left(start, 4) : start, odd = ivec_all(0);
+    for (int j = 0; j < n; j += 2) {
+        int32_t a, b;
+        memcpy(&a, q + 4 * j, sizeof a);
+        memcpy(&b, q + 4 * j + 4, sizeof b);
+        even = _mm512_dpbusd_epi32(even, v[j], ivec_all(a));
+        odd = _mm512_dpbusd_epi32(odd, v[j + 1], ivec_all(b));
+    }
+    return ivec_add(even, odd);
+}
+
+#include "product.h"
+
+const kernels kernels_avx512 = {"avx512", attend, quantise, matrix_product};

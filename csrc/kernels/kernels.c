@@ -10,7 +10,9 @@ const kernels *kernels_at(int i) {
     __builtin_cpu_init();
     /* Every processor with AVX2 and FMA has F16C. */
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) list[n++] = &kernels_avx2;
-    if (__builtin_cpu_supports("avx512f")) list[n++] = &kernels_avx512;
+    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512vnni"))
+        list[n++] = &kernels_avx512;
 #endif
     return i >= 0 && i < n ? list[i] : NULL;
 }

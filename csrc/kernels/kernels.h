@@ -11,6 +11,8 @@
 #ifndef VOXTRAL_KERNELS_H
 #define VOXTRAL_KERNELS_H
 
+#include "matrix.h"
+
 enum { ATTEND_PAGE = 64, ATTEND_LANES = 16 }; /* keys in a page (KV_PAGE); partial sums */
 
 /* One query on its way over the pages of its window. Before the first page: out and sum 0, max
@@ -43,7 +45,22 @@ typedef struct {
      *   out[d] = fmaf(out[d], keep, v), v = fmaf(p[i], values[i][d], v) for i = first, first + 1,
      * ... The sign of a zero in out is not defined. */
     void (*attend)(const attend_page *page, attend_query *queries, int n);
+    /* One column x[n] as a column of matrix.h, blocks [first, last). Per block:
+     *   largest = max |x|; scale = largest / 127; q = x * (127 / largest), rounded to even
+     * A block below TINY is zero; one with a NaN or an infinity has scale NaN, so that this reaches
+     * the result. */
+    void (*quantise)(const float *x, int n_blocks, int first, int last, void *column);
+    /* y[c * stride + r] = row r of m times column c, for the rows of groups [first, last). Per
+     * number, over the blocks in order, s the column's scale, sums in integers:
+     *   q4_0, q8_0: y = fmaf(d * s, float(sum of q (v - 8 or 128)), y)
+     *   q4_k, q5_k: y = fmaf(d * scale * s, float(sum of q v), y), then
+     *               y = fmaf(dmin * minimum / 8 * s, float(-8 sum of q), y)
+     *   q6_k: y = fmaf(d * s, float(both halves' scale * sum of q (v - 32)), y) */
+    void (*product)(const packed_matrix *m, int first, int last, const void *columns, int n_columns,
+                    float *y, size_t stride);
 } kernels;
+
+#define TINY 0x1p-100f
 
 /* The i-th table this processor can run, portable first and best last; NULL past the last. */
 const kernels *kernels_at(int i);

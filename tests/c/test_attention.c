@@ -4,6 +4,7 @@
 #include "attention.h"
 
 #include <float.h>
+#include <ggml-backend.h>
 #include <math.h>
 #include <string.h>
 
@@ -55,13 +56,14 @@ static void run(const shape *s, int n, int first, int width, int n_threads, cons
     compute c;
     attention a;
     kv_ring kv;
-    CHECK(compute_init(&c, n_threads) == VOX_OK);
-    CHECK(attention_init(&a, &p, s->type, WIDEST) == VOX_OK);
+    CHECK(compute_init(&c, n_threads, table, NULL) == VOX_OK);
+    CHECK(attention_init(&a, &p, s->type, WIDEST, c.kernels) == VOX_OK);
     CHECK(kv_init(&kv, LAYERS, s->n_kv_heads, s->head_dim, s->window, WIDEST,
                   ggml_type_size(s->type)) == 0);
-    a.kernels = table;
     kv_reset(&kv, s->start);
     attention_layer layers[LAYERS] = {{&a, 0}, {&a, 1}};
+    ggml_gallocr_t memory = ggml_gallocr_new(ggml_backend_cpu_buffer_type());
+    CHECK(memory);
     graph g = {0};
     struct ggml_tensor *in[3] = {0}, *y = NULL;
     for (int done = 0, w; done < n; done += w) {
@@ -77,7 +79,7 @@ static void run(const shape *s, int n, int first, int width, int n_threads, cons
                                                         in[1], ggml_neg(g.ctx, in[2]));
             graph_output(&g, other);
             graph_output(&g, y = attention_build(&g, &layers[1], in[0], in[1], in[2]));
-            CHECK(graph_end(&g) == VOX_OK);
+            CHECK(graph_end(&g, memory) == VOX_OK);
         }
         memcpy(in[0]->data, q + done * q_dim, ggml_nbytes(in[0]));
         memcpy(in[1]->data, k + done * kv_dim, ggml_nbytes(in[1]));
@@ -89,6 +91,7 @@ static void run(const shape *s, int n, int first, int width, int n_threads, cons
         kv_commit(&kv, w);
     }
     graph_free(&g);
+    ggml_gallocr_free(memory);
     kv_free(&kv);
     attention_free(&a);
     compute_free(&c);
