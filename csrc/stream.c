@@ -247,10 +247,8 @@ static int decode(vox_stream *s, engine *e) {
     if (n > 0 && right == 0)
         return fail_for_good(s, VOX_ERR_COMPUTE,
                              "the model gave values that are not finite: its file is damaged");
-    for (int i = 0; i < right; i++) {
-        draft_learn(&s->draft, heard[i], i + 1 < n ? heard[i + 1] : -1, s->said[i]);
-        s->token = s->said[i];
-    }
+    draft_learn(&s->draft, heard, s->said, n, right);
+    if (right > 0) s->token = s->said[right - 1];
     int kept = silent + right;
     decoder_keep(&s->dec_state, kept);
     s->n_decoded += kept;

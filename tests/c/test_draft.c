@@ -7,6 +7,8 @@
 
 enum { PAD = 32, WORD = 33, TEXT = 1000 };
 
+static int hints;
+
 /* What a stream does: plan with at most `room` slots waiting, check against the truth, learn. The
  * number of passes that tokens [n] take. */
 static int run(draft_state *d, const pass_cost *c, const int32_t *tokens, int n, int room) {
@@ -18,10 +20,11 @@ static int run(draft_state *d, const pass_cost *c, const int32_t *tokens, int n,
         int w = draft_plan(d, c, last, waiting, heard + 1), right = 0;
         CHECK(w >= 1 && w <= waiting);
         while (right < w && (right == 0 || heard[right] == tokens[p + right - 1])) right++;
-        for (int i = 0; i < right; i++) {
-            draft_learn(d, heard[i], i + 1 < w ? heard[i + 1] : -1, tokens[p + i]);
-            last = tokens[p + i];
-        }
+        /* Positions that heard a wrong guess say what is true, or nothing. */
+        int32_t said[DRAFT_WIDTH];
+        for (int i = 0; i < w; i++) said[i] = i < right || hints ? tokens[p + i] : -1;
+        draft_learn(d, heard, said, w, right);
+        last = said[right - 1];
         p += right;
     }
     return n_passes;
@@ -31,7 +34,7 @@ int main(void) {
     enum { N = 1600 };
     static int32_t tokens[N];
     draft_state d;
-    pass_cost cheap = {.first = 1, .more = 0.1f};
+    pass_cost cheap = {.first = 1, .more = 0.1f}, dear = {.first = 1, .more = 1};
 
     /* Silence: the widest passes there can be. */
     for (int i = 0; i < N; i++) tokens[i] = PAD;
@@ -43,11 +46,12 @@ int main(void) {
     for (int i = 0; i < DRAFT_WIDTH - 1; i++) CHECK(guesses[i] == PAD);
     CHECK(draft_plan(&d, &cheap, PAD, 1, guesses) == 1);
 
-    /* Text without pads that never repeats: one position at a time, once that is clear. */
+    /* Text without pads that never repeats: one position at a time, unless further ones cost next
+     * to nothing. */
     for (int i = 0; i < N; i++) tokens[i] = TEXT + i;
     draft_reset(&d, PAD, WORD);
-    CHECK(run(&d, &cheap, tokens, N, DRAFT_WIDTH) == N);
-    CHECK(draft_plan(&d, &cheap, TEXT + N, DRAFT_WIDTH, guesses) == 1);
+    CHECK(run(&d, &dear, tokens, N, DRAFT_WIDTH) == N);
+    CHECK(draft_plan(&d, &dear, TEXT + N, DRAFT_WIDTH, guesses) == 1);
 
     /* A phrase said over and over, its words two tokens long, with pads between. */
     static const int32_t phrase[] = {WORD, TEXT, TEXT + 1, PAD, PAD, WORD, TEXT + 2, TEXT + 3, PAD};
@@ -60,7 +64,6 @@ int main(void) {
     CHECK(guesses[0] == TEXT + 1 && guesses[1] == PAD);
 
     /* Where each position costs as much as the first, nothing is won by guessing. */
-    pass_cost dear = {.first = 1, .more = 1};
     draft_reset(&d, PAD, WORD);
     CHECK(run(&d, &dear, tokens, N, DRAFT_WIDTH) == N);
 
@@ -77,5 +80,13 @@ int main(void) {
     /* The same tokens and costs give the same passes. */
     draft_reset(&d, PAD, WORD);
     CHECK(run(&d, &cheap, tokens, N, DRAFT_WIDTH) == n_passes);
+
+    /* Where positions that heard a wrong guess say what is true all the same, passes bring more. */
+    for (int i = 0; i < N; i++) tokens[i] = i % 3 ? PAD : TEXT + i;
+    draft_reset(&d, PAD, WORD);
+    n_passes = run(&d, &cheap, tokens, N, DRAFT_WIDTH);
+    draft_reset(&d, PAD, WORD);
+    hints = 1;
+    CHECK(run(&d, &cheap, tokens, N, DRAFT_WIDTH) < n_passes * 4 / 5);
     return 0;
 }

@@ -138,7 +138,7 @@ static void test_kernels(const char *path, const float *samples, size_t n, const
 }
 
 /* As many guesses in each pass as pay, and every step-th number of them, good ones and such as are
- * always wrong. */
+ * mostly wrong. */
 static void test_drafts(vox_model *m, const float *samples, size_t n, const result *whole,
                         int step) {
     size_t cuts[] = {0, 7680, 3000};
