@@ -14,6 +14,7 @@
 
 enum {
     MAX_THREADS = 256,
+    PACKED_AT_ONCE = 32 << 20, /* bytes of weights in memory in both forms while they are packed */
     BYTES_PER_THREAD = 64 << 20, /* weights that make another thread worth its meetings */
 };
 
@@ -294,17 +295,32 @@ static int packed_type(const struct ggml_tensor *t, matrix_type *type) {
     }
 }
 
-/* What the threads that pack share. */
+/* What the threads that pack share: groups of rows of one tensor. */
 typedef struct {
     packed_matrix *matrix;
     const struct ggml_tensor *tensor;
+    int first, last;
 } packing;
 
 static void pack_share(int ith, int nth, void *user) {
     const packing *p = user;
-    int64_t n_groups = (p->matrix->n_rows + GROUP - 1) / GROUP;
-    matrix_pack(p->matrix, p->tensor->data, (int)(n_groups * ith / nth),
-                (int)(n_groups * (ith + 1) / nth));
+    int64_t n = p->last - p->first;
+    matrix_pack(p->matrix, p->tensor->data, p->first + (int)(n * ith / nth),
+                p->first + (int)(n * (ith + 1) / nth));
+}
+
+/* Part by part, so that only a part is in memory twice. */
+static void pack(packed_matrix *m, const struct ggml_tensor *t, int n_threads) {
+    int n_groups = (m->n_rows + GROUP - 1) / GROUP,
+        part = (int)(PACKED_AT_ONCE / m->group_bytes) + 1;
+    packing p = {.matrix = m, .tensor = t};
+    for (; p.first < n_groups; p.first = p.last) {
+        p.last = n_groups - p.first < part ? n_groups : p.first + part;
+        platform_parallel(n_threads, pack_share, &p);
+        size_t begin = (size_t)p.first * GROUP * t->nb[1], end = (size_t)p.last * GROUP * t->nb[1];
+        end = end < ggml_nbytes(t) ? end : ggml_nbytes(t);
+        platform_forget((const char *)t->data + begin, end - begin);
+    }
 }
 
 /* All quantised matrices, one after the other, so that at no time two copies of more than one are
@@ -334,9 +350,7 @@ static void pack_weights(loader *l) {
         if (!t->data || !packed_type(t, &type)) continue;
         next->groups = groups;
         groups += next->group_bytes * (size_t)((next->n_rows + GROUP - 1) / GROUP);
-        packing p = {next, t};
-        platform_parallel(m->n_threads, pack_share, &p);
-        platform_forget(t->data, ggml_nbytes(t));
+        pack(next, t, m->n_threads);
         t->extra = next++;
     }
 }
