@@ -16,6 +16,7 @@
 #define VOXTRAL_ATTENTION_H
 
 #include "compute.h"
+#include "kernels/kernels.h"
 #include "kv.h"
 #include "model.h"
 
@@ -25,8 +26,8 @@ typedef struct {
     enum ggml_type kv_type;
     double *frequency; /* [head_dim / 2] radians per position */
     float *turn;       /* [width][head_dim / 2][cos, sin] */
-    float *scores;     /* [n_threads][n_heads / n_kv_heads][window] */
-    kv_ring *kv;       /* the ring of the pass that runs */
+    const kernels *kernels;
+    kv_ring *kv; /* the ring of the pass that runs */
 } attention;
 
 /* What a layer's operators are given. */
@@ -37,7 +38,7 @@ typedef struct {
 
 /* width: most positions in one pass. VOX_OK or VOX_ERR_MEMORY. */
 int attention_init(attention *a, const transformer_params *p, enum ggml_type kv_type, int width,
-                   int n_threads);
+                   const kernels *table);
 void attention_free(attention *a);
 /* Before each run: the ring, and the angles of positions kv->end .. kv->end + n - 1. */
 void attention_prepare(attention *a, kv_ring *kv, int n);

@@ -1,11 +1,11 @@
 /* compute.c - see compute.h. */
 #include "compute.h"
 
-#include <ggml-backend.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "platform.h"
 #include "voxtral.h"
 
 /* ---- watches -------------------------------------------------------------------------------- */
@@ -41,8 +41,10 @@ void watch_free(watch_list *w) {
 
 /* ---- threads -------------------------------------------------------------------------------- */
 
-int compute_init(compute *c, int n_threads) {
-    *c = (compute){.n_threads = n_threads};
+int compute_init(compute *c, int n_threads, const kernels *table, watch_list *watch) {
+    *c = (compute){.n_threads = n_threads, .kernels = table, .watch = watch};
+    /* ggml ends the process if it cannot start a thread. */
+    if (!platform_can_start(n_threads - 1)) return VOX_ERR_MEMORY;
     struct ggml_threadpool_params params = ggml_threadpool_params_default(n_threads);
     params.poll = 0; /* between runs the workers sleep: a live stream mostly waits */
     c->pool = ggml_threadpool_new(&params);
@@ -51,7 +53,7 @@ int compute_init(compute *c, int n_threads) {
 
 void compute_free(compute *c) {
     if (c->pool) ggml_threadpool_free(c->pool);
-    watch_free(&c->watch);
+    free(c->work);
     *c = (compute){0};
 }
 
@@ -85,7 +87,7 @@ void graph_probe(graph *g, struct ggml_tensor *t, const char *name, int index) {
     char full[WATCH_NAME];
     if (index >= 0) snprintf(full, sizeof full, "%s.%d", name, index);
     else snprintf(full, sizeof full, "%s", name);
-    int watch = watch_find(&g->c->watch, full);
+    int watch = g->c->watch ? watch_find(g->c->watch, full) : -1;
     if (watch < 0) return;
     graph_output(g, t);
     g->probes[g->n_probes].watch = watch;
@@ -97,50 +99,92 @@ void graph_output(graph *g, struct ggml_tensor *t) {
     ggml_build_forward_expand(g->cgraph, t);
 }
 
-int graph_end(graph *g) {
-    g->alloc = ggml_gallocr_new(ggml_backend_cpu_buffer_type());
-    if (!g->alloc || !ggml_gallocr_alloc_graph(g->alloc, g->cgraph)) {
+int graph_end(graph *g, ggml_gallocr_t shared) {
+    compute *c = g->c;
+    if (!ggml_gallocr_alloc_graph(shared, g->cgraph)) {
         graph_free(g);
         return VOX_ERR_MEMORY;
     }
-    g->plan = ggml_graph_plan(g->cgraph, g->c->n_threads, g->c->pool);
-    if (g->plan.work_size > 0 && !(g->plan.work_data = malloc(g->plan.work_size))) {
-        graph_free(g);
-        return VOX_ERR_MEMORY;
+    g->plan = ggml_graph_plan(g->cgraph, c->n_threads, c->pool);
+    if (g->plan.work_size > c->n_work) {
+        void *work = malloc(g->plan.work_size);
+        if (!work) {
+            graph_free(g);
+            return VOX_ERR_MEMORY;
+        }
+        free(c->work);
+        c->work = work;
+        c->n_work = g->plan.work_size;
     }
     return VOX_OK;
 }
 
 int graph_run(graph *g) {
+    g->plan.work_data = g->c->work;
     if (ggml_graph_compute(g->cgraph, &g->plan) != GGML_STATUS_SUCCESS) return VOX_ERR_COMPUTE;
     for (int i = 0; i < g->n_probes; i++) {
         struct ggml_tensor *t = g->probes[i].tensor;
         int status =
-            watch_append(&g->c->watch, g->probes[i].watch, ggml_get_data_f32(t), ggml_nelements(t));
+            watch_append(g->c->watch, g->probes[i].watch, ggml_get_data_f32(t), ggml_nelements(t));
         if (status != VOX_OK) return status;
     }
     return VOX_OK;
 }
 
 void graph_free(graph *g) {
-    if (g->alloc) ggml_gallocr_free(g->alloc);
     if (g->ctx) ggml_free(g->ctx);
-    free(g->plan.work_data);
     free(g->meta);
     *g = (graph){0};
 }
 
 size_t graph_bytes(const graph *g) {
-    if (!g->alloc) return 0;
-    return ggml_gallocr_get_buffer_size(g->alloc, 0) + g->plan.work_size +
-           ggml_get_mem_size(g->ctx);
+    return g->ctx ? ggml_used_mem(g->ctx) : 0;
 }
 
 /* ---- building blocks ------------------------------------------------------------------------ */
 
+/* dst's columns = those of src[0], quantised; blocks of all columns are shared out over the
+ * threads.
+ */
+static void op_quantise(struct ggml_tensor *dst, int ith, int nth, void *user) {
+    const kernels *k = user;
+    const struct ggml_tensor *x = dst->src[0];
+    int n_blocks = (int)(x->ne[0] / BLOCK);
+    int64_t n = n_blocks * x->ne[1], at = n * ith / nth, end = n * (ith + 1) / nth;
+    while (at < end) {
+        int64_t c = at / n_blocks, last = (c + 1) * n_blocks < end ? (c + 1) * n_blocks : end;
+        k->quantise((const float *)((const char *)x->data + (size_t)c * x->nb[1]), n_blocks,
+                    (int)(at - c * n_blocks), (int)(last - c * n_blocks),
+                    (char *)dst->data + (size_t)c * dst->nb[1]);
+        at = last;
+    }
+}
+
+/* dst = the weight times the quantised columns src[0]; rows are shared out over the threads. */
+static void op_product(struct ggml_tensor *dst, int ith, int nth, void *user) {
+    const packed_matrix *m = user;
+    const kernels *k = dst->src[0]->extra;
+    int n_groups = (m->n_rows + GROUP - 1) / GROUP;
+    k->product(m, (int)((int64_t)n_groups * ith / nth), (int)((int64_t)n_groups * (ith + 1) / nth),
+               dst->src[0]->data, (int)dst->ne[1], dst->data, (size_t)m->n_rows);
+}
+
+static struct ggml_tensor *product(graph *g, packed_matrix *m, struct ggml_tensor *x) {
+    if (g->x != x) {
+        g->x = x;
+        g->columns =
+            ggml_custom_4d(g->ctx, GGML_TYPE_I8, (int64_t)column_bytes(x->ne[0]), x->ne[1], 1, 1,
+                           &x, 1, op_quantise, GGML_N_TASKS_MAX, (void *)g->c->kernels);
+        g->columns->extra = (void *)g->c->kernels;
+    }
+    return ggml_custom_4d(g->ctx, GGML_TYPE_F32, m->n_rows, x->ne[1], 1, 1, &g->columns, 1,
+                          op_product, GGML_N_TASKS_MAX, m);
+}
+
 struct ggml_tensor *linear(graph *g, struct ggml_tensor *weight, struct ggml_tensor *bias,
                            struct ggml_tensor *x) {
-    struct ggml_tensor *y = ggml_mul_mat(g->ctx, weight, x);
+    struct ggml_tensor *y =
+        weight->extra ? product(g, weight->extra, x) : ggml_mul_mat(g->ctx, weight, x);
     return bias ? ggml_add(g->ctx, y, bias) : y;
 }
 

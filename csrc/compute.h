@@ -1,4 +1,4 @@
-/* compute.h - ggml for one stream: a thread pool, graphs that are built once and run often, and
+/* compute.h - ggml for one engine: a thread pool, graphs that are built once and run often, and
  * probes.
  *
  * A graph has inputs (written before a run), outputs (read after it) and named probes, whose rows
@@ -12,18 +12,9 @@
 #include <ggml-cpu.h>
 #include <ggml.h>
 
+#include "kernels/kernels.h"
+
 enum { WATCH_NAME = 32, MAX_WATCHES = 64 };
-enum {
-    N_WIDTHS = 5
-}; /* passes are 1, 2, 4, 8 or 16 slots wide, so that a stage needs few graphs */
-
-/* Index of a width among them. */
-static inline int width_index(int w) {
-    int i = 0;
-    for (; w > 1; w >>= 1) i++;
-    return i;
-}
-
 /* Rows of watched tensors, as of the last vox_stream_next. */
 typedef struct {
     int n;
@@ -43,10 +34,14 @@ void watch_free(watch_list *w);
 typedef struct {
     struct ggml_threadpool *pool;
     int n_threads;
-    watch_list watch;
+    const kernels *kernels;
+    void *work; /* [n_work] scratch of the operator that runs */
+    size_t n_work;
+    watch_list *watch; /* NULL: nothing is watched */
 } compute;
 
-int compute_init(compute *c, int n_threads); /* VOX_OK or VOX_ERR_MEMORY */
+/* VOX_OK or VOX_ERR_MEMORY (no memory, or too few threads allowed). */
+int compute_init(compute *c, int n_threads, const kernels *table, watch_list *watch);
 void compute_free(compute *c);
 
 typedef struct {
@@ -54,13 +49,13 @@ typedef struct {
     void *meta; /* memory of ctx */
     struct ggml_context *ctx;
     struct ggml_cgraph *cgraph;
-    ggml_gallocr_t alloc; /* memory of inputs, intermediates and outputs */
     struct ggml_cplan plan;
     struct {
         int watch;
         struct ggml_tensor *tensor;
     } probes[MAX_WATCHES];
     int n_probes;
+    struct ggml_tensor *x, *columns; /* what linear() was last given, and its quantised columns */
 } graph;
 
 /* Begin building in g->ctx; tensors there have no memory yet. VOX_OK or VOX_ERR_MEMORY. */
@@ -69,14 +64,17 @@ struct ggml_tensor *graph_input(graph *g, enum ggml_type type, int64_t ne0, int6
 /* Name an intermediate; its rows are collected after each run if the name is watched. */
 void graph_probe(graph *g, struct ggml_tensor *t, const char *name, int index);
 void graph_output(graph *g, struct ggml_tensor *t);
-/* Allocate and plan. VOX_OK or VOX_ERR_MEMORY. */
-int graph_end(graph *g);
+/* Allocate and plan. Inputs, intermediates and outputs lie in memory which the graphs of one shape
+ * and different widths share, as one of them runs at a time. The widest must come first: the others
+ * then fit into its plan, so that nothing moves. VOX_OK or VOX_ERR_MEMORY. */
+int graph_end(graph *g, ggml_gallocr_t shared);
 int graph_run(graph *g);   /* VOX_OK, VOX_ERR_MEMORY (a watch) or VOX_ERR_COMPUTE */
 void graph_free(graph *g); /* a zeroed graph is fine */
 size_t graph_bytes(const graph *g);
 
 /* Every matrix product of the model: weight [k, n] times x [k, columns], plus bias [n] if not NULL.
- */
+ * Weights whose extra is a packed_matrix go through our kernels, with x quantised once however many
+ * weights it meets in a row; others, floats, through ggml. */
 struct ggml_tensor *linear(graph *g, struct ggml_tensor *weight, struct ggml_tensor *bias,
                            struct ggml_tensor *x);
 /* x / rms(x) * weight, per column; weight [dim] (F32). */

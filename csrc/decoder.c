@@ -1,6 +1,7 @@
 /* decoder.c - see decoder.h. Shapes are in ggml's order; columns are positions. */
 #include "decoder.h"
 
+#include <ggml-backend.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,9 +20,15 @@ static double dot(const float *x, const double *y, int n) {
 
 /* ffn_norm * (1 + up(gelu(down(t)))) per layer; t is the sinusoid of the delay, cosines first. It
  * depends on the delay only, so it is made once and folded into the norm's weight. */
-static void delay_norms(const vox_model *m, int n_delay, double *t, double *hidden,
-                        float *ffn_norm) {
+float *decoder_delay_norms(const vox_model *m, int n_delay) {
     int dim = m->dec.dim, half = dim / 2;
+    float *ffn_norm = malloc((size_t)m->dec.n_layers * (size_t)dim * sizeof *ffn_norm);
+    double *t = malloc((size_t)(dim + m->ada_dim) * sizeof *t), *hidden = t + dim;
+    if (!ffn_norm || !t) {
+        free(ffn_norm);
+        free(t);
+        return NULL;
+    }
     for (int i = 0; i < half; i++) {
         double w = pow(10000, -(double)i / half);
         t[i] = cos(n_delay * w);
@@ -36,23 +43,17 @@ static void delay_norms(const vox_model *m, int n_delay, double *t, double *hidd
             ffn_norm[l * dim + i] = (float)(norm[i] * (1 + dot(up + (size_t)i * (size_t)m->ada_dim,
                                                                hidden, m->ada_dim)));
     }
+    free(t);
+    return ffn_norm;
 }
 
-int decoder_state_init(decoder_state *st, const vox_model *m, int n_delay) {
+int decoder_state_init(decoder_state *st, const vox_model *m) {
     const transformer_params *p = &m->dec;
     *st = (decoder_state){0};
-    st->ffn_norm = malloc((size_t)p->n_layers * (size_t)p->dim * sizeof *st->ffn_norm);
-    double *scratch = malloc((size_t)(p->dim + m->ada_dim) * sizeof *scratch);
-    if (!st->ffn_norm || !scratch ||
-        kv_init(&st->kv, p->n_layers, p->n_kv_heads, p->head_dim, p->window, MAX_WIDTH,
-                ggml_type_size(m->dec_kv_type))) {
-        free(scratch);
-        decoder_state_free(st);
-        return VOX_ERR_MEMORY;
-    }
-    delay_norms(m, n_delay, scratch, scratch + p->dim, st->ffn_norm);
-    free(scratch);
-    return VOX_OK;
+    return kv_init(&st->kv, p->n_layers, p->n_kv_heads, p->head_dim, p->window, DECODER_WIDTH,
+                   ggml_type_size(m->kv_type))
+               ? VOX_ERR_MEMORY
+               : VOX_OK;
 }
 
 void decoder_state_reset(decoder_state *st, int64_t position) {
@@ -61,13 +62,12 @@ void decoder_state_reset(decoder_state *st, int64_t position) {
 
 void decoder_state_free(decoder_state *st) {
     kv_free(&st->kv);
-    free(st->ffn_norm);
     *st = (decoder_state){0};
 }
 
 /* ---- graph ---------------------------------------------------------------------------------- */
 
-static int build(decoder *d, decoder_graph *dg, int w, int with_logits) {
+static int build(decoder *d, decoder_graph *dg, int w) {
     const vox_model *m = d->m;
     const transformer_params *p = &m->dec;
     graph *g = &dg->g;
@@ -94,15 +94,22 @@ static int build(decoder *d, decoder_graph *dg, int w, int with_logits) {
         h = ggml_add(ctx, h, swiglu(g, l->ffn_gate, l->ffn_up, l->ffn_down, NULL, y));
         graph_probe(g, h, "dec.blk", i);
     }
-    dg->logits = NULL;
-    if (with_logits) {
-        dg->logits = linear(g, m->embed, NULL, rms_norm(g, h, m->dec_norm, p->norm_eps));
-        graph_probe(g, dg->logits, "dec.logits", -1);
-        graph_output(g, dg->logits);
-    } else {
-        graph_output(g, h);
-    }
-    return graph_end(g);
+    dg->hidden = h;
+    graph_output(g, h);
+    return graph_end(g, d->memory);
+}
+
+static int build_head(decoder *d, head_graph *hg, int n) {
+    const vox_model *m = d->m;
+    graph *g = &hg->g;
+    int status = graph_begin(g, d->c, 64);
+    if (status != VOX_OK) return status;
+    hg->hidden_in = graph_input(g, GGML_TYPE_F32, m->dec.dim, n);
+    hg->logits =
+        linear(g, m->embed, NULL, rms_norm(g, hg->hidden_in, m->dec_norm, m->dec.norm_eps));
+    graph_probe(g, hg->logits, "dec.logits", -1);
+    graph_output(g, hg->logits);
+    return graph_end(g, d->head_memory);
 }
 
 /* ---- passes --------------------------------------------------------------------------------- */
@@ -110,8 +117,10 @@ static int build(decoder *d, decoder_graph *dg, int w, int with_logits) {
 int decoder_init(decoder *d, const vox_model *m, compute *c) {
     *d = (decoder){.m = m, .c = c};
     d->layers = malloc((size_t)m->dec.n_layers * sizeof *d->layers);
-    if (!d->layers ||
-        attention_init(&d->attn, &m->dec, m->dec_kv_type, MAX_WIDTH, c->n_threads) != VOX_OK) {
+    d->memory = ggml_gallocr_new(ggml_backend_cpu_buffer_type());
+    d->head_memory = ggml_gallocr_new(ggml_backend_cpu_buffer_type());
+    if (!d->layers || !d->memory || !d->head_memory ||
+        attention_init(&d->attn, &m->dec, m->kv_type, DECODER_WIDTH, c->kernels) != VOX_OK) {
         decoder_free(d);
         return VOX_ERR_MEMORY;
     }
@@ -119,40 +128,89 @@ int decoder_init(decoder *d, const vox_model *m, compute *c) {
     return VOX_OK;
 }
 
-void decoder_drop_graphs(decoder *d) {
-    for (int i = 0; i < 2 * N_WIDTHS; i++) graph_free(&d->graphs[i / N_WIDTHS][i % N_WIDTHS].g);
-}
-
 void decoder_free(decoder *d) {
-    decoder_drop_graphs(d);
+    for (int i = 0; i < DECODER_WIDTH; i++) {
+        graph_free(&d->graphs[i].g);
+        graph_free(&d->head_graphs[i].g);
+    }
+    if (d->memory) ggml_gallocr_free(d->memory);
+    if (d->head_memory) ggml_gallocr_free(d->head_memory);
     attention_free(&d->attn);
     free(d->layers);
     *d = (decoder){0};
 }
 
-int decoder_reserve(decoder *d, decoder_state *st, int w, int with_logits) {
-    decoder_graph *dg = &d->graphs[with_logits][width_index(w)];
-    if (kv_reserve(&st->kv, w)) return VOX_ERR_MEMORY;
-    return dg->g.ctx ? VOX_OK : build(d, dg, w, with_logits);
+static int reserve_graph(decoder *d, int w) {
+    return d->graphs[w - 1].g.ctx ? VOX_OK : build(d, &d->graphs[w - 1], w);
 }
 
-int decoder_run(decoder *d, decoder_state *st, const int32_t *tokens, const float *audio, int w,
-                const float **logits) {
-    decoder_graph *dg = &d->graphs[logits != NULL][width_index(w)];
+static int reserve_head(decoder *d, int n) {
+    return d->head_graphs[n - 1].g.ctx ? VOX_OK : build_head(d, &d->head_graphs[n - 1], n);
+}
+
+int decoder_reserve(decoder *d, decoder_state *st, int w, int n) {
+    if (kv_reserve(&st->kv, w)) return VOX_ERR_MEMORY;
+    int status = reserve_graph(d, DECODER_WIDTH); /* the widest first: see graph_end */
+    if (status == VOX_OK) status = reserve_graph(d, w);
+    if (status == VOX_OK && n > 0) status = reserve_head(d, DECODER_WIDTH);
+    if (status == VOX_OK && n > 0) status = reserve_head(d, n);
+    return status;
+}
+
+int decoder_run(decoder *d, decoder_state *st, const int32_t *tokens, const float *audio, int w) {
+    decoder_graph *dg = &d->graphs[w - 1];
     memcpy(dg->tokens_in->data, tokens, (size_t)w * sizeof *tokens);
     memcpy(dg->audio_in->data, audio, ggml_nbytes(dg->audio_in));
     memcpy(dg->ffn_norm_in->data, st->ffn_norm, ggml_nbytes(dg->ffn_norm_in));
     attention_prepare(&d->attn, &st->kv, w);
-    int status = graph_run(&dg->g);
-    if (status != VOX_OK) return status;
-    if (logits) *logits = dg->logits->data;
-    kv_commit(&st->kv, w);
-    return VOX_OK;
+    d->width = w;
+    return graph_run(&dg->g);
+}
+
+/* In lanes, so that it is a small part of the product before it. x * 0 is NaN where x is not
+ * finite. */
+static int32_t argmax(const float *x, int n) {
+    enum { LANES = 32 };
+    float max[LANES], poison[LANES] = {0};
+    for (int j = 0; j < LANES; j++) max[j] = x[0];
+    int i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int j = 0; j < LANES; j++) {
+            max[j] = x[i + j] > max[j] ? x[i + j] : max[j];
+            poison[j] += x[i + j] * 0;
+        }
+    for (; i < n; i++) {
+        max[0] = x[i] > max[0] ? x[i] : max[0];
+        poison[0] += x[i] * 0;
+    }
+    for (int j = 0; j < LANES; j++) {
+        if (poison[j] != 0) return -1;
+        max[0] = max[j] > max[0] ? max[j] : max[0];
+    }
+    for (i = 0; x[i] != max[0];) i++;
+    return i;
+}
+
+int decoder_head(decoder *d, int n, int32_t *next) {
+    head_graph *hg = &d->head_graphs[n - 1];
+    const struct ggml_tensor *hidden = d->graphs[d->width - 1].hidden;
+    memcpy(hg->hidden_in->data, (const char *)hidden->data + (size_t)(d->width - n) * hidden->nb[1],
+           ggml_nbytes(hg->hidden_in));
+    int status = graph_run(&hg->g);
+    int n_vocab = d->m->info.n_vocab;
+    for (int i = 0; status == VOX_OK && i < n; i++)
+        next[i] = argmax((const float *)hg->logits->data + (size_t)i * (size_t)n_vocab, n_vocab);
+    return status;
+}
+
+void decoder_keep(decoder_state *st, int n) {
+    kv_commit(&st->kv, n);
 }
 
 size_t decoder_bytes(const decoder *d) {
-    size_t n = 0;
-    for (int i = 0; i < 2 * N_WIDTHS; i++)
-        n += graph_bytes(&d->graphs[i / N_WIDTHS][i % N_WIDTHS].g);
+    size_t n = ggml_gallocr_get_buffer_size(d->memory, 0) +
+               ggml_gallocr_get_buffer_size(d->head_memory, 0);
+    for (int i = 0; i < DECODER_WIDTH; i++)
+        n += graph_bytes(&d->graphs[i].g) + graph_bytes(&d->head_graphs[i].g);
     return n;
 }

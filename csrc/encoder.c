@@ -1,6 +1,7 @@
 /* encoder.c - see encoder.h. Shapes are in ggml's order; columns are frames or slots. */
 #include "encoder.h"
 
+#include <ggml-backend.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,10 +12,9 @@ int encoder_state_init(encoder_state *st, const vox_model *m) {
     *st = (encoder_state){0};
     st->conv1_tail = malloc((CONV_TAPS - 1) * N_MEL * sizeof *st->conv1_tail);
     st->conv2_tail = malloc((size_t)p->dim * sizeof *st->conv2_tail);
-    /* Floats: halves here cost words (docs/model.md, "Numerics"). */
     if (!st->conv1_tail || !st->conv2_tail ||
         kv_init(&st->kv, p->n_layers, p->n_kv_heads, p->head_dim, p->window,
-                ENC_PER_SLOT * MAX_WIDTH, sizeof(float))) {
+                ENC_PER_SLOT * ENCODER_WIDTH, ggml_type_size(m->kv_type))) {
         encoder_state_free(st);
         return VOX_ERR_MEMORY;
     }
@@ -26,6 +26,12 @@ void encoder_state_reset(encoder_state *st, const vox_model *m, int64_t slot) {
     memset(st->conv1_tail, 0, (CONV_TAPS - 1) * N_MEL * sizeof *st->conv1_tail);
     memset(st->conv2_tail, 0, (size_t)m->enc.dim * sizeof *st->conv2_tail);
     kv_reset(&st->kv, slot * ENC_PER_SLOT);
+}
+
+int encoder_state_copy(encoder_state *to, const encoder_state *from, const vox_model *m) {
+    memcpy(to->conv1_tail, from->conv1_tail, (CONV_TAPS - 1) * N_MEL * sizeof *to->conv1_tail);
+    memcpy(to->conv2_tail, from->conv2_tail, (size_t)m->enc.dim * sizeof *to->conv2_tail);
+    return kv_copy(&to->kv, &from->kv) ? VOX_ERR_MEMORY : VOX_OK;
 }
 
 void encoder_state_free(encoder_state *st) {
@@ -79,7 +85,7 @@ static int build(encoder *e, encoder_graph *eg, int w) {
     eg->audio = linear(g, m->adapter2, NULL, ggml_gelu_erf(ctx, linear(g, m->adapter1, NULL, h)));
     graph_probe(g, eg->audio, "audio", -1);
     graph_output(g, eg->audio);
-    return graph_end(g);
+    return graph_end(g, e->memory);
 }
 
 /* ---- passes --------------------------------------------------------------------------------- */
@@ -87,8 +93,10 @@ static int build(encoder *e, encoder_graph *eg, int w) {
 int encoder_init(encoder *e, const vox_model *m, compute *c) {
     *e = (encoder){.m = m, .c = c};
     e->layers = malloc((size_t)m->enc.n_layers * sizeof *e->layers);
-    if (!e->layers || attention_init(&e->attn, &m->enc, GGML_TYPE_F32, ENC_PER_SLOT * MAX_WIDTH,
-                                     c->n_threads) != VOX_OK) {
+    e->memory = ggml_gallocr_new(ggml_backend_cpu_buffer_type());
+    if (!e->layers || !e->memory ||
+        attention_init(&e->attn, &m->enc, m->kv_type, ENC_PER_SLOT * ENCODER_WIDTH, c->kernels) !=
+            VOX_OK) {
         encoder_free(e);
         return VOX_ERR_MEMORY;
     }
@@ -96,25 +104,26 @@ int encoder_init(encoder *e, const vox_model *m, compute *c) {
     return VOX_OK;
 }
 
-void encoder_drop_graphs(encoder *e) {
-    for (int i = 0; i < N_WIDTHS; i++) graph_free(&e->graphs[i].g);
-}
-
 void encoder_free(encoder *e) {
-    encoder_drop_graphs(e);
+    for (int i = 0; i < ENCODER_WIDTH; i++) graph_free(&e->graphs[i].g);
+    if (e->memory) ggml_gallocr_free(e->memory);
     attention_free(&e->attn);
     free(e->layers);
     *e = (encoder){0};
 }
 
+static int reserve_graph(encoder *e, int w) {
+    return e->graphs[w - 1].g.ctx ? VOX_OK : build(e, &e->graphs[w - 1], w);
+}
+
 int encoder_reserve(encoder *e, encoder_state *st, int w) {
-    encoder_graph *eg = &e->graphs[width_index(w)];
     if (kv_reserve(&st->kv, ENC_PER_SLOT * w)) return VOX_ERR_MEMORY;
-    return eg->g.ctx ? VOX_OK : build(e, eg, w);
+    int status = reserve_graph(e, ENCODER_WIDTH); /* the widest first: see graph_end */
+    return status == VOX_OK ? reserve_graph(e, w) : status;
 }
 
 int encoder_run(encoder *e, encoder_state *st, const float *mel, int w, float *audio) {
-    encoder_graph *eg = &e->graphs[width_index(w)];
+    encoder_graph *eg = &e->graphs[w - 1];
     size_t frame = N_MEL, tail = CONV_TAPS - 1, n_mel = (size_t)(MEL_PER_SLOT * w),
            dim = (size_t)e->m->enc.dim;
     float *stem = eg->stem_in->data;
@@ -136,7 +145,7 @@ int encoder_run(encoder *e, encoder_state *st, const float *mel, int w, float *a
 }
 
 size_t encoder_bytes(const encoder *e) {
-    size_t n = 0;
-    for (int i = 0; i < N_WIDTHS; i++) n += graph_bytes(&e->graphs[i].g);
+    size_t n = ggml_gallocr_get_buffer_size(e->memory, 0);
+    for (int i = 0; i < ENCODER_WIDTH; i++) n += graph_bytes(&e->graphs[i].g);
     return n;
 }

@@ -24,6 +24,9 @@ typedef struct {
 int encoder_state_init(encoder_state *st, const vox_model *m);
 void encoder_state_reset(encoder_state *st, const vox_model *m,
                          int64_t slot); /* the next slot's index */
+/* Make to hold what from holds, both of one model. VOX_OK or VOX_ERR_MEMORY; to must be reset
+ * then. */
+int encoder_state_copy(encoder_state *to, const encoder_state *from, const vox_model *m);
 void encoder_state_free(encoder_state *st);
 
 typedef struct {
@@ -38,16 +41,16 @@ typedef struct {
     const vox_model *m;
     compute *c;
     attention attn;
-    attention_layer *layers;        /* [enc.n_layers] */
-    encoder_graph graphs[N_WIDTHS]; /* built on first use */
+    attention_layer *layers;             /* [enc.n_layers] */
+    ggml_gallocr_t memory;               /* in which the graphs compute */
+    encoder_graph graphs[ENCODER_WIDTH]; /* by width - 1; built on first use */
 } encoder;
 
 int encoder_init(encoder *e, const vox_model *m, compute *c);
 void encoder_free(encoder *e);
-void encoder_drop_graphs(encoder *e); /* they are built anew, with the watches of now */
 /* Make everything a pass of w slots needs; after VOX_OK the pass cannot run out of memory. */
 int encoder_reserve(encoder *e, encoder_state *st, int w);
-/* w slots (1, 2, 4, 8 or 16): mel [8 w, N_MEL] in, audio [w, dec.dim] out. */
+/* w slots, 1..ENCODER_WIDTH: mel [8 w, N_MEL] in, audio [w, dec.dim] out. */
 int encoder_run(encoder *e, encoder_state *st, const float *mel, int w, float *audio);
 size_t encoder_bytes(const encoder *e);
 

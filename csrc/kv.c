@@ -2,6 +2,9 @@
 #include "kv.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+#include "platform.h"
 
 static size_t page_bytes(const kv_ring *kv) {
     return 2 * (size_t)kv->n_layers * (size_t)kv->n_heads * KV_PAGE * (size_t)kv->head_dim *
@@ -33,13 +36,25 @@ void kv_reset(kv_ring *kv, int64_t position) {
 int kv_reserve(kv_ring *kv, int n) {
     for (int64_t p = kv->end; p < kv->end + n; p++) {
         unsigned char **page = &kv->pages[p / KV_PAGE % kv->n_pages];
-        if (!*page && !(*page = malloc(page_bytes(kv)))) return -1;
+        if (!*page && !(*page = platform_alloc_large(page_bytes(kv)))) return -1;
     }
     return 0;
 }
 
 void kv_commit(kv_ring *kv, int n) {
     kv->end += n;
+}
+
+int kv_copy(kv_ring *to, const kv_ring *from) {
+    kv_reset(to, from->begin);
+    int64_t p = from->end - (int64_t)from->n_pages * KV_PAGE; /* older rows are overwritten */
+    for (p = p > from->begin ? p : from->begin; p < from->end; p = (p / KV_PAGE + 1) * KV_PAGE) {
+        unsigned char **page = &to->pages[p / KV_PAGE % to->n_pages];
+        if (!*page && !(*page = platform_alloc_large(page_bytes(to)))) return -1;
+        memcpy(*page, from->pages[p / KV_PAGE % from->n_pages], page_bytes(to));
+    }
+    to->end = from->end;
+    return 0;
 }
 
 int64_t kv_oldest(const kv_ring *kv, int64_t position) {

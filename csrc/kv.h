@@ -20,8 +20,8 @@ typedef struct {
     int n_layers, n_heads, head_dim, window;
     size_t element;        /* bytes of one number: 4 (float) or 2 (half) */
     int n_pages;           /* capacity / KV_PAGE */
-    unsigned char **pages; /* [n_pages], NULL until used; each [n_layers][keys,
-                              values][n_heads][KV_PAGE][head_dim] */
+    unsigned char **pages; /* [n_pages], NULL until used; each [n_layers][keys, values][n_heads],
+                              see kv_block */
     int64_t begin, end;    /* positions written since the last reset */
 } kv_ring;
 
@@ -34,19 +34,25 @@ void kv_reset(kv_ring *kv, int64_t position);
 /* Make the rows of the next n positions writable. 0, or -1 when out of memory (nothing is lost
  * then). */
 int kv_reserve(kv_ring *kv, int n);
-/* The next n positions are written. */
+/* The next n positions are written. Rows beyond them may have been written as well: they are in
+ * nobody's window, and the next pass writes them anew. */
 void kv_commit(kv_ring *kv, int n);
+/* Make to, a ring of the same shape, hold what from holds. 0, or -1 when out of memory; to is as
+ * after kv_reset then. */
+int kv_copy(kv_ring *to, const kv_ring *from);
 /* Oldest position that a query at position may see. */
 int64_t kv_oldest(const kv_ring *kv, int64_t position);
 size_t kv_bytes(const kv_ring *kv);
 
-/* Row of a position: [head_dim]. The rows of the positions that follow in its page lie directly
- * behind. */
-static inline void *kv_row(const kv_ring *kv, int layer, int is_value, int head, int64_t position) {
-    int64_t row = position % ((int64_t)kv->n_pages * KV_PAGE);
-    size_t index = ((size_t)(2 * layer + is_value) * (size_t)kv->n_heads + (size_t)head) * KV_PAGE +
-                   (size_t)(row % KV_PAGE);
-    return kv->pages[row / KV_PAGE] + index * (size_t)kv->head_dim * kv->element;
+/* Where a head's keys or values of the page that holds a position lie: keys [head_dim][KV_PAGE],
+ * values [KV_PAGE][head_dim]. The position's place among the KV_PAGE is position % KV_PAGE. Keys
+ * lie with the positions side by side because a query's products with 16 keys are then 16 sums side
+ * by side, as its sums of values are. */
+static inline void *kv_block(const kv_ring *kv, int layer, int is_value, int head,
+                             int64_t position) {
+    size_t index = (size_t)(2 * layer + is_value) * (size_t)kv->n_heads + (size_t)head;
+    return kv->pages[position / KV_PAGE % kv->n_pages] +
+           index * KV_PAGE * (size_t)kv->head_dim * kv->element;
 }
 
 #endif

@@ -12,6 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+    MAX_THREADS = 256,
+    PACKED_AT_ONCE = 32 << 20, /* bytes of weights in memory in both forms while they are packed */
+    BYTES_PER_THREAD = 64 << 20, /* weights that make another thread worth its meetings */
+};
+
 /* What the checks below carry along: the model being filled and the caller's message. */
 typedef struct {
     vox_model *model;
@@ -171,7 +177,7 @@ static void read_metadata(loader *l) {
     info->decoder_window = m->dec.window;
     info->encoder_dim = m->enc.dim;
     info->decoder_dim = m->dec.dim;
-    m->dec_kv_type = strcmp(info->file_type, "f32") == 0 ? GGML_TYPE_F32 : GGML_TYPE_F16;
+    m->kv_type = strcmp(info->file_type, "f32") == 0 ? GGML_TYPE_F32 : GGML_TYPE_F16;
 
     size_t n_bytes, n_offsets;
     m->token_bytes = key_array(l, "tokenizer.voxtral_edge.bytes", GGUF_TYPE_UINT8, &n_bytes);
@@ -276,6 +282,79 @@ static void read_tensors(loader *l) {
     m->dec_norm = tensor(l, "dec.norm.weight", m->dec.dim, 1);
 }
 
+/* ---- packing -------------------------------------------------------------------------------- */
+
+static int packed_type(const struct ggml_tensor *t, matrix_type *type) {
+    switch (t->type) {
+    case GGML_TYPE_Q4_0: *type = Q4_0; return 1;
+    case GGML_TYPE_Q8_0: *type = Q8_0; return 1;
+    case GGML_TYPE_Q4_K: *type = Q4_K; return 1;
+    case GGML_TYPE_Q5_K: *type = Q5_K; return 1;
+    case GGML_TYPE_Q6_K: *type = Q6_K; return 1;
+    default: return 0;
+    }
+}
+
+/* What the threads that pack share: groups of rows of one tensor. */
+typedef struct {
+    packed_matrix *matrix;
+    const struct ggml_tensor *tensor;
+    int first, last;
+} packing;
+
+static void pack_share(int ith, int nth, void *user) {
+    const packing *p = user;
+    int64_t n = p->last - p->first;
+    matrix_pack(p->matrix, p->tensor->data, p->first + (int)(n * ith / nth),
+                p->first + (int)(n * (ith + 1) / nth));
+}
+
+/* Part by part, so that only a part is in memory twice. */
+static void pack(packed_matrix *m, const struct ggml_tensor *t, int n_threads) {
+    int n_groups = (m->n_rows + GROUP - 1) / GROUP,
+        part = (int)(PACKED_AT_ONCE / m->group_bytes) + 1;
+    packing p = {.matrix = m, .tensor = t};
+    for (; p.first < n_groups; p.first = p.last) {
+        p.last = n_groups - p.first < part ? n_groups : p.first + part;
+        platform_parallel(n_threads, pack_share, &p);
+        size_t begin = (size_t)p.first * GROUP * t->nb[1], end = (size_t)p.last * GROUP * t->nb[1];
+        end = end < ggml_nbytes(t) ? end : ggml_nbytes(t);
+        platform_forget((const char *)t->data + begin, end - begin);
+    }
+}
+
+/* All quantised matrices, one after the other, so that at no time two copies of more than one are
+ * in memory. */
+static void pack_weights(loader *l) {
+    vox_model *m = l->model;
+    size_t size = 0;
+    matrix_type type;
+    packed_matrix *next;
+    for (struct ggml_tensor *t = ggml_get_first_tensor(m->ctx); t;
+         t = ggml_get_next_tensor(m->ctx, t))
+        m->n_packed += t->data && packed_type(t, &type);
+    m->packed = next = calloc((size_t)m->n_packed + 1, sizeof *m->packed);
+    for (struct ggml_tensor *t = ggml_get_first_tensor(m->ctx); m->packed && t;
+         t = ggml_get_next_tensor(m->ctx, t))
+        if (t->data && packed_type(t, &type))
+            size += matrix_layout(next++, type, (int)t->ne[1], t->ne[0]);
+    m->packed_groups = platform_alloc_large(size + 1);
+    if (!m->packed || !m->packed_groups) {
+        fail(l, VOX_ERR_MEMORY, "out of memory: the weights need %zu MB", size / 1000000);
+        return;
+    }
+    unsigned char *groups = m->packed_groups;
+    next = m->packed;
+    for (struct ggml_tensor *t = ggml_get_first_tensor(m->ctx); t;
+         t = ggml_get_next_tensor(m->ctx, t)) {
+        if (!t->data || !packed_type(t, &type)) continue;
+        next->groups = groups;
+        groups += next->group_bytes * (size_t)((next->n_rows + GROUP - 1) / GROUP);
+        pack(next, t, m->n_threads);
+        t->extra = next++;
+    }
+}
+
 /* ---- open and close ------------------------------------------------------------------------- */
 
 vox_model *model_retain(vox_model *model) {
@@ -285,20 +364,41 @@ vox_model *model_retain(vox_model *model) {
 
 void vox_model_close(vox_model *m) {
     if (!m || atomic_fetch_sub(&m->n_references, 1) != 1) return;
+    engine_close(m->engine);
+    platform_lock_free(m->lock);
     if (m->ctx) ggml_free(m->ctx);
     if (m->gguf) gguf_free(m->gguf);
     platform_unmap(&m->file);
+    free(m->packed);
+    free(m->packed_groups);
     free(m->enc_layers);
     free(m->dec_layers);
     free(m);
 }
 
-int vox_model_open(const char *path, vox_model **model, char *message, size_t n_message) {
+/* Threads meet after every operation, so a small model is fastest, and kindest, on one. */
+static int default_threads(const vox_model *m) {
+    int64_t worthwhile = 1 + m->info.n_bytes / BYTES_PER_THREAD;
+    int n = platform_n_processors();
+    return worthwhile < n ? (int)worthwhile : n < MAX_THREADS ? n : MAX_THREADS;
+}
+
+vox_model_params vox_model_default_params(void) {
+    return (vox_model_params){0};
+}
+
+int vox_model_open(const char *path, const vox_model_params *params, vox_model **model,
+                   char *message, size_t n_message) {
+    vox_model_params p = params ? *params : vox_model_default_params();
     loader l = {.message = message, .n_message = n_message, .status = VOX_OK};
     if (message && n_message) message[0] = 0;
     if (model) *model = NULL;
     if (!path || !model) {
         fail(&l, VOX_ERR_ARGUMENT, "path and model must not be NULL");
+        return l.status;
+    }
+    if (p.n_threads < 0 || p.n_threads > MAX_THREADS) {
+        fail(&l, VOX_ERR_ARGUMENT, "the number of threads must be 1 to %d", MAX_THREADS);
         return l.status;
     }
     const char *missing = platform_missing_feature();
@@ -314,7 +414,13 @@ int vox_model_open(const char *path, vox_model **model, char *message, size_t n_
         return l.status;
     }
     atomic_init(&m->n_references, 1);
+    m->kernels = kernels_best();
+    m->info.kernels = m->kernels->name;
     l.model = m;
+    if (!(m->lock = platform_lock_new())) {
+        fail(&l, VOX_ERR_MEMORY, "out of memory");
+        goto done;
+    }
     int error = platform_map(path, &m->file);
     if (error) {
         fail(&l, error == ENOMEM ? VOX_ERR_MEMORY : VOX_ERR_IO, "%s", strerror(error));
@@ -324,8 +430,8 @@ int vox_model_open(const char *path, vox_model **model, char *message, size_t n_
         fail(&l, VOX_ERR_FORMAT, "not a GGUF file: make one with voxtral convert");
         goto done;
     }
-    struct gguf_init_params params = {.no_alloc = true, .ctx = &m->ctx};
-    m->gguf = gguf_init_from_buffer(m->file.data, m->file.size, params);
+    struct gguf_init_params how = {.no_alloc = true, .ctx = &m->ctx};
+    m->gguf = gguf_init_from_buffer(m->file.data, m->file.size, how);
     if (!m->gguf || !m->ctx) {
         fail(&l, VOX_ERR_FORMAT,
              "the GGUF header is damaged or cut short: copy or convert the file again");
@@ -334,6 +440,8 @@ int vox_model_open(const char *path, vox_model **model, char *message, size_t n_
     read_metadata(&l);
     if (l.status == VOX_OK) read_tensors(&l);
     if (l.status == VOX_OK) mel_tables_init(&m->mel);
+    if (l.status == VOX_OK) m->n_threads = p.n_threads > 0 ? p.n_threads : default_threads(m);
+    if (l.status == VOX_OK) pack_weights(&l);
 done:
     if (l.status == VOX_OK) *model = m;
     else vox_model_close(m);

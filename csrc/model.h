@@ -1,8 +1,10 @@
 /* model.h - a GGUF file as hyperparameters, named weights and a tokenizer.
  *
- * In: the path of a file (format: docs/format.md). Out: a vox_model whose weights lie in the mapped
- * file, untouched. It keeps the mapping and ggml's tensor descriptors. Invariant: after model_open
- * nothing in it changes but the reference count, so any number of threads may read it.
+ * In: the path of a file (format: docs/format.md). Out: a vox_model. Quantised matrices are packed
+ * for the kernels, and a tensor's extra is its packed_matrix; everything else, and the rows of the
+ * embedding that are looked up, lie in the mapped file, untouched. Invariant: once open nothing
+ * in it changes but the reference count and the engine behind its lock, so any number of threads
+ * may read it.
  *
  * Shapes are in ggml's order: [columns, rows], columns contiguous.
  */
@@ -12,6 +14,7 @@
 #include <ggml.h>
 #include <stdatomic.h>
 
+#include "kernels/kernels.h"
 #include "mel.h"
 #include "platform.h"
 #include "voxtral.h"
@@ -29,7 +32,8 @@ enum {
         MEL_N_FFT / 2 - MEL_HOP_LENGTH, /* 40 samples after a slot that its last mel frame sees */
     CONV_TAPS = 3,
     MS_PER_SLOT = 80,
-    MAX_WIDTH = 16, /* slots in one pass */
+    ENCODER_WIDTH = 16, /* most slots in one pass */
+    DECODER_WIDTH = 16,
 };
 
 typedef struct {
@@ -63,7 +67,8 @@ struct vox_model {
     int n_left_pad;    /* slots of silence before the first sample */
     int n_right_extra; /* slots of right padding beyond the delay */
     int token_bos;
-    enum ggml_type dec_kv_type; /* of the decoder's ring: F32 for f32 files, else F16 */
+    enum ggml_type
+        kv_type; /* of the rings: F32 for f32 files, else F16 (docs/model.md, "Numerics") */
 
     struct ggml_tensor *conv1,
         *conv1_bias; /* [3 * N_MEL, enc.dim], [enc.dim]; columns (tap, channel) */
@@ -76,12 +81,22 @@ struct vox_model {
     layer_weights *dec_layers;              /* [dec.n_layers] */
     struct ggml_tensor *dec_norm;           /* [dec.dim] */
 
+    const kernels *kernels;
+    packed_matrix *packed; /* [n_packed]; their groups lie in packed_groups */
+    int n_packed;
+    unsigned char *packed_groups;
+
     const uint8_t *token_bytes;    /* all tokens' bytes, one after the other */
     const uint32_t *token_offsets; /* [n_vocab + 1] */
 
     mel_tables mel;
+
+    int n_threads;         /* of the engine */
+    platform_lock *lock;   /* held while a pass runs */
+    struct engine *engine; /* what the passes of its streams run on; NULL until the first one */
 };
 
 vox_model *model_retain(vox_model *model);
+void engine_close(struct engine *engine); /* engine.h; NULL is fine */
 
 #endif

@@ -4,10 +4,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 int platform_map(const char *path, file_map *map) {
@@ -38,11 +41,115 @@ void platform_unmap(file_map *map) {
     *map = (file_map){0};
 }
 
+void platform_forget(const void *data, size_t size) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), begin = (uintptr_t)data;
+    uintptr_t first = (begin + page - 1) / page * page, last = (begin + size) / page * page;
+    if (first < last) madvise((void *)first, last - first, MADV_DONTNEED); /* a wish */
+}
+
+void *platform_alloc_large(size_t size) {
+    enum { LINE = 64, HUGE = 2 << 20 }; /* bytes; huge pages of x86-64 */
+    void *data;
+    if (posix_memalign(&data, size < HUGE ? LINE : HUGE, size) != 0) return NULL;
+    /* A wish: where it is not granted, small pages do. The last, partly used page stays small. */
+    if (size >= HUGE) madvise(data, size, MADV_HUGEPAGE);
+    return data;
+}
+
 int platform_n_processors(void) {
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
     long n = sysconf(_SC_NPROCESSORS_ONLN);
     return n > 0 ? (int)n : 1;
+}
+
+int64_t platform_clock_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+struct platform_lock {
+    pthread_mutex_t mutex;
+    pthread_cond_t turn;
+    uint64_t n_came, n_left; /* tickets given out; the one whose turn it is */
+};
+
+platform_lock *platform_lock_new(void) {
+    platform_lock *lock = calloc(1, sizeof *lock);
+    if (!lock) return NULL;
+    pthread_mutex_init(&lock->mutex, NULL);
+    pthread_cond_init(&lock->turn, NULL);
+    return lock;
+}
+
+void platform_lock_free(platform_lock *lock) {
+    if (!lock) return;
+    pthread_cond_destroy(&lock->turn);
+    pthread_mutex_destroy(&lock->mutex);
+    free(lock);
+}
+
+void platform_lock_enter(platform_lock *lock) {
+    pthread_mutex_lock(&lock->mutex);
+    uint64_t ticket = lock->n_came++;
+    while (lock->n_left != ticket) pthread_cond_wait(&lock->turn, &lock->mutex);
+    pthread_mutex_unlock(&lock->mutex);
+}
+
+void platform_lock_leave(platform_lock *lock) {
+    pthread_mutex_lock(&lock->mutex);
+    lock->n_left++;
+    pthread_cond_broadcast(&lock->turn);
+    pthread_mutex_unlock(&lock->mutex);
+}
+
+static void *wait_for_end(void *lock) {
+    platform_lock_enter(lock);
+    platform_lock_leave(lock);
+    return NULL;
+}
+
+int platform_can_start(int n) {
+    platform_lock *lock = platform_lock_new();
+    pthread_t *threads = malloc((size_t)(n + 1) * sizeof *threads);
+    int started = 0;
+    if (lock && threads) {
+        platform_lock_enter(lock); /* they live until all of them do */
+        while (started < n && pthread_create(&threads[started], NULL, wait_for_end, lock) == 0)
+            started++;
+        platform_lock_leave(lock);
+        for (int i = 0; i < started; i++) pthread_join(threads[i], NULL);
+    }
+    free(threads);
+    platform_lock_free(lock);
+    return started == n;
+}
+
+typedef struct {
+    void (*work)(int ith, int nth, void *user);
+    void *user;
+    int ith, nth;
+} share;
+
+static void *run_share(void *user) {
+    const share *s = user;
+    s->work(s->ith, s->nth, s->user);
+    return NULL;
+}
+
+void platform_parallel(int n, void (*work)(int ith, int nth, void *user), void *user) {
+    share *shares = malloc((size_t)n * sizeof *shares);
+    pthread_t *threads = malloc((size_t)n * sizeof *threads);
+    int started = 0;
+    for (; shares && threads && started < n - 1; started++) {
+        shares[started] = (share){work, user, started, n};
+        if (pthread_create(&threads[started], NULL, run_share, &shares[started]) != 0) break;
+    }
+    for (int i = started; i < n; i++) work(i, n, user);
+    for (int i = 0; i < started; i++) pthread_join(threads[i], NULL);
+    free(threads);
+    free(shares);
 }
 
 const char *platform_missing_feature(void) {

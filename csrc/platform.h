@@ -1,10 +1,12 @@
-/* platform.h - all operating-system calls of the core: map a file read-only, count processors.
+/* platform.h - all operating-system calls of the core: map a file read-only, count processors,
+ * read the clock, threads and locks, ask for huge pages.
  * Nothing else in csrc includes a system header beyond C11's.
  */
 #ifndef VOXTRAL_PLATFORM_H
 #define VOXTRAL_PLATFORM_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 typedef struct {
     const unsigned char *data; /* [size]; NULL when nothing is mapped */
@@ -14,8 +16,27 @@ typedef struct {
 /* 0, or an errno value. An empty file maps to data NULL, size 0. */
 int platform_map(const char *path, file_map *map);
 void platform_unmap(file_map *map);
+/* Memory that is read from end to end over and over: it starts on a cache line, and lies in huge
+ * pages where the system has them to give, which spares address translation. Not zeroed; free() it.
+ * NULL when out of memory. */
+void *platform_alloc_large(size_t size);
+/* The pages of this part of a map will not be read soon: they need no memory until then. */
+void platform_forget(const void *data, size_t size);
 /* Processors this process may run on, at least 1. */
 int platform_n_processors(void);
+/* Nanoseconds of a clock that never runs backwards. */
+int64_t platform_clock_ns(void);
+/* work(0, n, user) .. work(n - 1, n, user), on n threads or on as many as can be started. */
+void platform_parallel(int n, void (*work)(int ith, int nth, void *user), void *user);
+/* Whether n threads can be started beside those that run now: tried, and ended again. */
+int platform_can_start(int n);
+/* A lock that lets threads in in the order in which they came, so that one that is busy without
+ * pause starves no other. NULL when out of memory. */
+typedef struct platform_lock platform_lock;
+platform_lock *platform_lock_new(void);
+void platform_lock_free(platform_lock *lock); /* NULL is fine */
+void platform_lock_enter(platform_lock *lock);
+void platform_lock_leave(platform_lock *lock);
 /* NULL, or the name of an instruction set this build needs and this processor lacks. */
 const char *platform_missing_feature(void);
 

@@ -6,14 +6,11 @@
 #include <stdlib.h>
 
 #include "model.h"
-#include "platform.h"
 #include "stream.h"
 
 enum {
-    MAX_THREADS = 256,
-    BYTES_PER_THREAD = 64 << 20, /* weights that make another thread worth its meetings */
-    MAX_DENSE_DELAY = 15,        /* the model was trained for delays of 1 to 15 slots, ... */
-    FAR_DELAY = 30,              /* ... and of 30 */
+    MAX_DENSE_DELAY = 15, /* the model was trained for delays of 1 to 15 slots, ... */
+    FAR_DELAY = 30,       /* ... and of 30 */
 };
 
 static int refuse(char *message, size_t n_message, int status, const char *text) {
@@ -53,13 +50,6 @@ int vox_model_token(const vox_model *model, int32_t token, const char **bytes, s
     return VOX_OK;
 }
 
-/* Threads meet after every operation, so a small model is fastest, and kindest, on one. */
-static int default_threads(const vox_model *model) {
-    int64_t worthwhile = 1 + model->info.n_bytes / BYTES_PER_THREAD;
-    int n = platform_n_processors();
-    return worthwhile < n ? (int)worthwhile : n < MAX_THREADS ? n : MAX_THREADS;
-}
-
 vox_stream_params vox_stream_default_params(void) {
     return (vox_stream_params){0};
 }
@@ -77,16 +67,12 @@ int vox_stream_open(vox_model *model, const vox_stream_params *params, vox_strea
         (delay > MAX_DENSE_DELAY && delay != FAR_DELAY))
         return refuse(message, n_message, VOX_ERR_ARGUMENT,
                       "the delay must be a multiple of 80 ms from 80 to 1200, or 2400");
-    if (p.batch_ms == 0) p.batch_ms = MAX_WIDTH * MS_PER_SLOT;
-    if (p.batch_ms < MS_PER_SLOT || p.batch_ms > MAX_WIDTH * MS_PER_SLOT)
+    if (p.batch_ms == 0) p.batch_ms = ENCODER_WIDTH * MS_PER_SLOT;
+    if (p.batch_ms < MS_PER_SLOT || p.batch_ms > ENCODER_WIDTH * MS_PER_SLOT)
         return refuse(message, n_message, VOX_ERR_ARGUMENT, "the batch must be 80 to 1280 ms");
-    if (p.n_threads == 0) p.n_threads = default_threads(model);
-    if (p.n_threads < 1 || p.n_threads > MAX_THREADS)
-        return refuse(message, n_message, VOX_ERR_ARGUMENT,
-                      "the number of threads must be 1 to 256");
     vox_stream *s = malloc(sizeof *s);
     if (!s) return refuse(message, n_message, VOX_ERR_MEMORY, "out of memory");
-    int status = stream_init(s, model, delay, p.batch_ms / MS_PER_SLOT, p.n_threads);
+    int status = stream_init(s, model, delay, p.batch_ms / MS_PER_SLOT);
     if (status != VOX_OK) {
         free(s);
         return refuse(message, n_message, status, "out of memory");
@@ -130,6 +116,12 @@ int64_t vox_stream_memory(const vox_stream *stream) {
     return stream ? stream_memory(stream) : VOX_ERR_ARGUMENT;
 }
 
+int vox_stream_stats(const vox_stream *stream, vox_stats *stats) {
+    if (!stream || !stats) return VOX_ERR_ARGUMENT;
+    *stats = stream_stats(stream);
+    return VOX_OK;
+}
+
 const char *vox_stream_message(const vox_stream *stream) {
     return stream ? stream->message : "the stream is NULL";
 }
@@ -141,7 +133,7 @@ int vox_stream_watch(vox_stream *stream, const char *name) {
 
 int64_t vox_stream_tensor(const vox_stream *stream, const char *name, float *dst, int64_t cap) {
     if (!stream || !name) return VOX_ERR_ARGUMENT;
-    const watch_list *w = &stream->c.watch;
+    const watch_list *w = &stream->watch;
     int i = watch_find(w, name);
     if (i < 0) return VOX_ERR_ARGUMENT;
     int64_t n = w->list[i].n_rows;

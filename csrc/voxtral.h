@@ -1,16 +1,17 @@
 /* voxtral.h - the public interface of the voxtral-edge core: streaming speech to text on a CPU.
  *
- *   vox_model_open("voxtral-q4_0.gguf", &model, message, sizeof message);
+ *   vox_model_open("voxtral-q4_0.gguf", NULL, &model, message, sizeof message);
  *   vox_stream_open(model, NULL, &s, message, sizeof message);
  *   vox_stream_push(s, samples, n);                      (any number of times, any n)
  *   vox_stream_finish(s);                                (when there is no more audio)
  *   while ((r = vox_stream_next(s, &slot)) == VOX_SLOT) fwrite(slot.text, 1, slot.n_text, stdout);
  *   if (r < 0) fprintf(stderr, "%s\n", vox_stream_message(s));
  *
- * A model is immutable and may be shared by any number of streams and threads. A stream holds all
- * that changes and belongs to one thread at a time. Audio is 16 kHz mono float in [-1, 1). push
- * only copies; next does at most one slot's worth of new text, so the caller sets the pace. A slot
- * is 80 ms of audio (1280 samples) and one token. Committed text is never revised. Functions return
+ * A model may be shared by any number of streams and threads; it has the threads that compute, and
+ * runs one pass at a time, in the order of the calls. A stream holds what changes while it is
+ * transcribed and belongs to one thread at a time. Audio is 16 kHz mono float in [-1, 1). push only
+ * copies; next hands out one slot, so the caller sets the pace. A slot is 80 ms of audio (1280
+ * samples) and one token. Committed text is never revised. Functions return
  * VOX_OK (0) or a negative vox_status unless they say otherwise; the library never prints, exits or
  * reads the environment.
  */
@@ -25,7 +26,7 @@ extern "C" {
 #endif
 
 /* cffi: begin */
-typedef struct vox_model vox_model;   /* weights and tokenizer; immutable, reference counted */
+typedef struct vox_model vox_model;   /* weights, tokenizer, threads; reference counted */
 typedef struct vox_stream vox_stream; /* one audio stream; one thread at a time */
 
 typedef enum {
@@ -46,6 +47,7 @@ typedef struct {
     const char *name;        /* general.name; this and the next two live as long as the model */
     const char *description; /* general.description: what the model understands; may be "" */
     const char *file_type;   /* "q4_0", "f32", ... */
+    const char *kernels;     /* instruction set of the inner loops: "avx512", "avx2", "portable" */
     int64_t n_params;        /* parameters, all tensors */
     int64_t n_bytes;         /* size of the tensor data in the file */
     int32_t n_vocab;         /* token ids are 0 .. n_vocab-1 */
@@ -60,7 +62,10 @@ typedef struct {
 } vox_model_info;
 
 typedef struct {
-    int32_t n_threads; /* 0: what suits the model's size, at most one per processor */
+    int32_t n_threads; /* 1..256; 0: what suits the model's size, at most one per processor */
+} vox_model_params;
+
+typedef struct {
     int32_t
         delay_ms; /* how far text trails speech: 80..1200 by 80, or 2400; 0: the model's default */
     int32_t batch_ms; /* most audio in one pass, 80..1280; 0: 1280. Results do not depend on it */
@@ -75,9 +80,28 @@ typedef struct {
     size_t n_text; /* bytes */
 } vox_slot;
 
-/* Map a GGUF file. On success *model holds one reference. On failure *model is NULL and message
- * (may be NULL), at most n_message bytes, says what is wrong and how to mend it. */
-int vox_model_open(const char *path, vox_model **model, char *message, size_t n_message);
+/* What a stream has done since it was opened or reset, and the memory behind it. A pass takes
+ * several slots through the network at once; times are of a monotonic clock, in ns. */
+typedef struct {
+    int64_t mel_ns, encoder_ns, prefill_ns, decoder_ns, head_ns; /* none within another */
+    int64_t n_encoder_passes, n_encoder_slots;
+    int64_t n_prefill_passes, n_prefill_slots; /* positions before the first that speaks; the pass
+                                                  with the last of them is one of these */
+    int64_t n_decoder_passes, n_decoder_slots; /* positions that speak, refused drafts included */
+    int64_t n_accepted;                        /* slots that came out of them */
+    int64_t n_drafted, n_agreed;               /* tokens guessed ahead; those found to be right */
+    int64_t state_bytes;                       /* the stream's own: rings and audio */
+    int64_t scratch_bytes;                     /* what passes compute in, shared by all streams */
+    int64_t weight_bytes;                      /* the model's */
+} vox_stats;
+
+/* All zero: the defaults. */
+vox_model_params vox_model_default_params(void);
+/* Map a GGUF file; params may be NULL. Threads start with the first pass. On success *model holds
+ * one reference. On failure *model is NULL and message (may be NULL), at most n_message bytes, says
+ * what is wrong and how to mend it. */
+int vox_model_open(const char *path, const vox_model_params *params, vox_model **model,
+                   char *message, size_t n_message);
 /* Drop one reference; the last one, the model's or a stream's, frees it. NULL is fine. */
 void vox_model_close(vox_model *model);
 /* Fill *info. Strings belong to the model. */
@@ -99,14 +123,16 @@ int vox_stream_finish(vox_stream *stream);
 /* VOX_SLOT with *slot filled, VOX_WAIT, VOX_DONE, or an error. After n samples and finish there are
  * exactly ceil(n / 1280) + 10 slots. */
 int vox_stream_next(vox_stream *stream, vox_slot *slot);
-/* As if just opened, from any state; memory is kept. Same delay and threads. */
+/* As if just opened, from any state; memory is kept. Same delay. */
 int vox_stream_reset(vox_stream *stream);
 /* Free the stream and its reference to the model. NULL is fine. */
 void vox_stream_close(vox_stream *stream);
 /* Samples pushed but not yet decoded: the lag, for backpressure. */
 int64_t vox_stream_pending(const vox_stream *stream);
-/* Bytes of memory the stream holds now: rings, graphs, audio. */
+/* Bytes of memory the stream holds now: rings and audio. What passes compute in is the model's. */
 int64_t vox_stream_memory(const vox_stream *stream);
+/* Fill *stats. */
+int vox_stream_stats(const vox_stream *stream, vox_stats *stats);
 /* Detail of the last error; never NULL; valid until the next call on the stream. */
 const char *vox_stream_message(const vox_stream *stream);
 /* "VOX_OK", "VOX_ERR_IO", ... */

@@ -28,9 +28,9 @@ def clip(path: Path | None, seconds: float) -> np.ndarray:
     return np.resize(samples, int(seconds * RATE))
 
 
-def offline(model: vox.Model, samples: np.ndarray, threads: int | None) -> dict[str, float]:
+def offline(model: vox.Model, samples: np.ndarray) -> dict[str, float]:
     start = time.perf_counter()
-    with model.stream(threads=threads) as stream:
+    with model.stream() as stream:
         opened = time.perf_counter()
         stream.push(samples)
         stream.end()
@@ -47,11 +47,9 @@ def offline(model: vox.Model, samples: np.ndarray, threads: int | None) -> dict[
     }
 
 
-def live(
-    model: vox.Model, samples: np.ndarray, threads: int | None, chunk_ms: int
-) -> dict[str, float]:
+def live(model: vox.Model, samples: np.ndarray, chunk_ms: int) -> dict[str, float]:
     n, times = RATE * chunk_ms // 1000, []
-    with model.stream(threads=threads) as stream:
+    with model.stream() as stream:
         for i in range(0, len(samples), n):
             start = time.perf_counter()
             stream.feed(samples[i : i + n])
@@ -79,15 +77,15 @@ def main() -> None:
     args = parser.parse_args()
     samples = clip(args.audio, args.seconds)
     start = time.perf_counter()
-    with vox.Model(args.model) as model:
+    with vox.Model(args.model, threads=args.threads) as model:
         load_ms = 1000 * (time.perf_counter() - start)
         result = {
             "model": model.name,
             "type": model.file_type,
             "audio_s": len(samples) / RATE,
             "load_ms": load_ms,
-            "offline": offline(model, samples, args.threads),
-            "live": {str(ms): live(model, samples, args.threads, ms) for ms in CHUNKS_MS},
+            "offline": offline(model, samples),
+            "live": {str(ms): live(model, samples, ms) for ms in CHUNKS_MS},
         }
     result["peak_rss_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     if args.json:

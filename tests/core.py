@@ -41,13 +41,16 @@ def core_run(
             raise RuntimeError(f"{where}: {name}: {detail or ffi.string(message).decode()}")
 
     model, stream = ffi.new("vox_model **"), ffi.new("vox_stream **")
-    opened = lib.vox_model_open(str(model_path).encode(), model, message, len(message))
+    model_params = ffi.new("vox_model_params *", {"n_threads": n_threads})
+    opened = lib.vox_model_open(
+        str(model_path).encode(), model_params, model, message, len(message)
+    )
     check(opened, "vox_model_open")
     try:
         info = ffi.new("vox_model_info *")
         check(lib.vox_model_describe(model[0], info), "vox_model_describe")
         params = lib.vox_stream_default_params()
-        params.delay_ms, params.batch_ms, params.n_threads = delay_ms, batch_ms, n_threads
+        params.delay_ms, params.batch_ms = delay_ms, batch_ms
         check(
             lib.vox_stream_open(model[0], ffi.addressof(params), stream, message, len(message)),
             "vox_stream_open",

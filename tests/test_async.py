@@ -17,7 +17,7 @@ import voxtral_edge as vox
 
 @pytest.fixture(scope="module")
 def expected(tiny: vox.Model, noise: np.ndarray) -> vox.Transcript:
-    return tiny.transcribe(noise, threads=1)
+    return tiny.transcribe(noise)
 
 
 async def paced(samples: np.ndarray, size: int = 4000) -> AsyncIterator[np.ndarray]:
@@ -28,7 +28,7 @@ async def paced(samples: np.ndarray, size: int = 4000) -> AsyncIterator[np.ndarr
 
 def test_feed_and_finish(tiny: vox.Model, noise: np.ndarray, expected: vox.Transcript) -> None:
     async def main() -> list[vox.Piece]:
-        async with tiny.astream(threads=1) as stream:
+        async with tiny.astream() as stream:
             assert not stream.closed
             pieces = [p async for chunk in paced(noise) for p in await stream.feed(chunk)]
             return pieces + await stream.finish()
@@ -38,7 +38,7 @@ def test_feed_and_finish(tiny: vox.Model, noise: np.ndarray, expected: vox.Trans
 
 def test_pieces(tiny: vox.Model, noise: np.ndarray, expected: vox.Transcript) -> None:
     async def main() -> list[vox.Piece]:
-        async with tiny.astream(threads=1) as stream:
+        async with tiny.astream() as stream:
             return [piece async for piece in stream.pieces(paced(noise))]
 
     assert asyncio.run(main()) == list(expected.pieces)
@@ -46,7 +46,7 @@ def test_pieces(tiny: vox.Model, noise: np.ndarray, expected: vox.Transcript) ->
 
 def test_slots_and_reset(tiny: vox.Model, noise: np.ndarray, expected: vox.Transcript) -> None:
     async def main() -> None:
-        async with tiny.astream(threads=1) as stream:
+        async with tiny.astream() as stream:
             await stream.feed(noise[::-1])
             await stream.reset()
             await stream.push(noise)
@@ -63,7 +63,7 @@ def test_streams_run_side_by_side(
     tiny: vox.Model, noise: np.ndarray, expected: vox.Transcript
 ) -> None:
     async def one() -> list[vox.Piece]:
-        async with tiny.astream(threads=1) as stream:
+        async with tiny.astream() as stream:
             return [piece async for piece in stream.pieces(paced(noise))]
 
     async def main() -> list[list[vox.Piece]]:
@@ -98,7 +98,7 @@ def test_event_loop_is_free_while_the_core_works(
                 await asyncio.sleep(0)
 
         ticker = asyncio.create_task(tick())
-        async with tiny.astream(threads=1) as stream:
+        async with tiny.astream() as stream:
             await stream.feed(tiny_model.make_audio(5 * vox.RATE, seed=1))
         ticker.cancel()
 
@@ -115,7 +115,7 @@ def test_cancelling_loses_nothing(
     """A cancelled feed stops between two slots; the next call brings all that it left."""
 
     async def main() -> list[vox.Piece]:
-        async with tiny.astream(threads=1) as stream:
+        async with tiny.astream() as stream:
             await stream.push(noise)
             feeding = asyncio.create_task(stream.feed(noise[:0]))
             while len(noise) - stream.pending < 1280 * after_slots:
@@ -133,7 +133,7 @@ def test_breaking_out_of_pieces(
     tiny: vox.Model, noise: np.ndarray, expected: vox.Transcript
 ) -> None:
     async def main() -> list[vox.Piece]:
-        async with tiny.astream(threads=1) as stream:
+        async with tiny.astream() as stream:
             begun = []
             async with contextlib.aclosing(stream.pieces(paced(noise, len(noise)))) as pieces:
                 async for piece in pieces:
@@ -147,7 +147,7 @@ def test_breaking_out_of_pieces(
 
 def test_second_task_is_refused(tiny: vox.Model, noise: np.ndarray) -> None:
     async def main() -> None:
-        async with tiny.astream(threads=1) as stream:
+        async with tiny.astream() as stream:
             feeding = asyncio.create_task(stream.feed(noise))
             await asyncio.sleep(0)
             with pytest.raises(vox.StreamBusy, match="another task"):
@@ -159,7 +159,7 @@ def test_second_task_is_refused(tiny: vox.Model, noise: np.ndarray) -> None:
 
 def test_closing(tiny: vox.Model, noise: np.ndarray) -> None:
     async def main() -> None:
-        stream = tiny.astream(threads=1)
+        stream = tiny.astream()
         assert stream.closed
         with pytest.raises(vox.StreamClosed, match="async with"):
             await stream.feed(noise)
@@ -178,7 +178,7 @@ def test_closing(tiny: vox.Model, noise: np.ndarray) -> None:
 def test_cancelled_while_decoding_is_closed(tiny: vox.Model) -> None:
     async def main() -> None:
         async def work() -> None:
-            async with tiny.astream(threads=1) as stream:
+            async with tiny.astream() as stream:
                 inner.append(stream)
                 await stream.feed(tiny_model.make_audio(60 * vox.RATE, seed=1))
 
@@ -205,7 +205,7 @@ def test_errors_are_those_of_the_stream(tiny: vox.Model, tiny_path: Path) -> Non
         with pytest.raises(vox.ArgumentError, match="delay"):
             async with tiny.astream(delay_ms=81):
                 pass
-        async with tiny.astream(threads=1) as stream:
+        async with tiny.astream() as stream:
             with pytest.raises(vox.AudioError, match="mean"):
                 await stream.feed(np.zeros((10, 2), np.float32))
             await stream.finish()

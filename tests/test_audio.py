@@ -67,7 +67,7 @@ def test_conversions() -> None:
     ],
 )
 def test_refusals_tell_the_fix(tiny: vox.Model, audio: object, fix: str) -> None:
-    with tiny.stream(threads=1) as stream:
+    with tiny.stream() as stream:
         with pytest.raises(vox.AudioError, match=fix) as caught:
             stream.feed(audio)  # type: ignore[arg-type]
         assert "\n" not in str(caught.value)
@@ -75,7 +75,7 @@ def test_refusals_tell_the_fix(tiny: vox.Model, audio: object, fix: str) -> None
 
 
 def test_float64_too_large_for_float32(tiny: vox.Model) -> None:
-    with tiny.stream(threads=1) as stream, pytest.raises(vox.AudioError, match="not finite"):
+    with tiny.stream() as stream, pytest.raises(vox.AudioError, match="not finite"):
         stream.feed(np.array([1e300]))
 
 

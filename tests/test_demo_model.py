@@ -27,7 +27,7 @@ def model() -> Iterator[vox.Model]:
 
 def word_error_rate(model: vox.Model, clips: list[speech.Clip]) -> float:
     def errors(clip: speech.Clip) -> int:
-        text = model.transcribe(clip.samples, threads=1).text
+        text = model.transcribe(clip.samples).text
         return speech.word_errors(clip.words, text.split())
 
     with ThreadPoolExecutor(2) as pool:
@@ -47,17 +47,17 @@ def test_tokens_equal_transformers(tmp_path: Path) -> None:
     convert(ROOT / "demo", tmp_path / "demo.gguf", type="f32")
     with vox.Model(tmp_path / "demo.gguf") as model:
         for clip, tokens in speech.held_out():
-            assert list(model.transcribe(clip.samples, threads=1).tokens) == tokens
+            assert list(model.transcribe(clip.samples).tokens) == tokens
 
 
 @pytest.mark.parametrize("kind", speech.not_speech(0.1))
 def test_no_words_without_speech(model: vox.Model, kind: str) -> None:
-    assert model.transcribe(speech.not_speech(20)[kind], threads=1).text == ""
+    assert model.transcribe(speech.not_speech(20)[kind]).text == ""
 
 
 def test_a_long_stream_neither_drifts_nor_grows(model: vox.Model) -> None:
     memory = []
-    with model.stream(threads=1) as stream:
+    with model.stream() as stream:
         for part in range(3):  # each longer than both windows
             reference, text = [], ""
             for clip in speech.connected("theo", 60, part):

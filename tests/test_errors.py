@@ -69,7 +69,7 @@ def test_sample_that_is_not_finite(tiny: vox.Model, noise: np.ndarray, bad: floa
     """The chunk is refused as a whole; the stream goes on as if it had never come."""
     broken = noise[:3000].copy()
     broken[2999] = bad
-    with tiny.stream(threads=1) as stream:
+    with tiny.stream() as stream:
         expected = stream.feed(noise) + stream.finish()
         stream.reset()
         with pytest.raises(vox.AudioError, match="not finite") as caught:
@@ -89,7 +89,7 @@ def test_core_knows_the_same_delays(tiny: vox.Model, tiny_path: Path) -> None:
     stream, message = ffi.new("vox_stream **"), ffi.new("char[]", 200)
     known = []
     for delay_ms in range(1, 2500):
-        params = ffi.new("vox_stream_params *", {"delay_ms": delay_ms, "n_threads": 1})
+        params = ffi.new("vox_stream_params *", {"delay_ms": delay_ms})
         if lib.vox_stream_open(tiny._model, params, stream, message, 200) == lib.VOX_OK:
             known.append(delay_ms)
             lib.vox_stream_close(stream[0])
@@ -97,16 +97,16 @@ def test_core_knows_the_same_delays(tiny: vox.Model, tiny_path: Path) -> None:
 
 
 @pytest.mark.parametrize("threads", [0, -1, 257, 2**40])
-def test_number_of_threads(tiny: vox.Model, threads: int) -> None:
+def test_number_of_threads(tiny_path: Path, threads: int) -> None:
     with pytest.raises(vox.ArgumentError, match="threads must be 1 to 256"):
-        tiny.stream(threads=threads)
+        vox.Model(tiny_path, threads=threads)
 
 
 # ---- STATE --------------------------------------------------------------------------------------
 
 
 def test_audio_after_the_end(tiny: vox.Model, noise: np.ndarray) -> None:
-    with tiny.stream(threads=1) as stream:
+    with tiny.stream() as stream:
         stream.feed(noise)
         stream.end()
         for feed in (stream.feed, stream.push):
@@ -184,10 +184,10 @@ def limit(extra):
 
 audio = np.random.default_rng(0).standard_normal(64000).astype(np.float32) / 10
 with vox.Model(sys.argv[1]) as model:
-    with model.stream(threads=1) as stream:
+    with model.stream() as stream:
         expected = stream.feed(audio) + stream.finish()
     # Push until memory is out: the refused push leaves no trace, and room makes it go on.
-    with model.stream(threads=1) as stream:
+    with model.stream() as stream:
         block = np.zeros(4_000_000, np.float32)
         limit(150 * 2**20)
         try:
@@ -208,7 +208,7 @@ with vox.Model(sys.argv[1]) as model:
     limit(60 * 2**20)
     try:
         while True:
-            streams.append(model.stream(threads=1))
+            streams.append(model.stream())
             streams[-1].feed(audio)
     except vox.OutOfMemory as error:
         print("stream:", error)
@@ -230,6 +230,40 @@ def test_out_of_memory(tiny_path: Path, run_python: Callable[..., tuple[str, ...
     assert all("out of memory" in line for line in lines)
 
 
+CROWDED = """
+import resource, sys
+import numpy as np
+import voxtral_edge as vox
+
+audio = np.zeros(16000, np.float32)
+with vox.Model(sys.argv[1], threads=250) as model, model.stream() as stream:
+    stream.push(audio)
+    with open("/proc/self/statm") as file:
+        used = int(file.read().split()[0]) * 4096
+    # Room for some stacks (8 MiB each), not for all.
+    resource.setrlimit(resource.RLIMIT_AS, (used + 200 * 2**20, resource.RLIM_INFINITY))
+    try:
+        next(stream.slots())
+    except vox.OutOfMemory as error:
+        print(error)
+    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    with vox.Model(sys.argv[1]) as small, small.stream() as other:
+        other.push(audio)
+        assert next(stream.slots()) == next(other.slots())
+"""
+
+
+def test_threads_that_cannot_start(
+    tiny_path: Path, run_python: Callable[..., tuple[str, ...]]
+) -> None:
+    """An error instead of the end of the process, and the call may be repeated."""
+    done = subprocess.run(
+        run_python("-c", CROWDED, tiny_path), capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "out of memory, or of threads\n"
+
+
 # ---- COMPUTE ------------------------------------------------------------------------------------
 
 
@@ -238,7 +272,7 @@ def test_model_with_values_that_are_not_finite(
     patched: Callable[[str, float], Path], noise: np.ndarray, name: str
 ) -> None:
     """The stream has failed for good, says so, and can still be reset and closed."""
-    with vox.Model(patched(name, np.nan)) as model, model.stream(threads=1) as stream:
+    with vox.Model(patched(name, np.nan)) as model, model.stream() as stream:
         for _ in range(2):
             with pytest.raises(vox.ComputeError, match=r"not finite.*damaged") as caught:
                 stream.feed(noise)
@@ -251,7 +285,7 @@ def test_model_with_values_that_are_not_finite(
 
 
 def test_failing_in_the_last_words(patched: Callable[[str, float], Path]) -> None:
-    with vox.Model(patched("dec.norm.weight", np.inf)) as model, model.stream(threads=1) as stream:
+    with vox.Model(patched("dec.norm.weight", np.inf)) as model, model.stream() as stream:
         assert stream.feed(np.zeros(100, np.float32)) == []
         with pytest.raises(vox.ComputeError):
             stream.finish()

@@ -19,7 +19,7 @@ def test_wav_pipe(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((FUZZ / "model").iterdir()), ids=lambda path: path.name)
 def test_model(path: Path) -> None:
     try:
-        with Model(path) as model, model.stream(threads=1) as stream:
+        with Model(path) as model, model.stream() as stream:
             stream.finish()
     except (ModelFormatError, ComputeError) as error:  # a model that loads may hold a NaN
         assert "\n" not in str(error)

@@ -16,7 +16,7 @@ import voxtral_edge as vox
 def test_stream_outlives_its_model(tiny_path: Path, noise: np.ndarray) -> None:
     """The weights belong to the stream as well; closing the model only gives up its share."""
     model = vox.Model(tiny_path)
-    stream = model.stream(threads=1)
+    stream = model.stream()
     before = stream.feed(noise) + stream.finish()
     stream.reset()
     model.close()
@@ -26,7 +26,7 @@ def test_stream_outlives_its_model(tiny_path: Path, noise: np.ndarray) -> None:
 
 
 def test_closing_twice(tiny_path: Path) -> None:
-    with vox.Model(tiny_path) as model, model.stream(threads=1) as stream:
+    with vox.Model(tiny_path) as model, model.stream() as stream:
         stream.close()
         stream.close()
         assert stream.closed
@@ -49,14 +49,14 @@ def test_closing_twice(tiny_path: Path) -> None:
     ],
 )
 def test_closed_stream(tiny: vox.Model, use: Callable[[vox.Stream], object]) -> None:
-    stream = tiny.stream(threads=1)
+    stream = tiny.stream()
     stream.close()
     with pytest.raises(vox.StreamClosed, match="open a new one"):
         use(stream)
 
 
 def test_closed_while_slots_are_drawn(tiny: vox.Model, noise: np.ndarray) -> None:
-    stream = tiny.stream(threads=1)
+    stream = tiny.stream()
     stream.push(noise)
     slots = stream.slots()
     next(slots)
@@ -70,7 +70,7 @@ def test_closed_model(tiny_path: Path, noise: np.ndarray) -> None:
     model.close()
     for use in (
         model.stream,
-        lambda: model.transcribe(noise, threads=1),
+        lambda: model.transcribe(noise),
         lambda: model.token_bytes(32),
     ):
         with pytest.raises(vox.ModelClosed, match="open it again"):
@@ -81,7 +81,7 @@ def test_closed_model(tiny_path: Path, noise: np.ndarray) -> None:
 def test_forgotten_objects_warn_and_are_freed(tiny_path: Path) -> None:
     with pytest.warns(ResourceWarning, match=r"unclosed .*Stream") as caught:
         model = vox.Model(tiny_path)
-        stream = model.stream(threads=1)
+        stream = model.stream()
         del stream
         gc.collect()
     assert len(caught) == 1
@@ -95,7 +95,7 @@ def test_garbage_in_a_cycle(tiny_path: Path, noise: np.ndarray) -> None:
     """The collector may finalise a stream after its model; neither needs the other to go."""
     for _ in range(5):
         model = vox.Model(tiny_path)
-        stream = model.stream(threads=1)
+        stream = model.stream()
         stream.feed(noise[:20_000])
         model.stream_of_mine, stream.model_of_mine = stream, model  # type: ignore[attr-defined]
         with warnings.catch_warnings(record=True) as caught:
@@ -115,7 +115,7 @@ def test_failed_open_leaves_nothing_to_close(tiny: vox.Model, tmp_path: Path) ->
 
 
 def test_generator_closes_its_stream(tiny: vox.Model, noise: np.ndarray) -> None:
-    pieces = tiny.pieces([noise], threads=1)
+    pieces = tiny.pieces([noise])
     next(pieces)
     del pieces
     gc.collect()
@@ -126,7 +126,7 @@ def test_streams_give_their_memory_back(tiny: vox.Model, noise: np.ndarray) -> N
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
     def use() -> None:
-        with tiny.stream(threads=1) as stream:
+        with tiny.stream() as stream:
             stream.feed(noise[:20_000])
             size.append(stream.memory)
 
@@ -143,14 +143,14 @@ def test_models_open_and_close_in_threads(tiny_path: Path, noise: np.ndarray) ->
     """Streams are opened, and models closed, while others run; the count must hold."""
     expected: list[vox.Transcript] = []
     with vox.Model(tiny_path) as shared:
-        expected.append(shared.transcribe(noise[:20_000], threads=1))
+        expected.append(shared.transcribe(noise[:20_000]))
         results: list[vox.Transcript] = []
 
         def work() -> None:
             for _ in range(5):
                 with vox.Model(tiny_path) as model:
-                    results.append(model.transcribe(noise[:20_000], threads=1))
-                results.append(shared.transcribe(noise[:20_000], threads=1))
+                    results.append(model.transcribe(noise[:20_000]))
+                results.append(shared.transcribe(noise[:20_000]))
 
         threads = [threading.Thread(target=work) for _ in range(3)]
         for thread in threads:

@@ -19,7 +19,7 @@ from conftest import SAMPLES
 @pytest.mark.parametrize("path", sorted(SAMPLES.glob("*.wav")), ids=lambda path: path.stem)
 def test_demo_model_understands_the_samples(demo: vox.Model, path: Path) -> None:
     expected = path.with_suffix(".txt").read_text(encoding="utf-8").strip()
-    assert demo.transcribe(path, threads=1).text == expected
+    assert demo.transcribe(path).text == expected
 
 
 def test_demo_model_says_what_it_is(demo: vox.Model) -> None:
@@ -70,30 +70,30 @@ def forms(audio: np.ndarray) -> dict[str, Callable[[], object]]:
 
 
 def test_transcribe_takes_audio_in_any_form(tiny: vox.Model, digits: np.ndarray) -> None:
-    expected = tiny.transcribe(digits, threads=1)
+    expected = tiny.transcribe(digits)
     assert expected.duration_s == len(digits) / 16000
     assert len(expected.tokens) == -(-len(digits) // 1280) + 10
     for name, form in forms(digits).items():
-        assert tiny.transcribe(form(), threads=1) == expected, name
+        assert tiny.transcribe(form()) == expected, name
 
 
 def test_transcribe_is_a_stream(tiny: vox.Model, noise: np.ndarray) -> None:
-    transcript = tiny.transcribe(noise, delay_ms=240, threads=1)
-    with tiny.stream(delay_ms=240, threads=1) as stream:
+    transcript = tiny.transcribe(noise, delay_ms=240)
+    with tiny.stream(delay_ms=240) as stream:
         stream.push(noise)
         stream.end()
         slots = list(stream.slots())
     assert transcript.tokens == tuple(slot.token for slot in slots)
     assert transcript.pieces == tuple(slot for slot in slots if slot.text)
     assert transcript.text == "".join(slot.text for slot in slots).lstrip()
-    assert list(tiny.pieces(noise, delay_ms=240, threads=1)) == list(transcript.pieces)
+    assert list(tiny.pieces(noise, delay_ms=240)) == list(transcript.pieces)
 
 
 def test_nothing_said(demo: vox.Model) -> None:
-    transcript = demo.transcribe(np.zeros(0, np.float32), threads=1)
+    transcript = demo.transcribe(np.zeros(0, np.float32))
     assert transcript == vox.Transcript("", (), transcript.tokens, 0.0)
     assert len(transcript.tokens) == 10
-    assert demo.transcribe(np.zeros(32_000, np.float32), threads=1).text == ""
+    assert demo.transcribe(np.zeros(32_000, np.float32)).text == ""
 
 
 def test_pieces_come_before_the_audio_ends(demo: vox.Model, digits: np.ndarray) -> None:
@@ -105,14 +105,14 @@ def test_pieces_come_before_the_audio_ends(demo: vox.Model, digits: np.ndarray) 
             given = start
             yield digits[start : start + 1280]
 
-    lags = [given / 16 - piece.start_ms for piece in demo.pieces(live(), threads=1)]
+    lags = [given / 16 - piece.start_ms for piece in demo.pieces(live())]
     assert len(lags) > 5
     # A slot of 80 ms, the delay of 480 ms and 2.5 ms of look-ahead, rounded up to whole chunks.
     assert max(lags) <= 640
 
 
 def test_values_are_immutable(tiny: vox.Model, noise: np.ndarray) -> None:
-    transcript = tiny.transcribe(noise, threads=1)
+    transcript = tiny.transcribe(noise)
     with pytest.raises(dataclasses.FrozenInstanceError):
         transcript.text = ""  # type: ignore[misc]
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -132,7 +132,7 @@ def test_ctrl_c_stops_a_long_transcription(tiny: vox.Model) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0.3)
         start = time.monotonic()
         with pytest.raises(KeyboardInterrupt):
-            tiny.transcribe(endless(), threads=1)
+            tiny.transcribe(endless())
         assert time.monotonic() - start < 5
     finally:
         signal.signal(signal.SIGALRM, previous)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import re
 from collections.abc import Callable
@@ -22,8 +23,12 @@ PUBLIC = {
                     "reset", "slots"],
     "Model": ["astream", "close", "closed", "pieces", "stream", "token_bytes", "transcribe"],
     "Piece": ["end_ms", "start_ms", "text", "token"],
+    "Stats": ["decoder_ns", "encoder_ns", "head_ns", "mel_ns", "n_accepted", "n_agreed",
+              "n_decoder_passes", "n_decoder_slots", "n_drafted", "n_encoder_passes",
+              "n_encoder_slots", "n_prefill_passes", "n_prefill_slots", "prefill_ns",
+              "scratch_bytes", "state_bytes", "weight_bytes"],
     "Stream": ["close", "closed", "end", "feed", "finish", "memory", "model", "pending", "push",
-               "reset", "slots"],
+               "reset", "slots", "stats"],
     "Transcript": ["duration_s", "pieces", "text", "tokens"],
 }  # fmt: skip
 ATTRIBUTES = [
@@ -50,7 +55,7 @@ def test_members(name: str) -> None:
     kind = getattr(vox, name)
     assert [member for member in sorted(dir(kind)) if not member.startswith("_")] == PUBLIC[name]
     for member in PUBLIC[name]:
-        assert inspect.getdoc(getattr(kind, member)) or name in ("Piece", "Transcript")
+        assert inspect.getdoc(getattr(kind, member)) or name in ("Piece", "Stats", "Transcript")
 
 
 def test_model_attributes(tiny: vox.Model) -> None:
@@ -62,7 +67,8 @@ def test_numbers_are_those_of_the_core() -> None:
     assert vox.RATE == 16_000
     assert vox.SLOT_MS * vox.RATE // 1000 == 1280
     params = lib.vox_stream_default_params()
-    assert (params.delay_ms, params.n_threads, params.batch_ms) == (0, 0, 0)
+    assert (params.delay_ms, params.batch_ms) == (0, 0)
+    assert lib.vox_model_default_params().n_threads == 0
 
 
 def test_every_way_in_has_the_same_options() -> None:
@@ -77,11 +83,15 @@ def test_every_way_in_has_the_same_options() -> None:
             for name, option in inspect.signature(way).parameters.items()
             if option.kind is inspect.Parameter.KEYWORD_ONLY
         }
-        assert options == {"delay_ms": None, "threads": None}, way
+        assert options == {"delay_ms": None}, way
     for command in (["transcribe", "x.wav"], ["stream", "-"]):
         args = cli._parser().parse_args(command)
         assert (args.delay, args.threads, args.model) == (None, None, None)
-    assert inspect.signature(vox.Model).parameters["path"].default is None
+    model = inspect.signature(vox.Model).parameters
+    assert [(name, option.default) for name, option in model.items()] == [
+        ("path", None), ("threads", None)
+    ]  # fmt: skip
+    assert model["threads"].kind is inspect.Parameter.KEYWORD_ONLY
 
 
 def test_async_verbs_are_those_of_the_stream() -> None:
@@ -127,6 +137,11 @@ def test_stub_is_the_header() -> None:
     assert functions == declarations()
     assert len(functions) > 15
     assert sorted([*functions, *constants]) == sorted(dir(lib))
+
+
+def test_stats_are_those_of_the_header() -> None:
+    names = [name for name, _ in ffi.typeof("vox_stats").fields]
+    assert [field.name for field in dataclasses.fields(vox.Stats)] == names
 
 
 def test_stub_counts_what_cffi_counts() -> None:

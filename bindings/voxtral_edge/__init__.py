@@ -30,7 +30,7 @@ from .errors import (
     VoxtralError,
 )
 from .model import Model
-from .stream import DELAYS_MS, SLOT_MS, Piece, Stream, Transcript
+from .stream import DELAYS_MS, SLOT_MS, Piece, Stats, Stream, Transcript
 from .wav import RATE
 
 __version__ = version("voxtral-edge")
@@ -50,6 +50,7 @@ __all__ = [
     "ModelNotFound",
     "OutOfMemory",
     "Piece",
+    "Stats",
     "Stream",
     "StreamBusy",
     "StreamClosed",

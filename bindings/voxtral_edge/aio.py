@@ -33,13 +33,10 @@ class AsyncStream:
     One task at a time; a second one gets StreamBusy. Errors are those of Stream.
     """
 
-    def __init__(
-        self, model: Model, *, delay_ms: int | None = None, threads: int | None = None
-    ) -> None:
+    def __init__(self, model: Model, *, delay_ms: int | None = None) -> None:
         """Keep the options, which Stream explains; the stream is opened by `async with`."""
         self._model = model
         self._delay_ms = delay_ms
-        self._threads = threads
         self._stream: Stream | None = None
         self._worker: ThreadPoolExecutor | None = None
         self._ready: deque[Piece] = deque()  # decoded but not yet handed out
@@ -154,7 +151,7 @@ class AsyncStream:
         return pieces
 
     def _open(self) -> None:
-        self._stream = Stream(self._model, delay_ms=self._delay_ms, threads=self._threads)
+        self._stream = Stream(self._model, delay_ms=self._delay_ms)
 
     def _close(self) -> None:
         if self._stream is not None:

@@ -183,7 +183,6 @@ def _positive(text: str) -> int:
 
 def _transcribe(args: argparse.Namespace) -> int:
     several, as_json, status = len(args.audio) > 1, args.format == "json", OK
-    options = {"delay_ms": args.delay, "threads": args.threads}
     with _open_model(args) as model, _Stats(args) as stats:
         before = "\n" if several else ""  # what stands before the next object
         if as_json and several:
@@ -193,11 +192,14 @@ def _transcribe(args: argparse.Namespace) -> int:
             try:
                 if as_json:
                     write(
-                        before + _json(path, model, args.delay, model.transcribe(blocks, **options))
+                        before
+                        + _json(
+                            path, model, args.delay, model.transcribe(blocks, delay_ms=args.delay)
+                        )
                     )
                     before = ",\n"
                 else:
-                    _say(model.pieces(blocks, **options), f"{path}: " if several else "")
+                    _say(model.pieces(blocks, delay_ms=args.delay), f"{path}: " if several else "")
             except (AudioError, OSError) as error:
                 complain(error)
                 status = BAD_INPUT
@@ -210,7 +212,7 @@ def _stream(args: argparse.Namespace) -> int:
     pipe = pipe_in()
     with _open_model(args) as model, _Stats(args) as stats, Interrupt() as interrupt:
         blocks = stats.count(interrupt.until(read_pcm(pipe, raw=args.raw)))
-        _say(model.pieces(blocks, delay_ms=args.delay, threads=args.threads))
+        _say(model.pieces(blocks, delay_ms=args.delay))
     return OK
 
 
@@ -222,7 +224,7 @@ def _inspect(args: argparse.Namespace) -> int:
 
 
 def _open_model(args: argparse.Namespace) -> Model:
-    model = Model(args.model)
+    model = Model(args.model, threads=args.threads)
     if args.model is None:
         about = f"voxtral: no --model, so the demo model is used: {model.description}"
         print(about.replace("\n", " "), file=sys.stderr)

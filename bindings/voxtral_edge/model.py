@@ -23,6 +23,7 @@ from .stream import Piece, Stream, Transcript
 from .wav import RATE
 
 N_MESSAGE = 1024  # bytes for a message of the core
+MAX_THREADS = 256  # the limit of the core
 
 
 class Model:
@@ -31,7 +32,8 @@ class Model:
     with Model("voxtral-q4_0.gguf") as model:
         print(model.transcribe("talk.wav").text)
 
-    It may be used by any number of streams and threads. Its attributes stay after close():
+    It may be used by any number of streams and threads, whose computation takes turns on the
+    threads of the model. Its attributes stay after close():
 
     `name`, `description` (what the model understands) and `file_type` ("q4_0", ...) are texts;
     `n_params` counts parameters and `n_bytes` is the size of the weights; token ids are 0 to
@@ -41,20 +43,27 @@ class Model:
     say how far back the model attends.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str] | None = None, *, threads: int | None = None
+    ) -> None:
         """Open a GGUF file made by `voxtral convert`; None: the embedded demo model.
 
-        Raises ModelNotFound, ModelFormatError, ModelError (the file cannot be read) or
+        `threads` compute for all streams together; None: what suits the size of the model. Raises
+        ModelNotFound, ModelFormatError, ModelError (the file cannot be read), ArgumentError or
         OutOfMemory.
         """
+        if threads is not None and not 1 <= threads <= MAX_THREADS:
+            raise ArgumentError(
+                f"threads must be 1 to {MAX_THREADS}, not {threads}; None: what suits the model"
+            )
         self._model: Any = ffi.NULL
         self._lock = threading.Lock()  # close() waits until streams that are being opened are open
         if path is None:
             demo = resources.files("voxtral_edge") / "demo.gguf"
             with resources.as_file(demo) as file:
-                self._model = _open(file)
+                self._model = _open(file, threads or 0)
         else:
-            self._model = _open(Path(path))
+            self._model = _open(Path(path), threads or 0)
         info = ffi.new("vox_model_info *")
         check(lib.vox_model_describe(self._model, info), "the model cannot be described")
         self.name: Final = ffi.string(info.name).decode(errors="replace")
@@ -70,19 +79,17 @@ class Model:
         self.encoder_window: Final[int] = info.encoder_window
         self.decoder_window: Final[int] = info.decoder_window
 
-    def transcribe(
-        self, audio: AudioLike, *, delay_ms: int | None = None, threads: int | None = None
-    ) -> Transcript:
+    def transcribe(self, audio: AudioLike, *, delay_ms: int | None = None) -> Transcript:
         """Transcribe all of `audio` and return its transcript.
 
         `audio`: the path of a sound file, of any rate and number of channels; a binary file; an
         array [n] at 16 kHz; or an iterable of such arrays. Files are read in blocks, so only the
         transcript grows with their length. Options as for stream(). Raises what Stream raises;
-        AudioError or OSError for a file that cannot be read. Ctrl-C stops it within a slot.
+        AudioError or OSError for a file that cannot be read. Ctrl-C stops it within a pass.
         """
         slots: list[Piece] = []
         n_samples = 0
-        with self.stream(delay_ms=delay_ms, threads=threads) as stream:
+        with self.stream(delay_ms=delay_ms) as stream:
             for chunk in chunks(audio):
                 n_samples += len(chunk)
                 stream.push(chunk)
@@ -93,27 +100,25 @@ class Model:
         text = "".join(piece.text for piece in pieces).lstrip()
         return Transcript(text, pieces, tuple(slot.token for slot in slots), n_samples / RATE)
 
-    def pieces(
-        self, audio: AudioLike, *, delay_ms: int | None = None, threads: int | None = None
-    ) -> Iterator[Piece]:
+    def pieces(self, audio: AudioLike, *, delay_ms: int | None = None) -> Iterator[Piece]:
         """Yield pieces of text as soon as the audio allows: iterator in, iterator out.
 
         `audio` and options as for transcribe(); the iterable of arrays may be live and endless.
         """
-        with self.stream(delay_ms=delay_ms, threads=threads) as stream:
+        with self.stream(delay_ms=delay_ms) as stream:
             for chunk in chunks(audio):
                 stream.push(chunk)
                 yield from (piece for piece in stream.slots() if piece.text)
             stream.end()
             yield from (piece for piece in stream.slots() if piece.text)
 
-    def stream(self, *, delay_ms: int | None = None, threads: int | None = None) -> Stream:
+    def stream(self, *, delay_ms: int | None = None) -> Stream:
         """Open a stream; its docstring explains the options."""
-        return Stream(self, delay_ms=delay_ms, threads=threads)
+        return Stream(self, delay_ms=delay_ms)
 
-    def astream(self, *, delay_ms: int | None = None, threads: int | None = None) -> AsyncStream:
+    def astream(self, *, delay_ms: int | None = None) -> AsyncStream:
         """Return a stream for asyncio, to be entered with `async with`; options as for stream()."""
-        return AsyncStream(self, delay_ms=delay_ms, threads=threads)
+        return AsyncStream(self, delay_ms=delay_ms)
 
     def token_bytes(self, token: int) -> bytes:
         """Return the bytes of a token, not always whole UTF-8.
@@ -162,10 +167,10 @@ class Model:
             raise ModelClosed("this model was closed: open it again with Model(path)")
         return self._model
 
-    def _open_stream(self, delay_ms: int, threads: int) -> Any:
+    def _open_stream(self, delay_ms: int) -> Any:
         """Return a new vox_stream *; 0 stands for the default of an option."""
         params = ffi.new("vox_stream_params *", lib.vox_stream_default_params())
-        params.delay_ms, params.n_threads = delay_ms, threads
+        params.delay_ms = delay_ms
         stream, message = ffi.new("vox_stream **"), ffi.new("char[]", N_MESSAGE)
         with self._lock:
             status = lib.vox_stream_open(self._opened(), params, stream, message, N_MESSAGE)
@@ -173,13 +178,15 @@ class Model:
         return stream[0]
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path, threads: int) -> Any:
     """Return a new vox_model * with one reference."""
     if not path.exists():
         raise ModelNotFound(
             f"there is no model file {path}: check the path, or make one with voxtral convert"
         )
+    params = ffi.new("vox_model_params *", lib.vox_model_default_params())
+    params.n_threads = threads
     model, message = ffi.new("vox_model **"), ffi.new("char[]", N_MESSAGE)
-    status = lib.vox_model_open(os.fsencode(path), model, message, N_MESSAGE)
+    status = lib.vox_model_open(os.fsencode(path), params, model, message, N_MESSAGE)
     check(status, f"{path}: {ffi.string(message).decode(errors='replace')}")
     return model[0]

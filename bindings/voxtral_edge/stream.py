@@ -11,7 +11,7 @@ import contextlib
 import threading
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 SLOT_MS = 80  # audio of one slot, and so of one token
 DELAYS_MS = (*range(80, 1201, 80), 2400)  # the delays that the model was trained for
-MAX_THREADS = 256  # the limit of the core
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,39 @@ class Transcript:
     duration_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a stream has done since it was opened or reset, and the memory behind it.
+
+    A pass takes several slots through the network at once. Nanoseconds by stage, none within
+    another: `mel_ns`, `encoder_ns`, `prefill_ns` (the decoder up to its first token, and what the
+    first stream of a model and delay prepares for all), `decoder_ns` (after it) and `head_ns` (the
+    output matrix). Passes and slots of each: `n_encoder_passes`, `n_encoder_slots` and so on;
+    `n_decoder_slots` counts refused guesses as well, `n_accepted` the slots that came out.
+    `n_drafted` tokens were guessed ahead and `n_agreed` of them found to be right. Bytes:
+    `state_bytes` of the stream itself, `scratch_bytes` in which passes compute, shared by all
+    streams of the model, and `weight_bytes` of the model.
+    """
+
+    mel_ns: int
+    encoder_ns: int
+    prefill_ns: int
+    decoder_ns: int
+    head_ns: int
+    n_encoder_passes: int
+    n_encoder_slots: int
+    n_prefill_passes: int
+    n_prefill_slots: int
+    n_decoder_passes: int
+    n_decoder_slots: int
+    n_accepted: int
+    n_drafted: int
+    n_agreed: int
+    state_bytes: int
+    scratch_bytes: int
+    weight_bytes: int
+
+
 class Stream:
     """One stream of audio and its text; made by Model.stream().
 
@@ -78,14 +110,11 @@ class Stream:
     inside.
     """
 
-    def __init__(
-        self, model: Model, *, delay_ms: int | None = None, threads: int | None = None
-    ) -> None:
+    def __init__(self, model: Model, *, delay_ms: int | None = None) -> None:
         """Open a stream.
 
         `delay_ms`: how far text trails speech, one of DELAYS_MS; None: the model's default. A
-        longer delay makes fewer errors. `threads`: None: what suits the size of the model. Raises
-        ArgumentError, ModelClosed or OutOfMemory.
+        longer delay makes fewer errors. Raises ArgumentError, ModelClosed or OutOfMemory.
         """
         self._stream: Any = ffi.NULL
         self._lock = threading.Lock()
@@ -97,10 +126,8 @@ class Stream:
                 f"a delay of {delay_ms} ms is not possible: the model knows 80 to 1200 ms in steps "
                 "of 80, and 2400 ms"
             )
-        if threads is not None and not 1 <= threads <= MAX_THREADS:
-            raise ArgumentError(f"threads must be 1 to {MAX_THREADS}, not {threads}; None: all")
         self._model = model
-        self._stream = model._open_stream(delay_ms or 0, threads or 0)
+        self._stream = model._open_stream(delay_ms or 0)
 
     def feed(self, samples: ArrayLike) -> list[Piece]:
         """Add audio and return the new text: push() and all of slots() that has text.
@@ -135,7 +162,7 @@ class Stream:
     def slots(self) -> Iterator[Piece]:
         """Yield a piece for every slot that the audio so far allows, those without text included.
 
-        Each step decodes at most one slot. The iterator ends when more audio is needed or, after
+        Each step hands out one slot. The iterator ends when more audio is needed or, after
         end(), when all is said: ceil(n / 1280) + 10 slots in all. Raises ComputeError, OutOfMemory.
         """
         while True:
@@ -144,6 +171,13 @@ class Stream:
             if piece is None:
                 return
             yield piece
+
+    def stats(self) -> Stats:
+        """Return counts and times since the stream was opened or reset."""
+        stats = ffi.new("vox_stats *")
+        with self._held():
+            self._check(lib.vox_stream_stats(self._stream, stats))
+        return Stats(*(getattr(stats, field.name) for field in fields(Stats)))
 
     def reset(self) -> None:
         """Make the stream as if just opened, from any state but closed; memory is kept."""
@@ -178,7 +212,7 @@ class Stream:
 
     @property
     def memory(self) -> int:
-        """Bytes that the stream holds now, the weights of the model excluded."""
+        """Bytes that the stream holds now; what all streams share is in stats()."""
         with self._held():
             return int(lib.vox_stream_memory(self._stream))
 

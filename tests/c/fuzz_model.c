@@ -23,14 +23,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     close(fd);
     vox_model *m;
-    int status = vox_model_open(path, &m, message, sizeof message);
+    vox_model_params params = {.n_threads = 1};
+    int status = vox_model_open(path, &params, &m, message, sizeof message);
     unlink(path);
     if (status != VOX_OK && (m || !*message)) abort();
     if (status == VOX_OK) {
         vox_stream *s;
         vox_slot slot;
-        vox_stream_params params = {.n_threads = 1};
-        if (vox_stream_open(m, &params, &s, message, sizeof message) == VOX_OK) {
+        if (vox_stream_open(m, NULL, &s, message, sizeof message) == VOX_OK) {
             vox_stream_finish(s);
             for (int i = 0; i < 3 && vox_stream_next(s, &slot) == VOX_SLOT;) i++;
             vox_stream_close(s);

@@ -13,22 +13,29 @@ static float stamp(int layer, int is_value, int head, int64_t position) {
            0.01f * (float)head;
 }
 
+/* The number d of a key or value. */
+static float *number(kv_ring *kv, int layer, int is_value, int head, int64_t position, int d) {
+    float *block = kv_block(kv, layer, is_value, head, position);
+    int place = (int)(position % KV_PAGE);
+    return is_value ? &block[place * DIM + d] : &block[d * KV_PAGE + place];
+}
+
 static void write_rows(kv_ring *kv, int n) {
     CHECK(kv_reserve(kv, n) == 0);
     for (int64_t p = kv->end; p < kv->end + n; p++)
         for (int i = 0; i < LAYERS * 2 * HEADS; i++) {
             int layer = i / (2 * HEADS), is_value = i / HEADS % 2, head = i % HEADS;
-            float *row = kv_row(kv, layer, is_value, head, p);
-            for (int d = 0; d < DIM; d++) row[d] = stamp(layer, is_value, head, p);
+            for (int d = 0; d < DIM; d++)
+                *number(kv, layer, is_value, head, p, d) = stamp(layer, is_value, head, p);
         }
 }
 
-static void check_rows(const kv_ring *kv, int64_t from, int64_t to) {
+static void check_rows(kv_ring *kv, int64_t from, int64_t to) {
     for (int64_t p = from; p < to; p++)
         for (int i = 0; i < LAYERS * 2 * HEADS; i++) {
             int layer = i / (2 * HEADS), is_value = i / HEADS % 2, head = i % HEADS;
-            const float *row = kv_row(kv, layer, is_value, head, p);
-            for (int d = 0; d < DIM; d++) CHECK(row[d] == stamp(layer, is_value, head, p));
+            for (int d = 0; d < DIM; d++)
+                CHECK(*number(kv, layer, is_value, head, p, d) == stamp(layer, is_value, head, p));
         }
 }
 
@@ -65,10 +72,54 @@ static void test_pages_on_demand(void) {
     kv_free(&kv);
 }
 
+/* A copy has every row that the next query may see, wherever the ring stands, and is a ring of its
+ * own. */
+static void test_copy(int window, int n_positions) {
+    kv_ring from, to;
+    CHECK(kv_init(&from, LAYERS, HEADS, DIM, window, WIDTH, sizeof(float)) == 0);
+    CHECK(kv_init(&to, LAYERS, HEADS, DIM, window, WIDTH, sizeof(float)) == 0);
+    kv_reset(&from, 0);
+    for (int i = 0; i < n_positions; i++) {
+        write_rows(&from, 1);
+        kv_commit(&from, 1);
+    }
+    CHECK(kv_copy(&to, &from) == 0 && to.begin == from.begin && to.end == from.end);
+    for (int i = 0; i < 3 * window; i++) {
+        write_rows(&from, 1); /* changes nothing in the copy */
+        kv_commit(&from, 1);
+    }
+    check_rows(&to, kv_oldest(&to, to.end), to.end);
+    for (int i = 0; i < 3 * window; i++) {
+        write_rows(&to, 1);
+        kv_commit(&to, 1);
+        check_rows(&to, kv_oldest(&to, to.end), to.end);
+    }
+    kv_free(&from);
+    kv_free(&to);
+}
+
+/* Rows of refused positions: written, not kept, and written anew, at any width. */
+static void test_refused(int window) {
+    kv_ring kv;
+    CHECK(kv_init(&kv, LAYERS, HEADS, DIM, window, WIDTH, sizeof(float)) == 0);
+    kv_reset(&kv, 0);
+    for (int turn = 0; turn < 400; turn++) {
+        write_rows(&kv, WIDTH);
+        kv_commit(&kv, 1 + turn % WIDTH);
+        check_rows(&kv, kv_oldest(&kv, kv.end), kv.end);
+    }
+    kv_free(&kv);
+}
+
 int main(void) {
     test_pages_on_demand();
     int windows[] = {1, 2, 7, 63, 64, 65, 130};
     for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
+        test_refused(windows[i]);
+        test_copy(windows[i], 0);
+        test_copy(windows[i], 1);
+        test_copy(windows[i], 124);
+        test_copy(windows[i], 1000);
         test_turns(windows[i], 0);
         test_turns(windows[i], 5);
         test_turns(windows[i], (int64_t)1 << 40);

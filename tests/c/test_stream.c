@@ -1,9 +1,11 @@
-/* test_stream.c MODEL F32_MODEL WAV TEXT - a stream end to end through the C interface and its
- * internals.
+/* test_stream.c MODEL F32_MODEL WAV TEXT TIGHT... - a stream end to end through the C interface and
+ * its internals.
  *
- * Checks what needs C to see: bit-equal logits for every cut of the audio, every width and every
- * thread count; a clock that starts far from zero; every status on misuse; that memory stops
- * growing. WAV must be 16-bit, 16 kHz, mono.
+ * Checks what needs C to see: bit-equal logits for every cut of the audio, every width, every
+ * thread count and every kernel table; the same tokens whatever is guessed and however many guesses
+ * a pass checks; a clock that starts far from zero; every status on misuse; that memory stops
+ * growing. WAV must be 16-bit, 16 kHz, mono. TIGHT are models whose decoder ring has not one row
+ * more than the widest pass needs, or would have none for a pass if it were as long as the window.
  */
 #include <math.h>
 #include <string.h>
@@ -44,6 +46,7 @@ static void drain(vox_stream *s, result *r) {
         r->tokens[r->n_tokens++] = slot.token;
         memcpy(r->text + r->n_text, slot.text, slot.n_text);
         r->n_text += slot.n_text;
+        if (vox_stream_tensor(s, "dec.logits", NULL, 0) < 0) continue;
         r->logits = realloc(r->logits, (size_t)(r->n_logits + n_vocab) * sizeof(float));
         CHECK(vox_stream_tensor(s, "dec.logits", r->logits + r->n_logits, n_vocab) == n_vocab);
         r->n_logits += n_vocab;
@@ -51,15 +54,8 @@ static void drain(vox_stream *s, result *r) {
     CHECK(status == VOX_WAIT || status == VOX_DONE);
 }
 
-/* One whole run: pieces of `cut` samples (0: one piece), at most batch_ms per pass, clock at slot.
- */
-static result run(vox_model *m, const float *samples, size_t n, size_t cut, int batch_ms,
-                  int threads, int64_t slot) {
-    vox_stream_params params = {.n_threads = threads, .batch_ms = batch_ms};
-    vox_stream *s;
-    CHECK(vox_stream_open(m, &params, &s, NULL, 0) == VOX_OK);
-    CHECK(vox_stream_watch(s, "dec.logits") == VOX_OK);
-    stream_reset(s, slot);
+/* A whole run on a stream that was just opened: pieces of `cut` samples (0: one piece). */
+static result run_stream(vox_stream *s, const float *samples, size_t n, size_t cut) {
     result r = {0};
     size_t done = 0;
     for (; cut > 0 && n - done > cut; done += cut) {
@@ -72,6 +68,18 @@ static result run(vox_model *m, const float *samples, size_t n, size_t cut, int 
     vox_slot unused;
     CHECK(vox_stream_next(s, &unused) == VOX_DONE);
     CHECK(vox_stream_push(s, samples, 1) == VOX_ERR_STATE);
+    return r;
+}
+
+/* The logits of a whole run, one position at a time, at most batch_ms per pass, clock at slot. */
+static result run(vox_model *m, const float *samples, size_t n, size_t cut, int batch_ms,
+                  int64_t slot) {
+    vox_stream_params params = {.batch_ms = batch_ms};
+    vox_stream *s;
+    CHECK(vox_stream_open(m, &params, &s, NULL, 0) == VOX_OK);
+    CHECK(vox_stream_watch(s, "dec.logits") == VOX_OK);
+    stream_reset(s, slot);
+    result r = run_stream(s, samples, n, cut);
     vox_stream_close(s);
     return r;
 }
@@ -85,17 +93,96 @@ static float distance(const result *a, const result *b) {
     return max;
 }
 
-static void test_same_bits(vox_model *m, const float *samples, size_t n, const result *whole) {
+static vox_model *open_model(const char *path, int n_threads) {
+    vox_model *m;
+    char message[200];
+    vox_model_params params = {.n_threads = n_threads};
+    if (vox_model_open(path, &params, &m, message, sizeof message) != VOX_OK) {
+        fprintf(stderr, "%s: %s\n", path, message);
+        exit(1);
+    }
+    return m;
+}
+
+static void test_same_bits(const char *path, const float *samples, size_t n, const result *whole) {
     struct {
         size_t cut;
         int batch_ms, threads;
     } ways[] = {{7919, 1280, 2}, {1280, 0, 1}, {1281, 80, 2},
                 {159, 320, 3},   {0, 160, 4},  {0, 80, 1}};
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
-        result r = run(m, samples, n, ways[i].cut, ways[i].batch_ms, ways[i].threads, 0);
+        vox_model *m = open_model(path, ways[i].threads);
+        result r = run(m, samples, n, ways[i].cut, ways[i].batch_ms, 0);
         CHECK(distance(whole, &r) == 0);
         free(r.logits);
+        vox_model_close(m);
     }
+}
+
+static void test_kernels(const char *path, const float *samples, size_t n, const result *whole) {
+    for (int i = 0; kernels_at(i); i++) {
+        vox_model *m = open_model(path, 1);
+        m->kernels = kernels_at(i);
+        vox_stream_params params = {.batch_ms = i % 2 ? 320 : 0};
+        vox_stream *s;
+        CHECK(vox_stream_open(m, &params, &s, NULL, 0) == VOX_OK);
+        CHECK(vox_stream_watch(s, "dec.logits") == VOX_OK);
+        CHECK(vox_stream_push(s, samples, n) == VOX_OK && vox_stream_finish(s) == VOX_OK);
+        result r = {0};
+        drain(s, &r);
+        CHECK(distance(whole, &r) == 0);
+        free(r.logits);
+        vox_stream_close(s);
+        vox_model_close(m);
+    }
+}
+
+/* As many guesses in each pass as pay, and every step-th number of them, good ones and such as are
+ * mostly wrong. */
+static void test_drafts(vox_model *m, const float *samples, size_t n, const result *whole,
+                        int step) {
+    size_t cuts[] = {0, 7680, 3000};
+    for (int wrong = 0; wrong < 2; wrong++)
+        for (int width = 0; width <= DECODER_WIDTH; width += step) {
+            vox_stream *s;
+            CHECK(vox_stream_open(m, NULL, &s, NULL, 0) == VOX_OK);
+            s->width = width;
+            if (wrong) /* its own table says what comes after a pad, and that does not exist */
+                s->draft.pad = -1;
+            for (int i = 0; wrong && i < DRAFT_SEEN; i++) s->draft.next[i] = i % 7;
+            result r = run_stream(s, samples, n, cuts[width % 3]);
+            CHECK(r.n_tokens == whole->n_tokens && r.n_text == whole->n_text);
+            CHECK(memcmp(r.tokens, whole->tokens, r.n_tokens * sizeof *r.tokens) == 0);
+            CHECK(memcmp(r.text, whole->text, r.n_text) == 0);
+            vox_stats stats;
+            CHECK(vox_stream_stats(s, &stats) == VOX_OK);
+            CHECK(stats.n_accepted == (int64_t)r.n_tokens);
+            CHECK(stats.n_decoder_slots >= stats.n_accepted && stats.n_agreed <= stats.n_drafted);
+            CHECK(width != 1 || stats.n_drafted == 0);
+            CHECK(width < 2 || stats.n_drafted > 0);
+            CHECK(width < 2 || wrong || stats.n_agreed > 0);
+            vox_stream_close(s);
+        }
+}
+
+/* Rings that wrap while guesses are refused. */
+static void test_tight_rings(const char *path) {
+    vox_model *m = open_model(path, 1);
+    CHECK((m->dec.window - 1 + DECODER_WIDTH) % KV_PAGE == 0 || m->dec.window % KV_PAGE == 0);
+    enum { N = 6 * 16000 };
+    float *samples = malloc(N * sizeof *samples);
+    CHECK(samples);
+    unsigned seed = 1;
+    for (int i = 0; i < N; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        float noise = (float)(seed >> 8) / 8388608.0f - 1;
+        samples[i] = 0.1f * noise * (1 + sinf((float)i / 3000));
+    }
+    result whole = run(m, samples, N, 0, 80, 0);
+    test_drafts(m, samples, N, &whole, 1);
+    free(whole.logits);
+    free(samples);
+    vox_model_close(m);
 }
 
 /* The clock may start anywhere: days, years. Angles are rounded to float in other places there, no
@@ -103,9 +190,9 @@ static void test_same_bits(vox_model *m, const float *samples, size_t n, const r
  * last. */
 static void test_far_clock(vox_model *m, const float *samples, size_t n) {
     int64_t slots[] = {1000, 131072, (int64_t)1 << 24, (int64_t)1 << 33 /* 21 years */};
-    result near = run(m, samples, n, 0, 0, 0, 0);
+    result near = run(m, samples, n, 0, 0, 0);
     for (size_t i = 0; i < sizeof slots / sizeof *slots; i++) {
-        result far = run(m, samples, n, 0, 0, 0, slots[i]);
+        result far = run(m, samples, n, 0, 0, slots[i]);
         CHECK(distance(&near, &far) < 1e-3f);
         free(far.logits);
     }
@@ -135,7 +222,7 @@ static void test_counts(vox_model *m) {
     static const float silence[3000];
     size_t lengths[] = {0, 1, 39, 40, 1279, 1280, 1281, 2999};
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
-        result r = run(m, silence, lengths[i], 0, 0, 0, 0);
+        result r = run(m, silence, lengths[i], 0, 0, 0);
         CHECK(r.n_tokens == (lengths[i] + 1279) / 1280 + 10 && r.n_text == 0);
         free(r.logits);
     }
@@ -160,11 +247,16 @@ static void test_misuse(vox_model *m) {
     vox_model *none;
     vox_stream *s;
     vox_slot slot;
-    CHECK(vox_model_open(NULL, &none, message, sizeof message) == VOX_ERR_ARGUMENT && !none);
-    CHECK(vox_model_open("no such file", &none, message, sizeof message) == VOX_ERR_IO && *message);
-    CHECK(vox_model_open("no such file", &none, NULL, 0) == VOX_ERR_IO);
-    CHECK(vox_model_open("/", &none, message, sizeof message) == VOX_ERR_IO);
-    CHECK(vox_model_open("/dev/null", &none, message, sizeof message) == VOX_ERR_IO);
+    size_t n_message = sizeof message;
+    CHECK(vox_model_open(NULL, NULL, &none, message, n_message) == VOX_ERR_ARGUMENT && !none);
+    CHECK(vox_model_open("no such file", NULL, &none, message, n_message) == VOX_ERR_IO);
+    CHECK(*message && !none);
+    CHECK(vox_model_open("no such file", NULL, &none, NULL, 0) == VOX_ERR_IO);
+    CHECK(vox_model_open("/", NULL, &none, message, n_message) == VOX_ERR_IO);
+    CHECK(vox_model_open("/dev/null", NULL, &none, message, n_message) == VOX_ERR_IO);
+    vox_model_params too_few = {.n_threads = -1}, too_many = {.n_threads = 257};
+    CHECK(vox_model_open("/", &too_few, &none, message, n_message) == VOX_ERR_ARGUMENT);
+    CHECK(vox_model_open("/", &too_many, &none, message, n_message) == VOX_ERR_ARGUMENT);
     CHECK(vox_stream_open(NULL, NULL, &s, message, sizeof message) == VOX_ERR_ARGUMENT && !s);
     int delays[] = {-80, 1, 79, 81, 1280, 2320, 2480};
     for (size_t i = 0; i < sizeof delays / sizeof *delays; i++) {
@@ -172,9 +264,8 @@ static void test_misuse(vox_model *m) {
         CHECK(vox_stream_open(m, &p, &s, message, sizeof message) == VOX_ERR_ARGUMENT && !s &&
               *message);
     }
-    vox_stream_params bad_batch = {.batch_ms = 79}, bad_threads = {.n_threads = -1};
+    vox_stream_params bad_batch = {.batch_ms = 79};
     CHECK(vox_stream_open(m, &bad_batch, &s, NULL, 0) == VOX_ERR_ARGUMENT);
-    CHECK(vox_stream_open(m, &bad_threads, &s, NULL, 0) == VOX_ERR_ARGUMENT);
 
     CHECK(vox_stream_open(m, NULL, &s, NULL, 0) == VOX_OK);
     float nan_sample[2] = {0, NAN};
@@ -191,6 +282,9 @@ static void test_misuse(vox_model *m) {
     CHECK(vox_stream_watch(s, "mel") == VOX_ERR_STATE);
     CHECK(vox_stream_push(NULL, NULL, 0) == VOX_ERR_ARGUMENT &&
           vox_stream_finish(NULL) == VOX_ERR_ARGUMENT);
+    vox_stats stats;
+    CHECK(vox_stream_stats(NULL, &stats) == VOX_ERR_ARGUMENT &&
+          vox_stream_stats(s, NULL) == VOX_ERR_ARGUMENT);
     CHECK(vox_stream_reset(NULL) == VOX_ERR_ARGUMENT &&
           vox_stream_watch(s, NULL) == VOX_ERR_ARGUMENT);
     vox_stream_close(s);
@@ -209,19 +303,9 @@ static void test_misuse(vox_model *m) {
     CHECK(vox_packed_size(2, 33) == 0 && vox_packed_size(2, 32) == 18);
 }
 
-static vox_model *open_model(const char *path) {
-    vox_model *m;
-    char message[200];
-    if (vox_model_open(path, &m, message, sizeof message) != VOX_OK) {
-        fprintf(stderr, "%s: %s\n", path, message);
-        exit(1);
-    }
-    return m;
-}
-
 int main(int argc, char **argv) {
-    CHECK(argc == 5);
-    vox_model *m = open_model(argv[1]), *f32 = open_model(argv[2]);
+    CHECK(argc > 5);
+    vox_model *m = open_model(argv[1], 0), *f32 = open_model(argv[2], 0);
     size_t n;
     float *samples = read_wav(argv[3], &n);
     char expected[1024] = {' '};
@@ -230,9 +314,12 @@ int main(int argc, char **argv) {
     fclose(f);
     expected[strcspn(expected, "\r\n")] = 0;
 
-    result whole = run(m, samples, n, 0, 0, 0, 0);
+    result whole = run(m, samples, n, 0, 0, 0);
     CHECK(whole.n_text == strlen(expected) && memcmp(whole.text, expected, whole.n_text) == 0);
-    test_same_bits(m, samples, n, &whole);
+    test_same_bits(argv[1], samples, n, &whole);
+    test_kernels(argv[1], samples, n, &whole);
+    test_drafts(m, samples, n, &whole, 5);
+    for (int i = 5; i < argc; i++) test_tight_rings(argv[i]);
     test_far_clock(f32, samples, n / 2);
     vox_model_close(f32);
     test_reset(m, samples, n, &whole);

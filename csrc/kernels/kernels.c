@@ -1,0 +1,24 @@
+/* kernels.c - see kernels.h: which tables this processor can run. */
+#include "kernels.h"
+
+#include <stddef.h>
+
+const kernels *kernels_at(int i) {
+    const kernels *list[3] = {&kernels_portable};
+    int n = 1;
+#if defined(__x86_64__)
+    __builtin_cpu_init();
+    /* Every processor with AVX2 and FMA has F16C. */
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) list[n++] = &kernels_avx2;
+    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512vnni"))
+        list[n++] = &kernels_avx512;
+#endif
+    return i >= 0 && i < n ? list[i] : NULL;
+}
+
+const kernels *kernels_best(void) {
+    const kernels *best = &kernels_portable;
+    for (int i = 1; kernels_at(i); i++) best = kernels_at(i);
+    return best;
+}

@@ -1,0 +1,241 @@
+/* test_attention.c - attention through its graph operators: every kernel table of this processor,
+ * every width of pass and number of threads gives the same bits, and these are near what double
+ * precision gives. Rings wrap, windows end inside pages, head sizes fill no vector. */
+#include "attention.h"
+
+#include <float.h>
+#include <ggml-backend.h>
+#include <math.h>
+#include <string.h>
+
+#include "check.h"
+#include "voxtral.h"
+
+enum { LAYERS = 2, MAX_POSITIONS = 400, WIDEST = 128 };
+
+typedef struct {
+    int n_heads, n_kv_heads, head_dim, window;
+    enum ggml_type type;
+    int64_t start;
+} shape;
+
+static float *q, *k, *v; /* [MAX_POSITIONS][heads * head_dim] */
+
+static void random_rows(float *x, size_t n, float gain) {
+    static uint32_t seed = 1;
+    for (size_t i = 0; i < n; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        x[i] = gain * ((float)(seed >> 8) / (float)(1 << 23) - 1);
+    }
+}
+
+/* Memory that nobody wrote holds NaN: reading it must not show. */
+static void poison(kv_ring *kv, int n) {
+    int64_t unit = 2 * (int64_t)kv->n_layers * kv->n_heads * KV_PAGE * kv->head_dim;
+    for (int64_t p = kv->end; p < kv->end + n; p++) {
+        unsigned char **page = &kv->pages[p / KV_PAGE % kv->n_pages];
+        if (*page) continue;
+        CHECK(kv_reserve(kv, (int)(p - kv->end) + 1) == 0);
+        memset(*page, 0xff, (size_t)unit * kv->element);
+    }
+    CHECK(kv_reserve(kv, n) == 0);
+}
+
+/* All positions through both layers in passes of width, the first pass of first: out [n][heads *
+ * head_dim] of the second layer. Both layers get the same rows; the first gets them negated, so
+ * that a mixed up layer shows. */
+static void run(const shape *s, int n, int first, int width, int n_threads, const kernels *table,
+                float *out) {
+    transformer_params p = {.n_layers = LAYERS,
+                            .n_heads = s->n_heads,
+                            .n_kv_heads = s->n_kv_heads,
+                            .head_dim = s->head_dim,
+                            .window = s->window,
+                            .rope_theta = 1e6f};
+    int q_dim = s->n_heads * s->head_dim, kv_dim = s->n_kv_heads * s->head_dim;
+    compute c;
+    attention a;
+    kv_ring kv;
+    CHECK(compute_init(&c, n_threads, table, NULL) == VOX_OK);
+    CHECK(attention_init(&a, &p, s->type, WIDEST, c.kernels) == VOX_OK);
+    CHECK(kv_init(&kv, LAYERS, s->n_kv_heads, s->head_dim, s->window, WIDEST,
+                  ggml_type_size(s->type)) == 0);
+    kv_reset(&kv, s->start);
+    attention_layer layers[LAYERS] = {{&a, 0}, {&a, 1}};
+    ggml_gallocr_t memory = ggml_gallocr_new(ggml_backend_cpu_buffer_type());
+    CHECK(memory);
+    graph g = {0};
+    struct ggml_tensor *in[3] = {0}, *y = NULL;
+    for (int done = 0, w; done < n; done += w) {
+        w = done == 0 ? first : width;
+        if (w > n - done) w = n - done;
+        if (!y || y->ne[1] != w) {
+            graph_free(&g);
+            CHECK(graph_begin(&g, &c, 32) == VOX_OK);
+            in[0] = graph_input(&g, GGML_TYPE_F32, q_dim, w);
+            in[1] = graph_input(&g, GGML_TYPE_F32, kv_dim, w);
+            in[2] = graph_input(&g, GGML_TYPE_F32, kv_dim, w);
+            struct ggml_tensor *other = attention_build(&g, &layers[0], ggml_neg(g.ctx, in[0]),
+                                                        in[1], ggml_neg(g.ctx, in[2]));
+            graph_output(&g, other);
+            graph_output(&g, y = attention_build(&g, &layers[1], in[0], in[1], in[2]));
+            CHECK(graph_end(&g, memory) == VOX_OK);
+        }
+        memcpy(in[0]->data, q + done * q_dim, ggml_nbytes(in[0]));
+        memcpy(in[1]->data, k + done * kv_dim, ggml_nbytes(in[1]));
+        memcpy(in[2]->data, v + done * kv_dim, ggml_nbytes(in[2]));
+        poison(&kv, w);
+        attention_prepare(&a, &kv, w);
+        CHECK(graph_run(&g) == VOX_OK);
+        memcpy(out + done * q_dim, y->data, ggml_nbytes(y));
+        kv_commit(&kv, w);
+    }
+    graph_free(&g);
+    ggml_gallocr_free(memory);
+    kv_free(&kv);
+    attention_free(&a);
+    compute_free(&c);
+}
+
+static float stored(enum ggml_type type, float x) {
+    return type == GGML_TYPE_F16 ? ggml_fp16_to_fp32(ggml_fp32_to_fp16(x)) : x;
+}
+
+/* Pair j of a head, turned as the core turns it: rounding to halves must round the same floats. */
+static void turn(const shape *s, const float *x, int64_t position, int j, float *y) {
+    double angle = (double)position * pow(1e6, -2.0 * j / s->head_dim);
+    float cosine = (float)cos(angle), sine = (float)sin(angle);
+    y[0] = fmaf(x[2 * j], cosine, -(x[2 * j + 1] * sine));
+    y[1] = fmaf(x[2 * j + 1], cosine, x[2 * j] * sine);
+}
+
+static void check_against_doubles(const shape *s, int n, const float *out) {
+    int dim = s->head_dim, q_dim = s->n_heads * dim, kv_dim = s->n_kv_heads * dim;
+    float *turned_q = malloc((size_t)(n * q_dim) * sizeof *turned_q);
+    float *turned_k = malloc((size_t)(n * kv_dim) * sizeof *turned_k);
+    double *weight = malloc((size_t)n * sizeof *weight), worst = 0;
+    CHECK(turned_q && turned_k && weight);
+    for (int i = 0; i < n; i++)
+        for (int j = 0; j < dim / 2; j++) {
+            for (int h = 0; h < s->n_heads; h++)
+                turn(s, q + i * q_dim + h * dim, s->start + i, j,
+                     turned_q + i * q_dim + h * dim + 2 * j);
+            for (int h = 0; h < s->n_kv_heads; h++)
+                turn(s, k + i * kv_dim + h * dim, s->start + i, j,
+                     turned_k + i * kv_dim + h * dim + 2 * j);
+        }
+    for (int i = 0; i < n; i++)
+        for (int h = 0; h < s->n_heads; h++) {
+            int group = s->n_heads / s->n_kv_heads, oldest = i - s->window + 1;
+            double max = -INFINITY, sum = 0;
+            if (oldest < 0) oldest = 0;
+            for (int t = oldest; t <= i; t++) {
+                double score = 0;
+                for (int d = 0; d < dim; d++)
+                    score += (double)turned_q[i * q_dim + h * dim + d] *
+                             stored(s->type, turned_k[t * kv_dim + h / group * dim + d]);
+                weight[t] = score / sqrt(dim);
+                if (weight[t] > max) max = weight[t];
+            }
+            for (int t = oldest; t <= i; t++) sum += weight[t] = exp(weight[t] - max);
+            for (int d = 0; d < dim; d++) {
+                double mixed = 0;
+                for (int t = oldest; t <= i; t++)
+                    mixed += weight[t] * stored(s->type, v[t * kv_dim + h / group * dim + d]);
+                double error = fabs(mixed / sum - out[i * q_dim + h * dim + d]);
+                if (!(error <= worst)) worst = error;
+            }
+        }
+    /* Values reach 1; float sums of 128 products and 200 weights lose a few times 2^-24. */
+    if (!(worst < 2e-6))
+        fprintf(stderr, "head_dim %d, window %d: off by %g\n", dim, s->window, worst);
+    CHECK(worst < 2e-6);
+    free(turned_q);
+    free(turned_k);
+    free(weight);
+}
+
+static void test_shape(const shape *s, int n) {
+    size_t q_dim = (size_t)(s->n_heads * s->head_dim),
+           kv_dim = (size_t)(s->n_kv_heads * s->head_dim);
+    size_t bytes = (size_t)n * q_dim * sizeof(float);
+    float *expected = malloc(bytes), *out = malloc(bytes);
+    CHECK(expected && out);
+    random_rows(q, (size_t)n * q_dim, 2);
+    random_rows(k, (size_t)n * kv_dim, 2);
+    random_rows(v, (size_t)n * kv_dim, 1);
+    run(s, n, 1, 1, 1, kernels_at(0), expected);
+    check_against_doubles(s, n, expected);
+    static const int widths[] = {1,  2,  3,  4,  5,  6,  7,  8,   9,     10,
+                                 11, 12, 13, 14, 15, 16, 64, 100, WIDEST};
+    for (int i = 0; kernels_at(i); i++)
+        /* Every width for vectors; the portable code has no cases of its own. */
+        for (size_t w = 0; w < sizeof widths / sizeof *widths; w += i ? 1 : 6) {
+            memset(out, 0, bytes);
+            run(s, n, 1 + (int)w * 5, widths[w], w % 5 ? 1 : 1 + (int)w % 3, kernels_at(i), out);
+            if (memcmp(out, expected, bytes) != 0)
+                fprintf(stderr, "%s: head_dim %d, window %d, width %d\n", kernels_at(i)->name,
+                        s->head_dim, s->window, widths[w]);
+            CHECK(memcmp(out, expected, bytes) == 0);
+        }
+    free(expected);
+    free(out);
+}
+
+/* One page whose scores are x and whose values are the unit matrix gives exp(x) itself. */
+static void test_exp(void) {
+    enum { DIM = ATTEND_PAGE };
+    static float keys[DIM][ATTEND_PAGE], values[ATTEND_PAGE][DIM];
+    double worst = 0;
+    for (int i = 0; i < DIM; i++) values[i][i] = 1;
+    for (int round = 0; round < 4000; round++) {
+        float *x = keys[0], one[DIM] = {1}, expected[DIM] = {0};
+        random_rows(x, ATTEND_PAGE, round % 2 ? 45 : 1);
+        for (int i = 1; i < ATTEND_PAGE; i++) x[i] -= round % 2 ? 45 : 1;
+        x[0] = 0;
+        for (int t = 0; kernels_at(t); t++) {
+            float out[DIM] = {0};
+            attend_query query = {.q = one, .out = out, .max = -FLT_MAX, .last = ATTEND_PAGE};
+            attend_page page = {keys, values, keys, values, 0, DIM, 1};
+            kernels_at(t)->attend(&page, &query, 1);
+            if (t == 0) memcpy(expected, out, sizeof out);
+            CHECK(memcmp(expected, out, sizeof out) == 0);
+        }
+        CHECK(expected[0] == 1);
+        for (int i = 0; i < ATTEND_PAGE; i++) {
+            double exact = exp((double)x[i]);
+            CHECK(x[i] >= EXP_MIN || expected[i] == 0);
+            if (x[i] < EXP_MIN) continue;
+            double unit = ldexp(1, ilogb(exact) - FLT_MANT_DIG + 1);
+            worst = fmax(worst, fabs(expected[i] - exact) / unit);
+        }
+    }
+    if (worst > 1.5) fprintf(stderr, "exp is off by %g units in the last place\n", worst);
+    CHECK(worst <= 1.5);
+}
+
+int main(void) {
+    static const shape shapes[] = {
+        {2, 1, 2, 1, GGML_TYPE_F16, 0},
+        {2, 2, 16, 3, GGML_TYPE_F32, 61},
+        {4, 4, 32, 24, GGML_TYPE_F32, 5},
+        {4, 2, 32, 56, GGML_TYPE_F16, 0},
+        {8, 2, 64, 63, GGML_TYPE_F16, (int64_t)1 << 40},
+        {2, 2, 64, 64, GGML_TYPE_F16, 0},
+        {4, 1, 128, 65, GGML_TYPE_F16, 1000},
+        {3, 1, 86, 200, GGML_TYPE_F32, 63},
+        {6, 2, 50, 200, GGML_TYPE_F16, 0},
+        {2, 1, 18, 1000, GGML_TYPE_F32, 0},
+    };
+    q = malloc(MAX_POSITIONS * 1024 * sizeof *q);
+    k = malloc(MAX_POSITIONS * 1024 * sizeof *k);
+    v = malloc(MAX_POSITIONS * 1024 * sizeof *v);
+    CHECK(q && k && v);
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+        test_shape(&shapes[i], shapes[i].window < 100 ? 250 : MAX_POSITIONS);
+    test_exp();
+    free(q);
+    free(k);
+    free(v);
+    return 0;
+}

@@ -1,0 +1,142 @@
+/* test_matrix.c - packed weights and their products: every instruction set gives the bits of plain
+ * C, for every type, odd sizes and numbers of columns, and plain C is right.
+ */
+#include <ggml-cpu.h>
+#include <ggml.h>
+#include <math.h>
+#include <string.h>
+
+#include "check.h"
+#include "kernels/kernels.h"
+#include "voxtral.h"
+
+enum { MAX_ROWS = 64, MAX_K = 3072, MAX_COLUMNS = 100 };
+
+static const enum ggml_type ggml_types[N_MATRIX_TYPES] = {
+    GGML_TYPE_Q4_0, GGML_TYPE_Q8_0, GGML_TYPE_Q4_K, GGML_TYPE_Q5_K, GGML_TYPE_Q6_K};
+
+static float weights[MAX_ROWS * MAX_K], unpacked[MAX_ROWS * MAX_K], x[MAX_COLUMNS * MAX_K];
+static unsigned char rows[MAX_ROWS * MAX_K * 2];
+
+static float noise(void) {
+    static uint32_t seed = 1;
+    seed = seed * 1664525u + 1013904223u;
+    return (float)(seed >> 8) / 8388608.0f - 1;
+}
+
+static void *room(size_t size) {
+    void *p = NULL;
+    CHECK(posix_memalign(&p, 64, size) == 0 && p);
+    memset(p, 0xff, size); /* NaN: what is not written shows */
+    return p;
+}
+
+/* y [n_columns][n_rows], with rows shared out in two parts. */
+static float *multiply(const kernels *k, const packed_matrix *m, int n_columns) {
+    int64_t n = (int64_t)m->n_blocks * BLOCK;
+    char *columns = room((size_t)n_columns * column_bytes(n));
+    float *y = room((size_t)(n_columns * m->n_rows) * sizeof *y);
+    int n_groups = (m->n_rows + GROUP - 1) / GROUP, half = m->n_blocks / 2;
+    for (int c = 0; c < n_columns; c++) {
+        k->quantise(x + c * n, m->n_blocks, 0, half, columns + (size_t)c * column_bytes(n));
+        k->quantise(x + c * n, m->n_blocks, half, m->n_blocks,
+                    columns + (size_t)c * column_bytes(n));
+    }
+    k->product(m, 0, n_groups / 2, columns, n_columns, y, (size_t)m->n_rows);
+    k->product(m, n_groups / 2, n_groups, columns, n_columns, y, (size_t)m->n_rows);
+    free(columns);
+    return y;
+}
+
+/* Off by no more than what rounding the activations to 8 bits can make, and float sums. */
+static void check_right(const packed_matrix *m, const float *y, int n_columns) {
+    int n = m->n_blocks * BLOCK;
+    for (int c = 0; c < n_columns; c++)
+        for (int r = 0; r < m->n_rows; r++) {
+            double sum = 0, bound = 0;
+            for (int b = 0; b < m->n_blocks; b++) {
+                const float *w = unpacked + r * n + b * BLOCK, *v = x + c * n + b * BLOCK;
+                double largest = 0;
+                for (int i = 0; i < BLOCK; i++) largest = fmax(largest, fabs((double)v[i]));
+                for (int i = 0; i < BLOCK; i++) {
+                    sum += (double)w[i] * v[i];
+                    bound += fabs((double)w[i]) * largest * (0.5 / 127 + 1e-5);
+                }
+            }
+            CHECK(fabs(y[c * m->n_rows + r] - sum) <= bound);
+        }
+}
+
+static void test_size(matrix_type type, int n_rows, int n, int n_columns) {
+    int id = (int)ggml_types[type];
+    for (int i = 0; i < n_rows * n; i++) weights[i] = noise() * (i / 100 % 3 ? 0.1f : 2);
+    for (int i = 0; i < n_columns * n; i++) x[i] = noise() * (i / BLOCK % 5 ? 1 : 100);
+    CHECK(vox_packed_size(id, (int64_t)n_rows * n) <= sizeof rows);
+    CHECK(vox_pack(id, weights, (int64_t)n_rows * n, n, rows) == VOX_OK);
+    CHECK(vox_unpack(id, rows, (int64_t)n_rows * n, unpacked) == VOX_OK);
+    packed_matrix m;
+    size_t size = matrix_layout(&m, type, n_rows, n);
+    m.groups = room(size);
+    matrix_pack(&m, rows, 0, (n_rows + GROUP - 1) / GROUP);
+    float *portable = multiply(&kernels_portable, &m, n_columns);
+    check_right(&m, portable, n_columns);
+    for (int i = 1; kernels_at(i); i++) {
+        float *y = multiply(kernels_at(i), &m, n_columns);
+        CHECK(memcmp(y, portable, (size_t)(n_rows * n_columns) * sizeof *y) == 0);
+        free(y);
+    }
+    /* A column's numbers do not depend on the others. */
+    if (n_columns > 1) {
+        float *alone = multiply(kernels_best(), &m, 1);
+        CHECK(memcmp(alone, portable, (size_t)n_rows * sizeof *alone) == 0);
+        free(alone);
+    }
+    free(portable);
+    free(m.groups);
+}
+
+/* Columns that are zero, tiny, not finite, or have numbers half-way between two integers. */
+static void test_columns(void) {
+    enum { N = 8 * BLOCK };
+    float v[N];
+    for (int i = 0; i < N; i++) v[i] = 127 * noise();
+    for (int i = 0; i < BLOCK; i++) {
+        v[i] = 0;
+        v[BLOCK + i] = 1e-40f * (float)i;
+        v[2 * BLOCK + i] = (float)(i - 16) + 0.5f;
+    }
+    v[2 * BLOCK] = 127;
+    v[3 * BLOCK + 5] = NAN;
+    v[4 * BLOCK + 31] = -INFINITY;
+    v[5 * BLOCK] = -3e38f;
+    char *expected = room(column_bytes(N));
+    kernels_portable.quantise(v, N / BLOCK, 0, N / BLOCK, expected);
+    packed_column c = column_at(expected, N / BLOCK, 0);
+    CHECK(c.scale[0] == 0 && c.scale[1] == 0 && c.q[3] == 0 && c.q[BLOCK + 3] == 0);
+    CHECK(c.scale[2] == 1 && c.q[2 * BLOCK + 16] == 0 && c.q[2 * BLOCK + 17] == 2);
+    CHECK(isnan(c.scale[3]) && isnan(c.scale[4]) && isfinite(c.scale[5]));
+    CHECK(c.sum[2] == c.half_sum[4] + c.half_sum[5]);
+    for (int i = 1; kernels_at(i); i++) {
+        char *y = room(column_bytes(N));
+        kernels_at(i)->quantise(v, N / BLOCK, 0, N / BLOCK, y);
+        CHECK(memcmp(y, expected, column_bytes(N)) == 0);
+        free(y);
+    }
+    free(expected);
+}
+
+int main(void) {
+    static const int n_rows[] = {1, 15, 17, 33, 64}, ks[] = {32, 64, 96, 256, 512};
+    static const int columns[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 33};
+    ggml_cpu_init();
+    for (int t = 0; t < N_MATRIX_TYPES; t++) {
+        for (size_t r = 0; r < sizeof n_rows / sizeof *n_rows; r++)
+            for (size_t k = 0; k < sizeof ks / sizeof *ks; k++)
+                if (ks[k] % (int)ggml_blck_size(ggml_types[t]) == 0)
+                    for (size_t c = 0; c < sizeof columns / sizeof *columns; c++)
+                        test_size((matrix_type)t, n_rows[r], ks[k], columns[c]);
+        test_size((matrix_type)t, 33, MAX_K, MAX_COLUMNS);
+    }
+    test_columns();
+    return 0;
+}
