@@ -76,8 +76,8 @@ def test_numbers_are_those_of_the_core() -> None:
 def test_every_way_in_has_the_same_options() -> None:
     """Functions, methods and command: the same names, keyword-only, the same defaults."""
     ways: list[Callable[..., object]] = [
-        vox.Model.transcribe, vox.Model.pieces, vox.Model.slots, vox.Model.stream, vox.Model.astream,
-        vox.Stream.__init__, vox.AsyncStream.__init__,
+        vox.Model.transcribe, vox.Model.pieces, vox.Model.slots, vox.Model.stream,
+        vox.Model.astream, vox.Stream.__init__, vox.AsyncStream.__init__,
     ]  # fmt: skip
     for way in ways:
         options = {

@@ -59,7 +59,7 @@ def plot(
     end_s = end_s if to_s is None else min(to_s, end_s)
     if not from_s < end_s:
         raise ArgumentError(
-            f"there is no audio from {from_s:g} to {end_s:g} s: choose another part"
+            f"no audio lies between {from_s:.4g} and {end_s:.4g} s: choose another part"
         )
     n_strips = int(np.ceil((end_s - from_s) / STRIP_S - 1e-9))
     if n_strips > MAX_STRIPS:
