@@ -95,7 +95,7 @@ def test_a_device_that_goes_away(device: Callable[..., None]) -> None:
 
 @pytest.mark.parametrize("name", [9, "no such"])
 def test_no_such_microphone(device: Callable[..., None], name: int | str) -> None:
-    with pytest.raises(vox.AudioError, match="no microphone can be opened.*voxtral devices"):
+    with pytest.raises(vox.AudioError, match=r"no microphone can be opened.*voxtral devices"):
         vox.Microphone(name).__enter__()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -166,7 +167,7 @@ def test_segments_keep_all_words_and_the_rules() -> None:
             subtitles.cue(segment, after.start_ms if after else None)
             for segment, after in zip(found, [*found[1:], None], strict=True)
         ]
-        for cue, after in zip(cues, cues[1:], strict=False):
+        for cue, after in itertools.pairwise(cues):
             assert cue.start_ms < cue.end_ms
             assert cue.end_ms <= max(after.start_ms, cue.start_ms + 1)
 

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import time
+import unicodedata
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 STATUS_S = 0.1  # time between two pictures of the status line
 METER_DB = 60  # the level meter reaches from this far below full scale up to it
 BAR_COLUMNS, LABEL_COLUMNS = 12, 24
-ROOM = 10  # columns kept for the later pieces of a word before a new line is begun for it
+ROOM = 10  # columns that must be left where a word begins, for its later pieces
 
 PAD, MARKER, TEXT, PART, OTHER, BEHIND, CAUGHT_UP, LOST = ".", "|", "=", "~", "?", "<", ">", "!"
 
@@ -171,17 +172,26 @@ class Screen:
             write("\n")
 
     def _laid_out(self, text: str) -> str:
-        """Return text with the line ends that keep words whole on a terminal."""
+        """Return text as a terminal may get it, with line ends that keep words whole."""
+        if not self._on_terminal:
+            self._column = 0 if text.endswith("\n") else 1
+            return text
+        # A control character is a command to a terminal.
+        text = "".join(
+            "\ufffd" if unicodedata.category(c) == "Cc" and c != "\n" else c for c in text
+        )
         width = self._console.width
-        out = ""
-        if self._on_terminal and self._column and text != "\n":
-            column = self._column % width  # as the terminal has laid it out, if it was made smaller
-            room = ROOM if text[0].isspace() and width > 4 * ROOM else 0
-            if column + cell_len(text) + room >= width:
-                out, text, self._column = "\n", text.lstrip(" "), 0
+        column = self._column % width  # as the terminal has laid it out, if it was made smaller
+        after = column + cell_len(text)
+        # Where a word begins there must be room for more of it; where it goes on, it is wrapped by
+        # the terminal, but never ends in the last column, where the cursor is on the text.
+        is_full = after + min(ROOM, width // 4) >= width if text[0].isspace() else after == width
+        start = ""
+        if column and is_full and text != "\n":
+            start, text, self._column = "\n", text.lstrip(" "), 0
         last = text.rsplit("\n", 1)[-1]
         self._column = cell_len(last) + (0 if "\n" in text else self._column)
-        return out + text
+        return start + text
 
     def _tell(self, text: str) -> None:
         sys.stderr.write(text)
