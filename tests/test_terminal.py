@@ -100,7 +100,7 @@ def text_of(screen: str) -> str:
 
 def test_live_text_status_and_ctrl_c(terminal: Terminal, microphone: Callable[..., None]) -> None:
     microphone()
-    shown = terminal.wait(r"eight five\b")
+    shown = terminal.wait(r"eight five\b.*\n.*Ctrl-C")
     lines = [line for line in shown.splitlines() if line]
     # The words so far, and below them the status line.
     assert re.fullmatch(r"eight five.*", lines[-2]), shown

@@ -38,8 +38,9 @@ ROOM = 10  # columns that must be left where a word begins, for its later pieces
 PAD, MARKER, TEXT, PART, OTHER, BEHIND, CAUGHT_UP, LOST = ".", "|", "=", "~", "?", "<", ">", "!"
 
 # From the end of the text: make sure that there is a row below, note the place, go to that row.
-BELOW, BACK = "\x1bD\x1b[A\x1b7\x1b[B\r", "\x1b[K\x1b8"
-ERASE = "\x1b[J"  # from the cursor to the end of the screen
+BELOW = "\x1bD\x1b[A\x1b7\x1b[B\r"
+# Erase what is left of a longer line, or of lines that a narrower window has wrapped; and go back.
+BACK = "\x1b[J\x1b8"
 
 
 class OutputError(Exception):
@@ -132,7 +133,7 @@ class Screen:
     def erase(self) -> None:
         """Take the status away."""
         if self._is_drawn:
-            self._tell(ERASE)
+            self._tell(BELOW + BACK)
             self._is_drawn = False
 
     def slot(self, slot: Piece, model: Model, behind_s: float) -> None:
