@@ -413,6 +413,19 @@ def test_full_disk(run_python: Callable[..., tuple[str, ...]], options: list[str
     assert "standard output: No space left" in one_line(done.stderr)
 
 
+def test_closed_streams(run_python: Callable[..., tuple[str, ...]]) -> None:
+    """Standard output or standard error was closed by the caller."""
+    command = run_python("-m", "voxtral_edge", "transcribe", CLIP, "--threads", "1")
+    for closing, expected in (
+        (">&-", (1, "", "voxtral: cannot write to standard output: it is closed\n")),
+        ("2>&-", (0, words(CLIP) + "\n", "")),
+    ):
+        shell = ["sh", "-c", f'exec "$@" {closing}', "sh", *command]
+        done = subprocess.run(shell, capture_output=True, text=True, timeout=60)
+        stderr = re.sub(r".*demo model is used.*\n", "", done.stderr)
+        assert (done.returncode, done.stdout, stderr) == expected
+
+
 STARVED = """
 import pathlib, resource, sys
 from voxtral_edge import cli

@@ -467,4 +467,5 @@ def test_bash_completes(main: Main, tmp_path: Path) -> None:
     assert complete("voxtral", "tr") == {"transcribe"}
     assert complete("voxtral", "completion", "") >= {"bash", "zsh", "fish"}
     assert "--device" in complete("voxtral", "stream", "--de")
+    assert "--verify" in complete("voxtral", "convert", "--ver")
     assert complete("voxtral", "transcribe", "ta") == {"talk.wav"}

@@ -139,6 +139,8 @@ class _Meter:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with its arguments (None: those of the process); return the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    if sys.stderr is None:  # it was closed; messages must not end up anywhere else
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  (for as long as the process lives)
     try:
         if argv[:1] == ["convert"]:
             from .convert import convert_voxtral
@@ -167,14 +169,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 # ---- options ------------------------------------------------------------------------------------
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(convert: argparse.ArgumentParser | None = None) -> argparse.ArgumentParser:
+    """Return the parser; `convert`: that of the converter, which is slow to import."""
     parser = _Parser(
         prog="voxtral",
         description="Streaming speech to text on an ordinary CPU.",
         epilog="voxtral COMMAND --help explains a command.",
     )
     parser.add_argument("--version", action="version", version=f"voxtral {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    commands: argparse._SubParsersAction[argparse.ArgumentParser] = parser.add_subparsers(
+        metavar="COMMAND", required=True, parser_class=_Parser
+    )
     decoding, writing = _decoding(), _writing()
 
     def add(
@@ -182,8 +187,8 @@ def _parser() -> argparse.ArgumentParser:
         run: Callable[[argparse.Namespace], int],
         help: str,
         about: str,
-        *parents: _Parser,
-    ) -> _Parser:
+        *parents: argparse.ArgumentParser,
+    ) -> argparse.ArgumentParser:
         command = commands.add_parser(
             name,
             help=help,
@@ -227,7 +232,12 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("devices", help="list the microphones")
     command.set_defaults(command=_devices)
 
-    commands.add_parser("convert", help="make a GGUF file from a checkpoint", add_help=False)
+    commands.add_parser(
+        "convert",
+        help="make a GGUF file from a checkpoint",
+        parents=[convert] if convert else [],
+        add_help=False,
+    )
 
     command = commands.add_parser("inspect", help="describe a model file or a checkpoint")
     _files(
@@ -502,7 +512,9 @@ def _inspect(args: argparse.Namespace) -> int:
 def _completion(args: argparse.Namespace) -> int:
     import shtab
 
-    write(shtab.complete(_parser(), args.shell) + "\n")
+    from .convert import convert_voxtral
+
+    write(shtab.complete(_parser(convert_voxtral.parser()), args.shell) + "\n")
     return OK
 
 

@@ -8,6 +8,7 @@ changes its size. Where standard output is no terminal, it gets the text and not
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import signal
@@ -245,6 +246,8 @@ def pipe_in() -> BinaryIO:
 def write(text: str) -> None:
     """Print at once, so that live text is live and a full disk is noticed here."""
     try:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "it is closed")
         print(text, end="", flush=True)
     except OSError as error:
         raise OutputError("standard output", error) from error
