@@ -1,9 +1,10 @@
 """Words become segments, and segments become subtitles, by the usual rules of subtitling.
 
 A segment is what fits a subtitle: at most two lines of 42 columns and seven seconds. It ends at a
-pause, at the end of a sentence, or, when it is full, after punctuation or at the longest pause of
-its second half. A subtitle shows its segment and stays long enough to be read, as far as the next
-one leaves time. Columns are those of a terminal, where Chinese or Japanese characters take two.
+pause, at the end of a sentence, or, when it is full, after punctuation or at the longest pause,
+unless that is near its begin. A subtitle shows its segment and stays long enough to be read, as far
+as the next one leaves time. Columns are those of a terminal, where Chinese or Japanese characters
+take two.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ def _ends(word: Word, marks: str) -> bool:
 
 def _cut(words: list[Word]) -> int:
     """Return how many of the words, all but the last of which fit, make the next segment."""
-    late = range(len(words) - 1, (len(words) - 1) // 2, -1)
+    late = range(len(words) - 1, len(words) // 3, -1)  # no segment is left very short
     for marks in (SENTENCE, CLAUSE):
         for n in late:
             if _ends(words[n - 1], marks):
