@@ -50,7 +50,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run with arguments (None: those of the process); return the exit status."""
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
     previous = {number: signal.signal(number, _stop) for number in STOPS}
     try:
         _run(args)
@@ -123,28 +123,29 @@ def _stop(number: int, frame: FrameType | None) -> None:
     raise _Stopped(number)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the options and arguments."""
+    options = _Parser(
         prog="voxtral convert",
         description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a folder")
-    parser.add_argument("target", type=Path, metavar="MODEL.gguf", help="the file to write")
-    parser.add_argument(
+    options.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a folder")
+    options.add_argument("target", type=Path, metavar="MODEL.gguf", help="the file to write")
+    options.add_argument(
         "--type", choices=FILE_TYPES, default="q4_0", help="how weights are stored (default: q4_0)"
     )
-    parser.add_argument(
+    options.add_argument(
         "--verify", action="store_true", help="then compare every tensor with its source"
     )
-    parser.add_argument(
+    options.add_argument(
         "--threads", type=_positive, metavar="N", help="threads (default: one per processor)"
     )
-    parser.add_argument("--name", help="the model's name, for general.name")
-    parser.add_argument("--description", help="what it understands, for general.description")
-    parser.add_argument("--license", help="its licence, for general.license")
-    parser.add_argument("--quiet", action="store_true", help="say nothing unless it fails")
-    return parser
+    options.add_argument("--name", help="the model's name, for general.name")
+    options.add_argument("--description", help="what it understands, for general.description")
+    options.add_argument("--license", help="its licence, for general.license")
+    options.add_argument("--quiet", action="store_true", help="say nothing unless it fails")
+    return options
 
 
 def _positive(text: str) -> int:

@@ -182,7 +182,7 @@ def test_files_that_are_no_audio(tmp_path: Path) -> None:
             next(vox.read(path))
         assert "\n" not in str(caught.value)
         assert str(path) in str(caught.value)
-    with pytest.raises(vox.AudioError, match="the audio file is not audio"):
+    with pytest.raises(vox.AudioError, match=r"the audio file is not audio.*frombuffer"):
         next(vox.read(io.BytesIO(b"no audio")))
 
 

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ import soundfile
 import voxtral_edge as vox
 from conftest import SAMPLES
 from voxtral_edge import cli
+from voxtral_edge.live import Pipe
 from voxtral_edge.terminal import Interrupt
 
 Voxtral = Callable[..., subprocess.CompletedProcess]
@@ -84,7 +86,9 @@ def one_line(stderr: str | bytes) -> str:
 def test_help_and_version(voxtral: Voxtral) -> None:
     shown = voxtral("--help")
     assert (shown.returncode, shown.stderr) == (0, "")
-    for command in ("transcribe", "stream", "convert", "inspect"):
+    for command in (
+        "transcribe", "stream", "plot", "devices", "convert", "inspect", "completion",
+    ):  # fmt: skip
         assert command in shown.stdout
         detail = voxtral(command, "--help")
         assert (detail.returncode, detail.stderr) == (0, "")
@@ -103,8 +107,22 @@ def test_help_and_version(voxtral: Voxtral) -> None:
         (["transcribe", CLIP, "--threads", "0"], "whole number from 1"),
         (["transcribe", CLIP, "--threads", "many"], "whole number from 1"),
         (["transcribe", CLIP, "--threads", "999"], "threads must be 1 to 256"),
-        (["transcribe", CLIP, "--format", "srt"], "txt.*json"),
+        (["transcribe", CLIP, "--format", "doc"], "'doc' is not one of txt, json, jsonl, srt"),
+        (["transcribe", CLIP, "--format", "srt,"], "'' is not one of"),
+        (["transcribe", CLIP, "--format", "srt,json"], "several formats.*-o FOLDER"),
+        (["transcribe", CLIP, OTHER, "--format", "srt"], "several files.*-o FOLDER"),
+        (["transcribe", CLIP, OTHER, "-o", CLIP], "is a file, but several.*name a folder"),
+        (["transcribe", SAMPLES], "is a directory: add -r"),
+        (["transcribe", SAMPLES / "*.none"], "no file is named like"),
         (["stream", CLIP], "invalid choice"),
+        (["stream"], "name one source"),
+        (["stream", "-", "--mic"], "name one source"),
+        (["plot", CLIP], "-o"),
+        (["plot", CLIP, "-o", "x.doc"], "a picture is .png, .svg or .pdf"),
+        (["plot", CLIP, "-o", "x.png", "--from", "x"], "not a number of seconds"),
+        (["plot", CLIP, "-o", "x.png", "--from", "99"], "no audio lies between"),
+        (["plot", CLIP, "-o", "x.png", "--to", "0"], "no audio lies between"),
+        (["completion", "tcsh"], "invalid choice"),
     ],
 )
 def test_bad_options(voxtral: Voxtral, args: list[object], message: str) -> None:
@@ -140,6 +158,8 @@ def test_json(voxtral: Voxtral, tiny: vox.Model, tiny_path: Path) -> None:
         "duration_s": expected.duration_s,
         "model": tiny.name,
         "delay_ms": 240,
+        "segments": [asdict(segment) for segment in expected.segments],
+        "words": [asdict(word) for word in expected.words],
         "pieces": [
             {"text": p.text, "token": p.token, "start_ms": p.start_ms, "end_ms": p.end_ms}
             for p in expected.pieces
@@ -168,9 +188,9 @@ def test_bad_files_do_not_stop_the_others(voxtral: Voxtral, tmp_path: Path) -> N
     done = voxtral("transcribe", tmp_path / "none.wav", text, OTHER, tmp_path)
     assert done.returncode == 2
     assert done.stdout == f"{OTHER}: {words(OTHER)}\n"
-    _, *lines = done.stderr.splitlines()
-    assert [line.startswith("voxtral: ") for line in lines] == [True] * 3
-    for line, part in zip(lines, ("none.wav", "not audio", "directory"), strict=True):
+    lines = done.stderr.splitlines()
+    assert [line.startswith("voxtral: ") for line in lines] == [True] * 4
+    for line, part in zip(lines, ("directory", "demo", "none.wav", "not audio"), strict=True):
         assert part in line
 
 
@@ -264,7 +284,8 @@ def test_stream_of_each_kind(voxtral: Voxtral, digits: np.ndarray) -> None:
 
 def test_stream_of_nothing(voxtral: Voxtral) -> None:
     done = voxtral("stream", "-", input=b"")
-    assert (done.returncode, done.stdout) == (0, b"\n")
+    assert (done.returncode, done.stdout) == (2, b"\n")
+    assert "no audio came" in one_line(done.stderr)
 
 
 def test_text_comes_while_the_audio_does(live: subprocess.Popen, digits: np.ndarray) -> None:
@@ -289,35 +310,47 @@ def test_ctrl_c_prints_the_last_words(live: subprocess.Popen, digits: np.ndarray
     assert b"Traceback" not in live.stderr.read()
 
 
-def test_ctrl_c_while_text_is_made_is_heard_before_the_next_audio() -> None:
-    def blocks() -> Iterator[np.ndarray]:
-        yield np.zeros(1, np.float32)
-        raise AssertionError("no more audio may be asked for")
-
-    with Interrupt() as interrupt:
-        for _ in interrupt.until(blocks()):
-            signal.raise_signal(signal.SIGINT)
+def test_first_ctrl_c_ends_the_audio_and_keeps_what_came(digits: np.ndarray) -> None:
+    """The pipe stays open; what it had sent by then is handed out, and nothing after it."""
+    source, sink = os.pipe()
+    with os.fdopen(source, "rb", buffering=0) as pipe:
+        os.write(sink, pcm(digits[:30_000]))
+        live = Pipe(pipe)
+        n = 0
+        with Interrupt(live) as interrupt:
+            for chunk in live:
+                n += len(chunk)
+                if n == 30_000:
+                    signal.raise_signal(signal.SIGINT)
+                    os.write(sink, pcm(digits[:1000]))
+            assert interrupt.asked
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        os.close(sink)
+    assert n == 30_000
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_second_ctrl_c_stops_at_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], digits: np.ndarray
 ) -> None:
-    """The first comes while audio is awaited, the second while the last words are made."""
+    """The first comes while audio is taken, the second while the last words are made."""
+    push = vox.Stream.push
 
-    def blocks(pipe: object, *, raw: bool) -> Iterator[np.ndarray]:
-        yield digits
+    def first(stream: vox.Stream, samples: np.ndarray) -> None:
+        push(stream, samples)
+        if signal.getsignal(signal.SIGINT).__self__.asked is False:
+            signal.raise_signal(signal.SIGINT)
+
+    def second(stream: vox.Stream) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    def end(stream: vox.Stream) -> None:
-        signal.raise_signal(signal.SIGINT)
-
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO()))
-    monkeypatch.setattr(cli, "read_pcm", blocks)
-    monkeypatch.setattr(vox.Stream, "end", end)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(pcm(digits))))
+    monkeypatch.setattr(vox.Stream, "push", first)
+    monkeypatch.setattr(vox.Stream, "end", second)
     assert cli.main(["stream", "--threads", "1", "-"]) == 130
     shown = capsys.readouterr()
-    assert words(CLIP).startswith(shown.out)
+    assert words(CLIP).startswith(shown.out.strip())
     assert shown.err.count("\n") == 1  # about the demo model
 
 
@@ -380,9 +413,23 @@ def test_full_disk(run_python: Callable[..., tuple[str, ...]], options: list[str
     assert "standard output: No space left" in one_line(done.stderr)
 
 
+def test_closed_streams(run_python: Callable[..., tuple[str, ...]]) -> None:
+    """Standard output or standard error was closed by the caller."""
+    command = run_python("-m", "voxtral_edge", "transcribe", CLIP, "--threads", "1")
+    for closing, expected in (
+        (">&-", (1, "", "voxtral: cannot write to standard output: it is closed\n")),
+        ("2>&-", (0, words(CLIP) + "\n", "")),
+    ):
+        shell = ["sh", "-c", f'exec "$@" {closing}', "sh", *command]
+        done = subprocess.run(shell, capture_output=True, text=True, timeout=60)
+        stderr = re.sub(r".*demo model is used.*\n", "", done.stderr)
+        assert (done.returncode, done.stdout, stderr) == expected
+
+
 STARVED = """
 import pathlib, resource, sys
 from voxtral_edge import cli
+from voxtral_edge.live import Pipe
 from voxtral_edge.terminal import Interrupt
 used = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * 4096
 resource.setrlimit(resource.RLIMIT_AS, (used + 12 * 2**20, resource.RLIM_INFINITY))

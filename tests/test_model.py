@@ -91,7 +91,9 @@ def test_transcribe_is_a_stream(tiny: vox.Model, noise: np.ndarray) -> None:
 
 def test_nothing_said(demo: vox.Model) -> None:
     transcript = demo.transcribe(np.zeros(0, np.float32))
-    assert transcript == vox.Transcript("", (), transcript.tokens, 0.0)
+    assert transcript == vox.Transcript(
+        "", (), (), (), transcript.tokens, 0.0, demo.name, demo.default_delay_ms
+    )
     assert len(transcript.tokens) == 10
     assert demo.transcribe(np.zeros(32_000, np.float32)).text == ""
 

@@ -21,26 +21,35 @@ PACKAGE = ROOT / "bindings" / "voxtral_edge"
 PUBLIC = {
     "AsyncStream": ["aclose", "closed", "end", "feed", "finish", "pending", "pieces", "push",
                     "reset", "slots"],
-    "Model": ["astream", "close", "closed", "pieces", "stream", "token_bytes", "transcribe"],
+    "Device": ["index", "is_default", "n_channels", "name", "rate"],
+    "Microphone": ["stop"],
+    "Model": ["astream", "close", "closed", "pieces", "slots", "stream", "token_bytes",
+              "transcribe"],
     "Piece": ["end_ms", "start_ms", "text", "token"],
+    "Segment": ["end_ms", "start_ms", "text"],
     "Stats": ["decoder_ns", "encoder_ns", "head_ns", "mel_ns", "n_accepted", "n_agreed",
               "n_decoder_passes", "n_decoder_slots", "n_drafted", "n_encoder_passes",
               "n_encoder_slots", "n_prefill_passes", "n_prefill_slots", "prefill_ns",
               "scratch_bytes", "state_bytes", "weight_bytes"],
     "Stream": ["close", "closed", "end", "feed", "finish", "memory", "model", "pending", "push",
-               "reset", "slots", "stats"],
-    "Transcript": ["duration_s", "pieces", "text", "tokens"],
+               "reset", "slots", "stats", "tensor", "watch"],
+    "Transcript": ["delay_ms", "duration_s", "model", "of", "pieces", "segments", "slots", "text",
+                   "to_json", "to_srt", "to_tsv", "to_vtt", "tokens", "words"],
+    "Word": ["end_ms", "start_ms", "text"],
 }  # fmt: skip
+# Their docstrings name the fields.
+DATA = ("Device", "Piece", "Segment", "Stats", "Transcript", "Word")
 ATTRIBUTES = [
-    "name", "description", "file_type", "n_params", "n_bytes", "n_vocab", "n_special", "token_pad",
-    "token_word", "default_delay_ms", "encoder_window", "decoder_window",
+    "name", "description", "file_type", "kernels", "n_params", "n_bytes", "n_vocab", "n_special",
+    "token_pad", "token_word", "default_delay_ms", "encoder_window", "decoder_window",
 ]  # fmt: skip
 ERRORS = [
     "ArgumentError", "AudioError", "ComputeError", "ModelClosed", "ModelError", "ModelFormatError",
     "ModelNotFound", "OutOfMemory", "StreamBusy", "StreamClosed", "StreamError", "StreamFinished",
     "VoxtralError",
 ]  # fmt: skip
-OTHERS = ["DELAYS_MS", "RATE", "SLOT_MS", "__version__", "read", "resample"]
+OTHERS = ["DELAYS_MS", "RATE", "SLOT_MS", "__version__", "devices", "read", "resample",
+          "words"]  # fmt: skip
 
 
 def test_all() -> None:
@@ -55,7 +64,7 @@ def test_members(name: str) -> None:
     kind = getattr(vox, name)
     assert [member for member in sorted(dir(kind)) if not member.startswith("_")] == PUBLIC[name]
     for member in PUBLIC[name]:
-        assert inspect.getdoc(getattr(kind, member)) or name in ("Piece", "Stats", "Transcript")
+        assert inspect.getdoc(getattr(kind, member)) or name in DATA
 
 
 def test_model_attributes(tiny: vox.Model) -> None:
@@ -74,8 +83,8 @@ def test_numbers_are_those_of_the_core() -> None:
 def test_every_way_in_has_the_same_options() -> None:
     """Functions, methods and command: the same names, keyword-only, the same defaults."""
     ways: list[Callable[..., object]] = [
-        vox.Model.transcribe, vox.Model.pieces, vox.Model.stream, vox.Model.astream,
-        vox.Stream.__init__, vox.AsyncStream.__init__,
+        vox.Model.transcribe, vox.Model.pieces, vox.Model.slots, vox.Model.stream,
+        vox.Model.astream, vox.Stream.__init__, vox.AsyncStream.__init__,
     ]  # fmt: skip
     for way in ways:
         options = {
@@ -83,8 +92,9 @@ def test_every_way_in_has_the_same_options() -> None:
             for name, option in inspect.signature(way).parameters.items()
             if option.kind is inspect.Parameter.KEYWORD_ONLY
         }
+        options.pop("on_progress", None)  # what only transcribe() can tell
         assert options == {"delay_ms": None}, way
-    for command in (["transcribe", "x.wav"], ["stream", "-"]):
+    for command in (["transcribe", "x.wav"], ["stream", "-"], ["plot", "x.wav", "-o", "x.png"]):
         args = cli._parser().parse_args(command)
         assert (args.delay, args.threads, args.model) == (None, None, None)
     model = inspect.signature(vox.Model).parameters

@@ -29,9 +29,13 @@ from .errors import (
     StreamFinished,
     VoxtralError,
 )
+from .live import Device, Microphone, devices
 from .model import Model
-from .stream import DELAYS_MS, SLOT_MS, Piece, Stats, Stream, Transcript
+from .stream import DELAYS_MS, SLOT_MS, Piece, Stats, Stream
+from .subtitles import Segment
+from .transcript import Transcript
 from .wav import RATE
+from .words import Word, words
 
 __version__ = version("voxtral-edge")
 
@@ -43,6 +47,8 @@ __all__ = [
     "AsyncStream",
     "AudioError",
     "ComputeError",
+    "Device",
+    "Microphone",
     "Model",
     "ModelClosed",
     "ModelError",
@@ -50,6 +56,7 @@ __all__ = [
     "ModelNotFound",
     "OutOfMemory",
     "Piece",
+    "Segment",
     "Stats",
     "Stream",
     "StreamBusy",
@@ -58,7 +65,10 @@ __all__ = [
     "StreamFinished",
     "Transcript",
     "VoxtralError",
+    "Word",
     "__version__",
+    "devices",
     "read",
     "resample",
+    "words",
 ]

@@ -1,12 +1,14 @@
 """Audio in: arrays, files and pipes become blocks of float32 samples, 16 kHz, mono, in [-1, 1).
 
-Arrays are checked and refused with the line that mends them; files are decoded, mixed down to one
-channel and resampled; pipes carry raw 16-bit samples or a WAV stream and are read as the bytes
-arrive. Everything is done block by block, so memory does not depend on the length of the audio.
+Arrays are checked and refused with the line that mends them; files are decoded by libsndfile or, if
+it does not know them, by the program ffmpeg, mixed down to one channel and resampled; pipes carry
+raw 16-bit samples or a WAV stream and are read as the bytes arrive. Everything is done block by
+block, so memory does not depend on the length of the audio.
 """
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ import numpy as np
 import soundfile  # type: ignore[import-untyped]
 import soxr  # type: ignore[import-untyped]
 
-from . import wav
+from . import ffmpeg, wav
 from .errors import AudioError
 from .wav import RATE, Floats
 
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 Samples: TypeAlias = Floats  # [n], 16 kHz mono
 ArrayLike: TypeAlias = "np.ndarray[Any, Any] | Buffer"  # what as_samples() takes
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO"
-AudioLike: TypeAlias = "Source | ArrayLike | Iterable[ArrayLike]"
+AudioLike: TypeAlias = "Source | bytes | ArrayLike | Iterable[ArrayLike]"
 
 BLOCK = 4 * RATE  # frames read at a time: large enough to be cheap, small enough to stop soon
 RATES = range(1_000, 1_000_000)  # rates in a header that are believed
@@ -59,7 +61,9 @@ def resample(audio: ArrayLike, rate: float) -> Samples:
 
 
 def chunks(audio: AudioLike) -> Iterator[Samples]:
-    """Yield the samples of a path, a binary file, a 1-D array or an iterable of arrays."""
+    """Yield the samples of a path, a binary file or its bytes, a 1-D array or some arrays."""
+    if isinstance(audio, (bytes, bytearray)):
+        audio = io.BytesIO(audio)
     if isinstance(audio, (str, os.PathLike)) or hasattr(audio, "read"):
         yield from read(cast("Source", audio))
         return
@@ -76,16 +80,44 @@ def chunks(audio: AudioLike) -> Iterator[Samples]:
         )
 
 
+def duration_s(audio: AudioLike) -> float | None:
+    """Return the seconds of a path or an array, None where only reading would tell them."""
+    if isinstance(audio, (str, os.PathLike)):
+        path = Path(audio)
+        if not path.is_file():
+            return None
+        try:
+            return float(soundfile.info(path).duration)
+        except soundfile.LibsndfileError:
+            program = ffmpeg.find()
+            return ffmpeg.duration_s(program, path) if program else None
+    if isinstance(audio, (bytes, bytearray)) or hasattr(audio, "read"):
+        return None
+    array = _as_array(audio)
+    return None if array is None or array.ndim != 1 else len(array) / RATE
+
+
 def read(source: Source) -> Iterator[Samples]:
     """Yield the audio of a file in blocks [n] of 16 kHz mono samples; memory is bounded.
 
-    `source`: the path of a sound file (WAV, FLAC, Ogg, MP3, ...) or a binary file object; several
-    channels are averaged. What cannot seek is read like read_pcm(). Raises AudioError for what
-    is not audio or holds samples that are not finite, OSError for what cannot be opened.
+    `source`: the path of a sound file (WAV, FLAC, Ogg, MP3, ...) or, if ffmpeg is on PATH, of any
+    file with sound; or a binary file object of a sound file. Several channels are averaged. What
+    cannot seek is read like read_pcm(). Raises AudioError for what is not audio or holds samples
+    that are not finite, OSError for what cannot be opened.
     """
     if not isinstance(source, (str, os.PathLike)):
-        name = getattr(source, "name", "the audio file")
-        yield from _read_file(source, str(name)) if source.seekable() else read_pcm(source)
+        if not source.seekable():
+            yield from read_pcm(source)
+            return
+        name = str(getattr(source, "name", "the audio file"))
+        try:
+            sound = soundfile.SoundFile(source)
+        except soundfile.LibsndfileError as error:
+            raise AudioError(
+                f"{name} is not audio that can be read ({_reason(error)}): give the path of a "
+                "file, or of 16-bit samples numpy.frombuffer(audio, numpy.int16)"
+            ) from None
+        yield from _read_sound(sound, name)
         return
     path = Path(source)
     with path.open("rb", buffering=0) as file:  # the usual OSError if it cannot be opened
@@ -94,8 +126,7 @@ def read(source: Source) -> Iterator[Samples]:
         elif os.fstat(file.fileno()).st_size == 0:
             raise AudioError(f"{path} is empty (0 bytes): record or copy it again")
         else:
-            # By its descriptor: what a file holds is told by its first bytes, not by its name.
-            yield from _read_file(file.fileno(), str(path))
+            yield from _read_file(file.fileno(), path)
 
 
 def read_pcm(file: BinaryIO, *, raw: bool = False) -> Iterator[Samples]:
@@ -110,16 +141,38 @@ def read_pcm(file: BinaryIO, *, raw: bool = False) -> Iterator[Samples]:
     yield from _to_rate(blocks, rate, "the pipe")
 
 
-def _read_file(source: int | BinaryIO, name: str) -> Iterator[Samples]:
-    """Decode what libsndfile knows; a descriptor stays open."""
+def _read_file(descriptor: int, path: Path) -> Iterator[Samples]:
+    """Decode a file; its descriptor stays open."""
     try:
-        with soundfile.SoundFile(source, closefd=False) as sound:
+        # By its descriptor: what a file holds is told by its first bytes, not by its name.
+        sound = soundfile.SoundFile(descriptor, closefd=False)
+    except soundfile.LibsndfileError as error:
+        program = ffmpeg.find()
+        if program is None:
+            raise AudioError(
+                f"{path} is not audio that can be read ({_reason(error)}): install ffmpeg, which "
+                "reads video and many more kinds of files, if it is one of them"
+            ) from None
+        with ffmpeg.decoded(program, path) as pipe:
+            rate, blocks = wav.open_pipe(pipe, raw=False)
+            yield from _to_rate(blocks, rate, str(path))
+        return
+    yield from _read_sound(sound, str(path))
+
+
+def _read_sound(sound: soundfile.SoundFile, name: str) -> Iterator[Samples]:
+    """Decode what libsndfile knows, and close it."""
+    try:
+        with sound:
             yield from _to_rate(_sound_blocks(sound), sound.samplerate, name)
     except soundfile.LibsndfileError as error:
         raise AudioError(
-            f"{name} is not audio that can be read ({error.error_string.rstrip('.')}): "
-            "convert it first, as in ffmpeg -i FILE out.wav"
+            f"{name} breaks off or is damaged ({_reason(error)}): copy it again"
         ) from None
+
+
+def _reason(error: soundfile.LibsndfileError) -> str:
+    return str(error.error_string).rstrip(".")
 
 
 def _sound_blocks(sound: soundfile.SoundFile) -> Iterator[Floats]:

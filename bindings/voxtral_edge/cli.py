@@ -1,53 +1,90 @@
-"""The `voxtral` command: transcribe, stream, convert, inspect.
+"""The `voxtral` command: transcribe, stream, plot, devices, convert, inspect, completion.
 
-Text and JSON go to standard output, all else to standard error. Whatever the user can mend is told
-in one line, without a traceback. Exit status: 0 all is well; 1 a failure of the machine (memory,
-a full disk, the computation); 2 input that cannot be used (options, model, audio); 130 Ctrl-C;
-141 nobody reads standard output any more, which is no error worth a word.
+Text goes to standard output or to files, all else to standard error. Whatever the user can mend is
+told in one line, without a traceback. Exit status: 0 all is well; 1 a failure of the machine
+(memory, a full disk, the computation); 2 input that cannot be used (options, model, audio, a
+microphone or a package that is missing); 130 Ctrl-C; 141 nobody reads standard output any more,
+which is no error worth a word.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
-import json
 import os
 import resource
 import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
 from typing import NoReturn
 
-from . import __version__
-from .audio import Samples, read, read_pcm
-from .errors import AudioError, ComputeError, StreamError, VoxtralError
+import numpy as np
+
+from . import __version__, inputs, outputs, terminal
+from .audio import Samples, duration_s, read, read_pcm
+from .errors import ArgumentError, AudioError, ComputeError, StreamError, VoxtralError
+from .formats import FORMATS, Feed, Origin
+from .live import Live, Microphone, Pipe, devices
 from .model import Model
-from .stream import DELAYS_MS, Piece, Transcript
-from .terminal import Interrupt, OutputError, complain, pipe_in, write
+from .stream import DELAYS_MS, Piece
+from .terminal import Interrupt, OutputError, Screen, complain, pipe_in, write
 from .wav import RATE
 
 OK, FAILURE, BAD_INPUT, INTERRUPTED, UNREAD = 0, 1, 2, 128 + signal.SIGINT, 128 + signal.SIGPIPE
 FAILURES = (ComputeError, MemoryError, StreamError)  # what is no fault of the input
 
-TRANSCRIBE = """\
-Print what is said in sound files (WAV, FLAC, Ogg, MP3; any rate, channels are averaged).
+BEHIND_S = 10.0  # lag that is worth a line, and the next one when it has doubled
+SHELLS = ("bash", "zsh", "fish")
 
-One file: its text, as it is understood. Several files: a line `FILE: text` for each, in order; a
-file that cannot be read is reported, the others are still transcribed, and the exit status is 2.
---format json: one object, or an array of objects if there are several files, with the keys file,
-text, duration_s, model, delay_ms, pieces (text, start_ms, end_ms, token) and tokens (every slot).
+TRANSCRIBE = """\
+Print what is said in files of sound or video.
+
+WAV, FLAC, Ogg, MP3 and what else libsndfile knows is read directly, at any rate, channels averaged;
+all other kinds through ffmpeg, if it is on PATH. AUDIO may be a file, a pattern in quotes, - for a
+pipe, or with -r a folder. Files are read as they are needed: memory does not grow with length.
+
+One file: its text, as it is understood. Several: a line `FILE: text` for each, in order; a file
+that cannot be read is reported, the others are still transcribed, and the exit status is 2.
+
+    voxtral transcribe talk.mp3                         text
+    voxtral transcribe film.mkv -o film.srt             subtitles
+    voxtral transcribe -r talks -o texts --format srt,json
 """
 
 STREAM = """\
-Print what is said on standard input while it is being said.
+Print what is said while it is being said, by a microphone or on standard input.
 
-The input is raw 16-bit little-endian mono at 16 kHz, or a WAV stream of any rate:
+    voxtral stream --mic
     arecord -q -f S16_LE -r 16000 -c 1 -t raw | voxtral stream -
+    parec --format=s16le --rate=16000 --channels=1 | voxtral stream -
     ffmpeg -v error -i http://... -f wav - | voxtral stream -
-At its end, or at the first Ctrl-C, the last words are printed and the exit status is 0. A second
-Ctrl-C stops at once with 130.
+
+A pipe carries raw 16-bit little-endian mono at 16 kHz, or a WAV stream of any rate. At its end, or
+at the first Ctrl-C, the last words are printed and the exit status is 0. A second Ctrl-C stops at
+once with 130. With -o, text goes to the file as well as to the terminal.
+"""
+
+MONITOR = """\
+show one glyph per event on standard error: . nothing said in 80 ms, | a word is over, = text of a
+token, ~ part of a character, ? other token, < one more second behind, > caught up, ! audio lost"""
+
+PLOT = """\
+Draw a transcript: waveform, mel, words at their times, and the token of every 80 ms.
+
+In the lane of tokens, dots are pads, bars are markers (a word has ended), boxes are text. Times of
+words are approximate. At most two minutes fit; --from and --to choose them.
+"""
+
+COMPLETION = """\
+Print the completion script of a shell. To use it:
+
+    bash    voxtral completion bash > ~/.local/share/bash-completion/completions/voxtral
+    zsh     voxtral completion zsh > DIR/_voxtral, DIR being one of $fpath
+    fish    voxtral completion fish > ~/.config/fish/completions/voxtral.fish
 """
 
 
@@ -58,38 +95,52 @@ class _Parser(argparse.ArgumentParser):
         self.exit(BAD_INPUT, f"voxtral: {message} (see {self.prog} --help)\n")
 
 
-class _Stats:
-    """Counts the audio that passes and, if --stats asks for it, reports in the end."""
+class _Meter:
+    """Counts audio and time as blocks pass, and how loud the last one was."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        self.wanted = args.stats
+    def __init__(self) -> None:
         self.n_samples = 0
-
-    def __enter__(self) -> _Stats:
+        self.level = 0.0
         self.start = time.monotonic()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if not self.wanted:
-            return
-        audio, taken = self.n_samples / RATE, time.monotonic() - self.start
-        rtf = f"{taken / audio:.3f}" if audio else "-"
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
-        print(
-            f"voxtral: {audio:.2f} s of audio in {taken:.2f} s, RTF {rtf}, peak {peak:.0f} MiB",
-            file=sys.stderr,
-        )
+        self.waited_s = 0.0  # for audio, while nothing could be computed
 
     def count(self, blocks: Iterable[Samples]) -> Iterator[Samples]:
         """Pass blocks on."""
-        for block in blocks:
+        source = iter(blocks)
+        while True:
+            begun = time.monotonic()
+            block = next(source, None)
+            self.waited_s += time.monotonic() - begun
+            if block is None:
+                return
             self.n_samples += len(block)
+            self.level = float(np.abs(block).max(initial=0.0))
             yield block
+
+    @property
+    def audio_s(self) -> float:
+        """Seconds of audio so far."""
+        return self.n_samples / RATE
+
+    @property
+    def rtf(self) -> float:
+        """Computing time per second of audio."""
+        taken_s = time.monotonic() - self.start - self.waited_s
+        return taken_s / self.audio_s if self.n_samples else 0.0
+
+    def report(self) -> str:
+        """Return the line of --stats."""
+        taken_s = time.monotonic() - self.start
+        rtf = f"{taken_s / self.audio_s:.3f}" if self.n_samples else "-"
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+        return f"{self.audio_s:.2f} s of audio in {taken_s:.2f} s, RTF {rtf}, peak {peak:.0f} MiB"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with its arguments (None: those of the process); return the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    if sys.stderr is None:  # it was closed; messages must not end up anywhere else
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  (for as long as the process lives)
     try:
         if argv[:1] == ["convert"]:
             from .convert import convert_voxtral
@@ -110,25 +161,107 @@ def main(argv: Sequence[str] | None = None) -> int:
             return UNREAD
         complain(error)
         return FAILURE
-    except (VoxtralError, OSError, MemoryError) as error:
+    except (VoxtralError, OSError, MemoryError, ImportError) as error:
         complain(error)
         return FAILURE if isinstance(error, FAILURES) else BAD_INPUT
 
 
-def _parser() -> argparse.ArgumentParser:
+# ---- options ------------------------------------------------------------------------------------
+
+
+def _parser(convert: argparse.ArgumentParser | None = None) -> argparse.ArgumentParser:
+    """Return the parser; `convert`: that of the converter, which is slow to import."""
     parser = _Parser(
         prog="voxtral",
         description="Streaming speech to text on an ordinary CPU.",
         epilog="voxtral COMMAND --help explains a command.",
     )
     parser.add_argument("--version", action="version", version=f"voxtral {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
-
-    decoding = _Parser(add_help=False)
-    decoding.add_argument(
-        "-m", "--model", metavar="MODEL", help="a GGUF file (default: the embedded demo model)"
+    commands: argparse._SubParsersAction[argparse.ArgumentParser] = parser.add_subparsers(
+        metavar="COMMAND", required=True, parser_class=_Parser
     )
-    decoding.add_argument(
+    decoding, writing = _decoding(), _writing()
+
+    def add(
+        name: str,
+        run: Callable[[argparse.Namespace], int],
+        help: str,
+        about: str,
+        *parents: argparse.ArgumentParser,
+    ) -> argparse.ArgumentParser:
+        command = commands.add_parser(
+            name,
+            help=help,
+            description=about,
+            parents=parents,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.set_defaults(command=run)
+        return command
+
+    command = add(
+        "transcribe", _transcribe, "print the text of sound files", TRANSCRIBE, decoding, writing
+    )
+    _files(command.add_argument("audio", nargs="+", metavar="AUDIO", help="what to transcribe"))
+    command.add_argument(
+        "-r", "--recursive", action="store_true", help="take the sound and video files of folders"
+    )
+
+    command = add(
+        "stream", _stream, "print the text of speech while it is spoken", STREAM, decoding, writing
+    )
+    command.add_argument("audio", nargs="?", choices=["-"], metavar="-", help="standard input")
+    command.add_argument("--mic", action="store_true", help="listen to a microphone")
+    command.add_argument(
+        "--device", metavar="N", help="its number or a part of its name (see voxtral devices)"
+    )
+    command.add_argument(
+        "--raw", action="store_true", help="the input is raw samples, whatever its first bytes are"
+    )
+
+    command = add("plot", _plot, "draw a transcript", PLOT, decoding)
+    _files(command.add_argument("audio", metavar="AUDIO", help="a file of sound or video"))
+    command.add_argument(
+        "-o", "--output", required=True, metavar="FILE", help="a .png, .svg or .pdf file"
+    )
+    command.add_argument(
+        "--from", dest="from_s", type=_seconds, default=0.0, metavar="S", help="first second"
+    )
+    command.add_argument("--to", dest="to_s", type=_seconds, metavar="S", help="last second")
+
+    command = commands.add_parser("devices", help="list the microphones")
+    command.set_defaults(command=_devices)
+
+    commands.add_parser(
+        "convert",
+        help="make a GGUF file from a checkpoint",
+        parents=[convert] if convert else [],
+        add_help=False,
+    )
+
+    command = commands.add_parser("inspect", help="describe a model file or a checkpoint")
+    _files(
+        command.add_argument(
+            "path", metavar="PATH", help="a GGUF or safetensors file, or the folder of a checkpoint"
+        )
+    )
+    command.add_argument("--filter", metavar="REGEX", help="list only tensors so named")
+    command.set_defaults(command=_inspect)
+
+    command = add("completion", _completion, "print the completion script of a shell", COMPLETION)
+    command.add_argument("shell", choices=SHELLS, help="the shell")
+    return parser
+
+
+def _decoding() -> _Parser:
+    """Options of all commands that run the model."""
+    parser = _Parser(add_help=False)
+    _files(
+        parser.add_argument(
+            "-m", "--model", metavar="MODEL", help="a GGUF file (default: the embedded demo model)"
+        )
+    )
+    parser.add_argument(
         "--delay",
         type=int,
         choices=DELAYS_MS,
@@ -136,43 +269,43 @@ def _parser() -> argparse.ArgumentParser:
         help="how far text trails speech: 80 to 1200 in steps of 80, or 2400 ms; longer makes "
         "fewer errors (default: that of the model, 480 as a rule)",
     )
-    decoding.add_argument(
+    parser.add_argument(
         "--threads", type=_positive, metavar="N", help="threads (default: what suits the model)"
     )
-    decoding.add_argument(
+    parser.add_argument("--quiet", action="store_true", help="nothing on standard error but errors")
+    return parser
+
+
+def _writing() -> _Parser:
+    """Options of all commands that write text."""
+    parser = _Parser(add_help=False)
+    parser.add_argument(
+        "--format",
+        type=_formats,
+        default=[],
+        metavar="LIST",
+        help=f"one or more of {', '.join(FORMATS)}, with commas between them (default: what the "
+        "name after -o ends with, or txt); times are approximate",
+    )
+    _files(
+        parser.add_argument(
+            "-o", "--output", metavar="PATH", help="a file, or a folder for a file per format"
+        )
+    )
+    parser.add_argument("--monitor", action="store_true", help=MONITOR)
+    parser.add_argument(
         "--stats", action="store_true", help="report time and memory in a line on standard error"
     )
-
-    def add(name: str, run: Callable[[argparse.Namespace], int], help: str, about: str) -> _Parser:
-        command = commands.add_parser(
-            name,
-            help=help,
-            description=about,
-            parents=[decoding],
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        command.set_defaults(command=run)
-        return command
-
-    command = add("transcribe", _transcribe, "print the text of sound files", TRANSCRIBE)
-    command.add_argument("audio", nargs="+", metavar="AUDIO", help="a sound file; - for a pipe")
-    command.add_argument("--format", choices=["txt", "json"], default="txt", help="(default: txt)")
-
-    command = add("stream", _stream, "print the text of a pipe while it is spoken", STREAM)
-    command.add_argument("audio", choices=["-"], metavar="-", help="standard input")
-    command.add_argument(
-        "--raw", action="store_true", help="the input is raw samples, whatever its first bytes are"
-    )
-
-    commands.add_parser("convert", help="make a GGUF file from a checkpoint", add_help=False)
-
-    command = commands.add_parser("inspect", help="describe a model file or a checkpoint")
-    command.add_argument(
-        "path", metavar="PATH", help="a GGUF or safetensors file, or the folder of a checkpoint"
-    )
-    command.add_argument("--filter", metavar="REGEX", help="list only tensors so named")
-    command.set_defaults(command=_inspect)
     return parser
+
+
+def _files(action: argparse.Action) -> None:
+    """Let shells complete an option or argument with the names of files."""
+    action.complete = {  # type: ignore[attr-defined]
+        "bash": "_shtab_compgen_files",
+        "zsh": "_files",
+        "fish": "__fish_complete_path",
+    }
 
 
 def _positive(text: str) -> int:
@@ -181,38 +314,190 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of seconds")
+    return seconds
+
+
+def _formats(text: str) -> list[str]:
+    names = list(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in FORMATS:
+            raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(FORMATS)}")
+    return names
+
+
+# ---- commands -----------------------------------------------------------------------------------
+
+
 def _transcribe(args: argparse.Namespace) -> int:
-    several, as_json, status = len(args.audio) > 1, args.format == "json", OK
-    with _open_model(args) as model, _Stats(args) as stats:
-        before = "\n" if several else ""  # what stands before the next object
-        if as_json and several:
-            write("[")
-        for path in args.audio:
-            blocks = stats.count(read_pcm(pipe_in()) if path == "-" else read(path))
+    status = OK
+    found: list[inputs.Input] = []
+    for word in args.audio:
+        try:
+            found += inputs.find(word, recursive=args.recursive)
+        except AudioError as error:
+            complain(error)
+            status = BAD_INPUT
+    several = len(found) > 1 or len(args.audio) > 1
+    if not found:
+        return status
+    jobs = outputs.plan(found, args.format, args.output)
+    is_array = several and args.output is None and args.format == ["json"]
+    meter = _Meter()
+    with _open_model(args) as model, _screen(args) as screen:
+        before = "\n"  # what stands before the next object of the array
+        if is_array:
+            screen.text("[")
+        for job in jobs:
+            head = f"{job.input.path}: " if several and job.outputs == [("txt", None)] else ""
             try:
-                if as_json:
-                    write(
-                        before
-                        + _json(
-                            path, model, args.delay, model.transcribe(blocks, delay_ms=args.delay)
-                        )
-                    )
-                    before = ",\n"
-                else:
-                    _say(model.pieces(blocks, delay_ms=args.delay), f"{path}: " if several else "")
+                _run_file(job, model, meter, screen, args, head=before if is_array else head)
+                before = ",\n"
             except (AudioError, OSError) as error:
-                complain(error)
+                screen.complain(error)
                 status = BAD_INPUT
-        if as_json and (several or status == OK):
-            write("\n]\n" if several else "\n")
+        if is_array:
+            screen.text("\n]\n")
+    if args.stats:
+        complain(meter.report())
     return status
 
 
+def _run_file(
+    job: outputs.Job,
+    model: Model,
+    meter: _Meter,
+    screen: Screen,
+    args: argparse.Namespace,
+    head: str,
+) -> None:
+    """Transcribe one input; `head`: what its text on standard output opens with."""
+    path = job.input.path
+    total_s = duration_s(path) if screen.has_status and path != inputs.STDIN else None
+    done = meter.audio_s
+    start = time.monotonic()
+    blocks = meter.count(read_pcm(pipe_in()) if path == inputs.STDIN else read(path))
+    with _Writing(job, model, screen, args.delay, head) as writing:
+        for slot in model.slots(blocks, delay_ms=args.delay):
+            writing.slot(slot)
+            screen.slot(slot, model, 0.0)
+            done_s = min(slot.end_ms / 1000, meter.audio_s - done)
+            if screen.is_due():
+                taken_s = time.monotonic() - start
+                screen.status(terminal.file_status(path, done_s, total_s, taken_s))
+        if meter.audio_s == done:
+            raise AudioError(f"{path} holds no samples: record or copy it again")
+        writing.end(meter.audio_s - done)
+
+
 def _stream(args: argparse.Namespace) -> int:
-    pipe = pipe_in()
-    with _open_model(args) as model, _Stats(args) as stats, Interrupt() as interrupt:
-        blocks = stats.count(interrupt.until(read_pcm(pipe, raw=args.raw)))
-        _say(model.pieces(blocks, delay_ms=args.delay))
+    is_mic = args.mic or args.device is not None
+    if is_mic == (args.audio is not None):
+        raise ArgumentError("name one source: voxtral stream --mic, or voxtral stream - for a pipe")
+    meter = _Meter()
+    source = inputs.Input(inputs.STDIN, Path("stream"))
+    (job,) = outputs.plan([source], args.format, args.output)
+    if args.output is not None:
+        job.outputs.append(("txt", None))
+    with contextlib.ExitStack() as stack:
+        live: Live
+        if is_mic:
+            device = args.device
+            number = int(device) if device is not None and device.isdecimal() else device
+            live = microphone = Microphone(number)
+            model = stack.enter_context(_open_model(args))
+            stack.enter_context(microphone)
+        else:
+            pipe = pipe_in()
+            model = stack.enter_context(_open_model(args))
+            live = Pipe(pipe, raw=args.raw)
+        interrupt = stack.enter_context(Interrupt(live))
+        screen = stack.enter_context(_screen(args))
+        _run_live(job, live, interrupt, model, meter, screen, args)
+        if not meter.n_samples and not interrupt.asked:
+            raise AudioError("no audio came: check the program before the pipe")
+    if args.stats:
+        complain(meter.report())
+    return OK
+
+
+def _run_live(
+    job: outputs.Job,
+    live: Live,
+    interrupt: Interrupt,
+    model: Model,
+    meter: _Meter,
+    screen: Screen,
+    args: argparse.Namespace,
+) -> None:
+    """Transcribe a live source, and tell what it loses and how far the text falls behind."""
+    delay_s = (args.delay or model.default_delay_ms) / 1000
+    lost_s, told_s = 0.0, BEHIND_S
+    with _Writing(job, model, screen, args.delay, "") as writing:
+        slots = model.slots(meter.count(live), delay_ms=args.delay)
+        for slot in slots:
+            writing.slot(slot)
+            done_s = slot.end_ms / 1000
+            behind_s = max(live.n_received / RATE - done_s - delay_s, 0.0)
+            screen.slot(slot, model, behind_s)
+            if live.lost_s > lost_s:
+                screen.event(terminal.LOST)
+                screen.complain(
+                    f"the device lost {live.lost_s - lost_s:.2f} s of audio near {done_s:.1f} s: "
+                    "the machine was too busy to take it"
+                )
+                lost_s = live.lost_s
+            if behind_s >= told_s and not args.quiet:
+                screen.complain(
+                    f"{behind_s:.0f} s of audio wait: it comes faster than this machine "
+                    "transcribes it; nothing is lost"
+                )
+                told_s = 2 * behind_s
+            if screen.is_due():
+                screen.status(
+                    terminal.live_status(
+                        live.n_received / RATE,
+                        meter.level,
+                        behind_s,
+                        meter.rtf,
+                        is_ending=interrupt.asked,
+                    )
+                )
+        writing.end(meter.audio_s)
+
+
+def _plot(args: argparse.Namespace) -> int:
+    from .plot import plot
+
+    with _open_model(args) as model:
+        plot(
+            model,
+            args.audio,
+            Path(args.output),
+            title=Path(args.audio).name,
+            from_s=args.from_s,
+            to_s=args.to_s,
+            delay_ms=args.delay,
+        )
+    return OK
+
+
+def _devices(args: argparse.Namespace) -> int:
+    found = devices()
+    if not found:
+        raise AudioError("there is no microphone: plug one in")
+    for device in found:
+        mark = "  (default)" if device.is_default else ""
+        write(
+            f"{device.index:3}  {device.name}  {device.n_channels} channels, "
+            f"{device.rate:g} Hz{mark}\n"
+        )
     return OK
 
 
@@ -223,40 +508,80 @@ def _inspect(args: argparse.Namespace) -> int:
     return OK
 
 
+def _completion(args: argparse.Namespace) -> int:
+    import shtab
+
+    from .convert import convert_voxtral
+
+    write(shtab.complete(_parser(convert_voxtral.parser()), args.shell) + "\n")
+    return OK
+
+
+# ---- text out -----------------------------------------------------------------------------------
+
+
+class _Writing:
+    """The text of one input on its way to standard output and files, which become whole or not."""
+
+    def __init__(
+        self, job: outputs.Job, model: Model, screen: Screen, delay_ms: int | None, head: str
+    ) -> None:
+        name = None if job.input.path == inputs.STDIN else _plain(job.input.path)
+        origin = Origin(name, model.name, delay_ms or model.default_delay_ms)
+        self._feed = Feed(model, [FORMATS[format](origin) for format, _ in job.outputs])
+        self._files = [None if path is None else outputs.OutFile(path) for _, path in job.outputs]
+        self._screen, self._head = screen, head
+
+    def __enter__(self) -> _Writing:
+        with contextlib.ExitStack() as stack:
+            for file in self._files:
+                if file:
+                    stack.enter_context(file)
+            self._write(self._feed.begin())
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stack.__exit__(kind, error, traceback)
+
+    def slot(self, slot: Piece) -> None:
+        """Take the next slot."""
+        self._write(self._feed.slot(slot))
+
+    def end(self, duration_s: float) -> None:
+        """Take the end of the audio."""
+        texts = self._feed.end(duration_s)
+        if self._head.isspace():  # an object in an array, which brings the line ends itself
+            texts = [text.rstrip("\n") for text in texts]
+        self._write(texts)
+
+    def _write(self, texts: list[str]) -> None:
+        for file, text in zip(self._files, texts, strict=True):
+            if not text:
+                continue
+            if file:
+                file.write(text)
+            else:
+                self._screen.text(self._head + text)
+                self._head = ""
+
+
+def _plain(path: str) -> str:
+    """Return a file name as text that can be written anywhere."""
+    return os.fsencode(path).decode(errors="replace")
+
+
+def _screen(args: argparse.Namespace) -> Screen:
+    return Screen(quiet=args.quiet, monitor=args.monitor)
+
+
 def _open_model(args: argparse.Namespace) -> Model:
     model = Model(args.model, threads=args.threads)
-    if args.model is None:
-        about = f"voxtral: no --model, so the demo model is used: {model.description}"
-        print(about.replace("\n", " "), file=sys.stderr)
+    if args.model is None and not args.quiet:
+        complain(f"no --model, so the demo model is used: {model.description}")
     return model
-
-
-def _say(pieces: Iterable[Piece], prefix: str = "") -> None:
-    """Print pieces as they come, in one line that opens with a prefix."""
-    said = False
-    try:
-        for piece in pieces:
-            text = piece.text if said else piece.text.lstrip()
-            if text:
-                write(text if said else prefix + text)
-                said = True
-        write("\n" if said else f"{prefix}\n")
-    except (VoxtralError, OSError):
-        if said:
-            write("\n")  # so that the line about the error stands alone
-        raise
-
-
-def _json(path: str, model: Model, delay_ms: int | None, transcript: Transcript) -> str:
-    return json.dumps(
-        {
-            "file": os.fsencode(path).decode(errors="replace"),
-            "text": transcript.text,
-            "duration_s": transcript.duration_s,
-            "model": model.name,
-            "delay_ms": delay_ms or model.default_delay_ms,
-            "pieces": [asdict(piece) for piece in transcript.pieces],
-            "tokens": transcript.tokens,
-        },
-        ensure_ascii=False,
-    )

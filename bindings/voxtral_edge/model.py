@@ -6,21 +6,25 @@ last of them. One-shot transcription is built here on top of the stream; there i
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from ._voxtral import ffi, lib
 from .aio import AsyncStream
-from .audio import AudioLike, chunks
+from .audio import AudioLike, Samples, chunks, duration_s
 from .errors import ArgumentError, ModelClosed, ModelNotFound, check
-from .stream import Piece, Stream, Transcript
+from .stream import Piece, Stream
+from .transcript import Transcript
 from .wav import RATE
+
+Progress: TypeAlias = Callable[[float, "float | None"], None]
 
 N_MESSAGE = 1024  # bytes for a message of the core
 MAX_THREADS = 256  # the limit of the core
@@ -35,12 +39,13 @@ class Model:
     It may be used by any number of streams and threads, whose computation takes turns on the
     threads of the model. Its attributes stay after close():
 
-    `name`, `description` (what the model understands) and `file_type` ("q4_0", ...) are texts;
-    `n_params` counts parameters and `n_bytes` is the size of the weights; token ids are 0 to
-    `n_vocab` - 1 and those below `n_special` carry no text, among them `token_pad` (nothing to say
-    in this slot) and `token_word` (a word group follows); `default_delay_ms` is the delay that is
-    used if none is given; `encoder_window` (frames of 20 ms) and `decoder_window` (slots of 80 ms)
-    say how far back the model attends.
+    `name`, `description` (what the model understands), `file_type` ("q4_0", ...) and `kernels`
+    (the instruction set it computes with: "avx512", "avx2" or "portable") are texts; `n_params`
+    counts parameters and `n_bytes` is the size of the weights; token ids are 0 to `n_vocab` - 1 and
+    those below `n_special` carry no text, among them `token_pad` (nothing to say in this slot) and
+    `token_word` (a word group follows); `default_delay_ms` is the delay that is used if none is
+    given; `encoder_window` (frames of 20 ms) and `decoder_window` (slots of 80 ms) say how far back
+    the model attends.
     """
 
     def __init__(
@@ -69,6 +74,7 @@ class Model:
         self.name: Final = ffi.string(info.name).decode(errors="replace")
         self.description: Final = ffi.string(info.description).decode(errors="replace")
         self.file_type: Final = ffi.string(info.file_type).decode(errors="replace")
+        self.kernels: Final = ffi.string(info.kernels).decode()
         self.n_params: Final[int] = info.n_params
         self.n_bytes: Final[int] = info.n_bytes
         self.n_vocab: Final[int] = info.n_vocab
@@ -79,38 +85,63 @@ class Model:
         self.encoder_window: Final[int] = info.encoder_window
         self.decoder_window: Final[int] = info.decoder_window
 
-    def transcribe(self, audio: AudioLike, *, delay_ms: int | None = None) -> Transcript:
-        """Transcribe all of `audio` and return its transcript.
+    def transcribe(
+        self,
+        audio: AudioLike,
+        *,
+        delay_ms: int | None = None,
+        on_progress: Progress | None = None,
+    ) -> Transcript:
+        """Transcribe all of `audio` and return its transcript, with words and their times.
 
-        `audio`: the path of a sound file, of any rate and number of channels; a binary file; an
-        array [n] at 16 kHz; or an iterable of such arrays. Files are read in blocks, so only the
-        transcript grows with their length. Options as for stream(). Raises what Stream raises;
-        AudioError or OSError for a file that cannot be read. Ctrl-C stops it within a pass.
+        `audio`: the path of a sound or video file, of any rate and number of channels; its
+        contents as bytes or a binary file; an array [n] at 16 kHz; or an iterable of such arrays.
+        Files are read in blocks, so only the transcript grows with their length. Options as for
+        stream(). `on_progress` is called after every slot with the seconds that are done and those
+        there are in all (None if that is not known). Raises what Stream raises; AudioError or
+        OSError for a file that cannot be read. Ctrl-C stops it within a slot.
         """
-        slots: list[Piece] = []
+        total_s = duration_s(audio) if on_progress else None
         n_samples = 0
-        with self.stream(delay_ms=delay_ms) as stream:
+
+        def counted() -> Iterator[Samples]:
+            nonlocal n_samples
             for chunk in chunks(audio):
                 n_samples += len(chunk)
-                stream.push(chunk)
-                slots.extend(stream.slots())
-            stream.end()
-            slots.extend(stream.slots())
-        pieces = tuple(slot for slot in slots if slot.text)
-        text = "".join(piece.text for piece in pieces).lstrip()
-        return Transcript(text, pieces, tuple(slot.token for slot in slots), n_samples / RATE)
+                yield chunk
+
+        slots: list[Piece] = []
+        for slot in self.slots(counted(), delay_ms=delay_ms):
+            slots.append(slot)
+            if on_progress:
+                on_progress(min(slot.end_ms / 1000, n_samples / RATE), total_s)
+        return Transcript.of(
+            slots,
+            self,
+            duration_s=n_samples / RATE,
+            model=self.name,
+            delay_ms=delay_ms or self.default_delay_ms,
+        )
 
     def pieces(self, audio: AudioLike, *, delay_ms: int | None = None) -> Iterator[Piece]:
         """Yield pieces of text as soon as the audio allows: iterator in, iterator out.
 
         `audio` and options as for transcribe(); the iterable of arrays may be live and endless.
         """
+        slots = self.slots(audio, delay_ms=delay_ms)
+        with contextlib.closing(slots):
+            yield from (slot for slot in slots if slot.text)
+
+    def slots(
+        self, audio: AudioLike, *, delay_ms: int | None = None
+    ) -> Generator[Piece, None, None]:
+        """Yield every slot, those without text included; see pieces()."""
         with self.stream(delay_ms=delay_ms) as stream:
             for chunk in chunks(audio):
                 stream.push(chunk)
-                yield from (piece for piece in stream.slots() if piece.text)
+                yield from stream.slots()
             stream.end()
-            yield from (piece for piece in stream.slots() if piece.text)
+            yield from stream.slots()
 
     def stream(self, *, delay_ms: int | None = None) -> Stream:
         """Open a stream; its docstring explains the options."""

@@ -15,6 +15,8 @@ from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ._voxtral import ffi, lib
 from .audio import ArrayLike, as_samples
 from .errors import (
@@ -30,6 +32,7 @@ from .errors import (
 
 if TYPE_CHECKING:
     from .model import Model
+    from .wav import Floats
 
 SLOT_MS = 80  # audio of one slot, and so of one token
 DELAYS_MS = (*range(80, 1201, 80), 2400)  # the delays that the model was trained for
@@ -48,20 +51,6 @@ class Piece:
     token: int
     start_ms: int
     end_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Transcript:
-    """All that was understood of a piece of audio.
-
-    `text`: the texts of `pieces` joined, without the leading space. `pieces`: those with text.
-    `tokens`: the id of every slot, pads and markers included. `duration_s`: seconds of audio.
-    """
-
-    text: str
-    pieces: tuple[Piece, ...]
-    tokens: tuple[int, ...]
-    duration_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +167,29 @@ class Stream:
         with self._held():
             self._check(lib.vox_stream_stats(self._stream, stats))
         return Stats(*(getattr(stats, field.name) for field in fields(Stats)))
+
+    def watch(self, name: str) -> None:
+        """Keep the rows of a tensor for tensor(); before the first slot, or after reset().
+
+        csrc/voxtral.h lists the names, among them "mel". Raises ArgumentError for others and
+        StreamError if slots were decoded before.
+        """
+        with self._held():
+            self._check(lib.vox_stream_watch(self._stream, name.encode()))
+
+    def tensor(self, name: str) -> Floats:
+        """Return the rows of a watched tensor that the last step of slots() computed, [n] flat.
+
+        Often there are none, since one pass serves several slots. The rows of all steps joined
+        begin with those of the silence before the first sample, 32 slots. Raises ArgumentError for
+        a tensor that is not watched.
+        """
+        with self._held():
+            n = self._check(lib.vox_stream_tensor(self._stream, name.encode(), ffi.NULL, 0))
+            values = np.empty(n, np.float32)
+            into = ffi.from_buffer("float[]", values)
+            self._check(lib.vox_stream_tensor(self._stream, name.encode(), into, n))
+        return values
 
     def reset(self) -> None:
         """Make the stream as if just opened, from any state but closed; memory is kept."""

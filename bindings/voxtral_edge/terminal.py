@@ -1,80 +1,268 @@
-"""The terminal side of the command: pipes that close, disks that fill, and Ctrl-C."""
+"""The terminal side of the command: live text over a line of status, Ctrl-C, pipes that close.
+
+Text goes to standard output as it is decided and is never written again. The status line goes to
+standard error, if that is a terminal: it is drawn below the text while the cursor stays at the end
+of the text, so that erasing all below the cursor leaves text alone, however often the window
+changes its size. Where standard output is no terminal, it gets the text and nothing else.
+"""
 
 from __future__ import annotations
 
+import errno
+import math
+import os
 import signal
 import sys
-from collections.abc import Iterator
-from types import FrameType
-from typing import BinaryIO
+import time
+import unicodedata
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, BinaryIO
 
-from .audio import Samples
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
 from .errors import AudioError, VoxtralError
+from .live import Live
+from .stream import Piece
+
+if TYPE_CHECKING:
+    from .model import Model
+
+STATUS_S = 0.1  # time between two pictures of the status line
+METER_DB = 60  # the level meter reaches from this far below full scale up to it
+BAR_COLUMNS, LABEL_COLUMNS = 12, 24
+ROOM = 10  # columns that must be left where a word begins, for its later pieces
+
+PAD, MARKER, TEXT, PART, OTHER, BEHIND, CAUGHT_UP, LOST = ".", "|", "=", "~", "?", "<", ">", "!"
+
+# From the end of the text: make sure that there is a row below, note the place, go to that row.
+BELOW = "\x1bD\x1b[A\x1b7\x1b[B\r"
+# Erase what is left of a longer line, or of lines that a narrower window has wrapped; and go back.
+BACK = "\x1b[J\x1b8"
 
 
 class OutputError(Exception):
-    """Standard output cannot be written; the cause is an OSError."""
+    """Something cannot be written; the cause is an OSError."""
+
+    def __init__(self, what: str, error: OSError) -> None:
+        """Say what it is, a file or standard output."""
+        super().__init__(f"cannot write to {what}: {error.strerror}")
 
 
 class Interrupt:
-    """Ctrl-C ends the audio gently: it breaks off the wait for audio, never the making of text.
+    """Ctrl-C ends the audio gently: what has come so far still becomes text.
 
-    A second Ctrl-C raises KeyboardInterrupt wherever it meets the program.
+    A second Ctrl-C raises KeyboardInterrupt.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, live: Live) -> None:
         """Change nothing yet."""
+        self._live = live
         self.asked = False
-        self.waiting = False
 
     def __enter__(self) -> Interrupt:
         """Take over SIGINT."""
-        self.previous = signal.signal(signal.SIGINT, self._on_signal)
+        self._previous = signal.signal(signal.SIGINT, self._on_signal)
         return self
 
     def __exit__(self, *error: object) -> None:
         """Give SIGINT back."""
-        signal.signal(signal.SIGINT, self.previous)
+        signal.signal(signal.SIGINT, self._previous)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        again, self.asked = self.asked, True
-        if self.waiting or again:
+        if self.asked:
             raise KeyboardInterrupt
+        self.asked = True
+        self._live.stop()
 
-    def until(self, blocks: Iterator[Samples]) -> Iterator[Samples]:
-        """Yield blocks up to the first Ctrl-C."""
-        while True:
-            try:
-                self.waiting = True
-                block = None if self.asked else next(blocks, None)
-            except KeyboardInterrupt:
-                block = None
-            finally:
-                self.waiting = False
-            if block is None:
-                return
-            yield block
+
+class Screen:
+    """Standard output and standard error together; `quiet`: only text and errors."""
+
+    def __init__(self, *, quiet: bool = False, monitor: bool = False) -> None:
+        """Write nothing yet."""
+        self._console = Console(stderr=True)
+        is_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self.has_status = is_terminal and not quiet and not monitor
+        self._monitor = monitor
+        self._on_terminal = sys.stdout is not None and sys.stdout.isatty()
+        self._column = 0  # of the cursor, if text or glyphs have been written in this line
+        self._is_drawn = False
+        self._due = 0.0
+        self._whole_s = 0  # seconds behind, as told by the monitor
+
+    def __enter__(self) -> Screen:
+        """Return the screen."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave text alone on the screen, and the cursor at the begin of a line."""
+        self.erase()
+        if kind is not None and not issubclass(kind, OutputError):
+            self.finish_line()
+
+    def text(self, text: str) -> None:
+        """Write text to standard output, at once."""
+        if not text:
+            return
+        self.erase()
+        write(self._laid_out(text))
+
+    def is_due(self) -> bool:
+        """Whether it is time for another status."""
+        return self.has_status and time.monotonic() >= self._due
+
+    def status(self, row: Table) -> None:
+        """Show a status line below the text."""
+        self._due = time.monotonic() + STATUS_S
+        with self._console.capture() as picture:
+            # A full row would make some terminals wrap.
+            width = max(self._console.width - 1, 1)
+            self._console.print(row, end="", width=width, no_wrap=True, overflow="ellipsis")
+        line = picture.get().split("\n", 1)[0]
+        self._tell(BELOW + line + BACK)
+        self._is_drawn = True
+
+    def erase(self) -> None:
+        """Take the status away."""
+        if self._is_drawn:
+            self._tell(BELOW + BACK)
+            self._is_drawn = False
+
+    def slot(self, slot: Piece, model: Model, behind_s: float) -> None:
+        """Show what a slot was, if the monitor is wanted.
+
+        Every whole second behind, and having caught up, are events of their own.
+        """
+        if not self._monitor:
+            return
+        if int(behind_s) > self._whole_s:
+            self.event(BEHIND)
+        elif int(behind_s) == 0 < self._whole_s:
+            self.event(CAUGHT_UP)
+        self._whole_s = int(behind_s)
+        if slot.text:
+            self.event(TEXT)
+        elif slot.token >= model.n_special:
+            self.event(PART)
+        else:
+            self.event({model.token_pad: PAD, model.token_word: MARKER}.get(slot.token, OTHER))
+
+    def event(self, glyph: str) -> None:
+        """Show a glyph, if the monitor is wanted."""
+        if self._monitor:
+            self._tell(self._laid_out(glyph))
+
+    def complain(self, error: BaseException | str) -> None:
+        """Say in one line what is wrong."""
+        self.finish_line()
+        complain(error)
+
+    def finish_line(self) -> None:
+        """End a line that was begun, so that what comes next stands alone."""
+        self.erase()
+        if self._column:
+            self._column = 0
+            write("\n")
+
+    def _laid_out(self, text: str) -> str:
+        """Return text as a terminal may get it, with line ends that keep words whole."""
+        if not self._on_terminal:
+            self._column = 0 if text.endswith("\n") else 1
+            return text
+        # A control character is a command to a terminal.
+        text = "".join(
+            "\ufffd" if unicodedata.category(c) == "Cc" and c != "\n" else c for c in text
+        )
+        width = self._console.width
+        column = self._column % width  # as the terminal has laid it out, if it was made smaller
+        after = column + cell_len(text)
+        # Where a word begins there must be room for more of it; where it goes on, it is wrapped by
+        # the terminal, but never ends in the last column, where the cursor is on the text.
+        is_full = after + min(ROOM, width // 4) >= width if text[0].isspace() else after == width
+        start = ""
+        if column and is_full and text != "\n":
+            start, text, self._column = "\n", text.lstrip(" "), 0
+        last = text.rsplit("\n", 1)[-1]
+        self._column = cell_len(last) + (0 if "\n" in text else self._column)
+        return start + text
+
+    def _tell(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+def live_status(
+    audio_s: float, level: float, behind_s: float, rtf: float, *, is_ending: bool
+) -> Table:
+    """Return a status line: time, level of the sound (largest sample, 0 to 1), lag and speed."""
+    decibels = 20 * math.log10(max(level, 1e-9)) + METER_DB
+    colour = "red" if level >= 0.99 else "green"
+    meter = ProgressBar(
+        METER_DB, min(max(decibels, 0), METER_DB), BAR_COLUMNS,
+        complete_style=colour, finished_style=colour,
+    )  # fmt: skip
+    lag = f"[{'yellow' if behind_s >= 1 else 'default'}]lag {behind_s:.1f} s"
+    hint = "last words; Ctrl-C again to stop" if is_ending else "Ctrl-C to end"
+    return _row(clock(audio_s), meter, lag, f"RTF {rtf:.2f}", Text(hint, "dim"))
+
+
+def file_status(name: str, done_s: float, total_s: float | None, taken_s: float) -> Table:
+    """Return a status line: how much of a file is done, how fast, and how long it will take."""
+    speed = done_s / taken_s if taken_s else 0.0
+    label = name if cell_len(name) <= LABEL_COLUMNS else "..." + name[3 - LABEL_COLUMNS :]
+    cells: list[RenderableType] = [Text(label, "dim"), clock(done_s)]
+    if total_s:
+        share = min(done_s / total_s, 1.0)
+        left = clock((total_s - min(done_s, total_s)) / speed) if speed else "-"
+        cells += [ProgressBar(1.0, share, BAR_COLUMNS), f"{share:.0%}"]
+        return _row(*cells, f"{speed:.1f}x real time", f"{left} left")
+    return _row(*cells, f"{speed:.1f}x real time")
+
+
+def clock(seconds: float) -> str:
+    """Return a time as hours:minutes:seconds."""
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"
 
 
 def pipe_in() -> BinaryIO:
-    """Return standard input; raise AudioError if nothing is piped into it."""
+    """Return standard input, unbuffered; raise AudioError if nothing is piped into it."""
     if sys.stdin is None or sys.stdin.isatty():
         raise AudioError("standard input is no pipe: pipe audio in, as in voxtral stream - < FILE")
-    return sys.stdin.buffer
+    # A thread that waits in the buffer's lock could not be left behind at the end.
+    raw: BinaryIO = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+    return raw
 
 
 def write(text: str) -> None:
     """Print at once, so that live text is live and a full disk is noticed here."""
     try:
+        if sys.stdout is None:
+            raise OSError(errno.EBADF, "it is closed")
         print(text, end="", flush=True)
     except OSError as error:
-        raise OutputError(f"cannot write to standard output: {error.strerror}") from error
+        raise OutputError("standard output", error) from error
 
 
-def complain(error: BaseException) -> None:
+def complain(error: BaseException | str) -> None:
     """Say in one line what is wrong."""
     text = str(error) or "out of memory"
     if isinstance(error, OSError) and not isinstance(error, VoxtralError):
         text = f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}"
     text = text.replace("\n", " ")
     print(f"voxtral: {text}", file=sys.stderr)
+
+
+def _row(*cells: RenderableType) -> Table:
+    row = Table.grid(padding=(0, 2, 0, 0))
+    row.add_row(*cells)
+    return row
