@@ -1,4 +1,4 @@
-"""The `voxtral` command: transcribe, stream, convert, inspect.
+"""The `voxtral` command: transcribe, stream, convert, inspect, bench.
 
 Text and JSON go to standard output, all else to standard error. Whatever the user can mend is told
 in one line, without a traceback. Exit status: 0 all is well; 1 a failure of the machine (memory,
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import NoReturn
 
-from . import __version__
+from . import __version__, bench
 from .audio import Samples, read, read_pcm
 from .errors import AudioError, ComputeError, StreamError, VoxtralError
 from .model import Model
@@ -172,6 +172,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--filter", metavar="REGEX", help="list only tensors so named")
     command.set_defaults(command=_inspect)
+
+    command = commands.add_parser(
+        "bench",
+        help="measure speed, lag and memory",
+        description=bench.ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    bench.add_arguments(command)
+    command.set_defaults(command=bench.run)
     return parser
 
 
