@@ -47,6 +47,8 @@ def test_passes_add_up(result: bench.Result) -> None:
         refused = run["n_drafted"] - run["n_agreed"]
         assert run["n_slots"] - 1 <= stages["decoder"]["n_slots"]
         assert stages["head"]["n_slots"] == run["n_slots"] + refused
+        # No stage lies within another, and all of them within the run.
+        assert 0 < sum(stage["ms_per_audio_s"] for stage in stages.values()) < 1000 * run["rtf"]
         for name, stage in stages.items():
             widths = stage["by_width"]
             n_passes = sum(each["n_passes"] for each in widths.values())
@@ -117,6 +119,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--audio", CLIP, "--model", "nowhere.gguf"], "no model file nowhere.gguf"),
         (["--audio", CLIP, "--json", "nowhere/b.json"], "the folder nowhere does not exist"),
         (["--audio", CLIP, "--plot", "a.png", "--parts", "live"], "add paced to --parts"),
+        (["--audio", CLIP, "--plot", "a.txt"], "must end with one of .png"),
         (["--audio", CLIP, "--plot", "a.png"], "--plot needs matplotlib: pip install"),
     ],
 )
@@ -126,7 +129,7 @@ def test_wrong_options(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)  # as if it were not installed
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not installed
     try:
         status = cli.main(["bench", *map(str, options)])
     except SystemExit as error:  # how argparse ends

@@ -11,7 +11,7 @@ report() makes text of it.
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.util
 import io
 import json
 import math
@@ -50,6 +50,7 @@ STAGES = {  # stage: what counts its passes and its slots
     "head": "decoder",
 }
 PIPE_WIDTH = 120
+PLOT_TYPES = (".png", ".svg", ".pdf")
 CPU_FLAGS = ("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vbmi", "avx512_vnni", "avx_vnni",
              "amx_int8", "asimddp", "i8mm")  # fmt: skip
 
@@ -97,7 +98,12 @@ def run(args: argparse.Namespace) -> int:
     """Run the command with parsed options; return 0."""
     if args.plot and "paced" not in args.parts:
         raise ArgumentError("--plot draws the paced run: add paced to --parts")
-    figure = _figure() if args.plot else None
+    if args.plot and args.plot.suffix not in PLOT_TYPES:
+        raise ArgumentError(f"{args.plot}: its name must end with one of {', '.join(PLOT_TYPES)}")
+    if args.plot and importlib.util.find_spec("matplotlib") is None:
+        raise ArgumentError(
+            "--plot needs matplotlib: pip install 'voxtral-edge[plot]', or leave --plot out"
+        )
     for path in filter(None, (args.json, args.plot)):  # noticed now rather than after the run
         if not path.parent.is_dir():
             raise ArgumentError(f"{path}: the folder {path.parent} does not exist: make it first")
@@ -113,9 +119,8 @@ def run(args: argparse.Namespace) -> int:
     write(report(result))
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    if figure:
-        _plot(figure, result["runs"]["paced"], args.late)
-        figure.savefig(args.plot)
+    if args.plot:
+        _plot(result["runs"]["paced"], args.plot)
     return 0
 
 
@@ -495,22 +500,14 @@ def _mb(n: int) -> str:
     return f"{n / 1e6:,.0f} MB"
 
 
-def _figure() -> Any:
-    """Return an empty figure of matplotlib, which is an optional extra."""
-    try:
-        figure = importlib.import_module("matplotlib.figure")
-    except ImportError:
-        raise ArgumentError(
-            "--plot needs matplotlib: pip install 'voxtral-edge[plot]', or leave --plot out"
-        ) from None
-    return figure.Figure(figsize=(10, 4), layout="constrained")
-
-
-def _plot(figure: Any, paced: Result, late_ms: float) -> None:
+def _plot(paced: Result, path: Path) -> None:
+    # Imported only now, so that its memory is not in the measured peak.
+    figure = importlib.import_module("matplotlib.figure").Figure((10, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(paced["due_s"], paced["lag_ms"], linewidth=0.8)
-    axes.axhline(late_ms, linestyle=":", color="gray")
+    axes.axhline(paced["late_ms"], linestyle=":", color="gray")
     axes.set(xlabel="time of the audio, s", ylabel="lag of the slot, ms", ylim=(0, None))
+    figure.savefig(path)
 
 
 # ---- options ------------------------------------------------------------------------------------
