@@ -20,9 +20,9 @@ evaluate: ## word error rates of the demo model on real digits, clean and distur
 	@scripts/install test lint
 	@.venv/bin/python scripts/evaluate.py
 
-bench:    ## speed and memory of the embedded model, or of MODEL=file
+bench:    ## speed, lag and memory of the embedded model, or of MODEL=file
 	@scripts/install
-	@.venv/bin/python scripts/bench.py $(MODEL)
+	@.venv/bin/voxtral bench $(if $(MODEL),--model "$(MODEL)") --audio samples/*.wav --seconds 30
 
 fuzz:     ## ten minutes of fuzzing (needs clang): the GGUF loader, then the WAV pipe
 	@scripts/fuzz

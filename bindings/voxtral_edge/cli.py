@@ -1,4 +1,4 @@
-"""The `voxtral` command: transcribe, stream, plot, devices, convert, inspect, completion.
+"""The `voxtral` command and its subcommands.
 
 Text goes to standard output or to files, all else to standard error. Whatever the user can mend is
 told in one line, without a traceback. Exit status: 0 all is well; 1 a failure of the machine
@@ -24,7 +24,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from . import __version__, inputs, outputs, terminal
+from . import __version__, bench, inputs, outputs, terminal
 from .audio import Samples, duration_s, read, read_pcm
 from .errors import ArgumentError, AudioError, ComputeError, StreamError, VoxtralError
 from .formats import FORMATS, Feed, Origin
@@ -247,6 +247,15 @@ def _parser(convert: argparse.ArgumentParser | None = None) -> argparse.Argument
     )
     command.add_argument("--filter", metavar="REGEX", help="list only tensors so named")
     command.set_defaults(command=_inspect)
+
+    command = commands.add_parser(
+        "bench",
+        help="measure speed, lag and memory",
+        description=bench.ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    bench.add_arguments(command)
+    command.set_defaults(command=bench.run)
 
     command = add("completion", _completion, "print the completion script of a shell", COMPLETION)
     command.add_argument("shell", choices=SHELLS, help="the shell")

@@ -1,0 +1,140 @@
+"""`voxtral bench`: its counts agree with each other and with the stream; times are not judged."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import voxtral_edge as vox
+from conftest import SAMPLES
+from voxtral_edge import bench, cli
+
+CLIP = SAMPLES / "sentence_1.wav"
+RUNS = ["offline", "live 80 ms", "live 160 ms", "live 320 ms", "live 480 ms", "paced"]
+
+
+@pytest.fixture(scope="module")
+def samples() -> np.ndarray:
+    return np.concatenate(list(vox.read(CLIP)))
+
+
+@pytest.fixture(scope="module")
+def result(samples: np.ndarray) -> bench.Result:
+    return bench.measure(None, samples, threads=1, late_ms=1e-6)
+
+
+def test_every_run_hears_the_same(result: bench.Result, samples: np.ndarray) -> None:
+    assert list(result["runs"]) == RUNS
+    for run in result["runs"].values():
+        assert run["n_slots"] == -(-len(samples) // 1280) + 10
+        assert run["text"] == CLIP.with_suffix(".txt").read_text().strip()
+        assert 0 < run["n_words"] < run["n_pads"] < run["n_slots"]
+
+
+def test_passes_add_up(result: bench.Result) -> None:
+    for run in result["runs"].values():
+        assert 0 <= run["n_agreed"] <= run["n_drafted"]
+        stages = run["stages"]
+        assert list(stages) == ["mel", "encoder", "prefill", "decoder", "head"]
+        # The end of the silence at the start, and as many slots more as the delay has.
+        assert stages["prefill"]["n_slots"] == 1 + 6
+        assert stages["encoder"]["n_slots"] == stages["mel"]["n_slots"] == 1 + 6 + run["n_slots"]
+        # The first slot comes out of the prompt's last pass, the others of the decoder's.
+        assert stages["decoder"]["n_passes"] == run["n_decoder_passes"]
+        refused = run["n_drafted"] - run["n_agreed"]
+        assert run["n_slots"] - 1 <= stages["decoder"]["n_slots"]
+        assert stages["head"]["n_slots"] == run["n_slots"] + refused
+        # No stage lies within another, and all of them within the run.
+        assert 0 < sum(stage["ms_per_audio_s"] for stage in stages.values()) < 1000 * run["rtf"]
+        for name, stage in stages.items():
+            widths = stage["by_width"]
+            n_passes = sum(each["n_passes"] for each in widths.values())
+            n_slots = sum(int(width) * each["n_passes"] for width, each in widths.items())
+            if name in ("decoder", "head"):  # of which each pass brings out a slot
+                assert (n_passes, n_slots) == (stage["n_passes"], stage["n_slots"])
+            assert 0 < n_passes <= stage["n_passes"]
+            assert n_slots <= stage["n_slots"]
+            assert 0 < stage["p50_ms"] <= stage["p95_ms"]
+
+
+def test_lag_counts_slots_whose_audio_was_heard(result: bench.Result, samples: np.ndarray) -> None:
+    paced = result["runs"]["paced"]
+    # A slot hears 6 more, and 40 samples; audio arrives by 320 samples.
+    n = (len(samples) - 40) // 1280 - 6
+    np.testing.assert_allclose(paced["due_s"], 0.08 * np.arange(7, 7 + n) + 0.02)
+    assert len(paced["lag_ms"]) == n
+    assert min(paced["lag_ms"]) > 0  # no slot comes before its audio
+    assert paced["lag_p50_ms"] <= paced["lag_p95_ms"] <= paced["lag_max_ms"] == max(paced["lag_ms"])
+    assert paced["late_share"] == 1.0  # than a picosecond
+    assert paced["first_text_s"] * 1000 > paced["first_text_lag_ms"] > 0
+
+
+def test_memory_and_machine(result: bench.Result, demo: vox.Model) -> None:
+    memory = result["memory"]
+    assert memory["weight_bytes"] == demo.n_bytes
+    parts = memory["weight_bytes"] + memory["state_bytes"] + memory["scratch_bytes"]
+    assert 0 < parts < memory["peak_rss_bytes"]
+    assert result["machine"]["n_cpus"] >= 1
+    assert result["delay_ms"] == demo.default_delay_ms
+    assert len(result["streams"]) == 2
+
+
+def test_a_clip_too_short_for_a_slot_of_its_own(samples: np.ndarray) -> None:
+    result = bench.measure(None, samples[:1000], delay_ms=2400)
+    for run in result["runs"].values():
+        assert run["n_slots"] == 11
+    assert result["runs"]["paced"]["lag_p95_ms"] is None
+    assert "lag p50 - ms" in bench.report(result)
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib")
+    files = tmp_path / "bench.json", tmp_path / "lag.png"
+    command = f"bench --audio {CLIP} {CLIP} --seconds 0.9 --delay 80 --threads 1 --parts paced"
+    options = ["--late", "250", "--json", str(files[0]), "--plot", str(files[1])]
+    assert cli.main([*command.split(), *options]) == 0
+    output = capsys.readouterr()
+    assert "later than 250 ms" in output.out
+    assert output.err == "voxtral: measuring paced, 1 s\n"
+    result = json.loads(files[0].read_text())
+    assert (result["delay_ms"], result["threads"], result["audio_s"]) == (80, 1, 0.9)
+    assert list(result["runs"]) == ["paced"]
+    assert files[1].read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "required: --audio"),
+        (["--audio", CLIP, "--seconds", "0"], "0 is not a positive number"),
+        (["--audio", CLIP, "--seconds", "nan"], "nan is not a positive number"),
+        (["--audio", CLIP, "--threads", "0"], "0 is not a whole number"),
+        (["--audio", CLIP, "--delay", "100"], "invalid choice: 100"),
+        (["--audio", CLIP, "--parts", "offline,fast"], "fast is none of offline, live, paced"),
+        (["--audio", CLIP, "--parts", ""], "nothing is none of"),
+        (["--audio", "nowhere.wav"], "nowhere.wav: No such file"),
+        (["--audio", CLIP, "--model", "nowhere.gguf"], "no model file nowhere.gguf"),
+        (["--audio", CLIP, "--json", "nowhere/b.json"], "the folder nowhere does not exist"),
+        (["--audio", CLIP, "--plot", "a.png", "--parts", "live"], "add paced to --parts"),
+        (["--audio", CLIP, "--plot", "a.txt"], "must end with one of .png"),
+        (["--audio", CLIP, "--plot", "a.png"], "--plot needs matplotlib: pip install"),
+    ],
+)
+def test_wrong_options(
+    options: list[object],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not installed
+    try:
+        status = cli.main(["bench", *map(str, options)])
+    except SystemExit as error:  # how argparse ends
+        status = error.code
+    output = capsys.readouterr()
+    assert (status, output.out) == (2, "")
+    assert message in output.err
+    assert len(output.err.splitlines()) == 1
