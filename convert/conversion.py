@@ -64,7 +64,7 @@ def convert(
         _check_target(path, source)
         keys = metadata(source, type, Card(name, description, license), UNKNOWN_SHA256)
         layout = {t.name: (stored_type(t, kind), t.stored_shape) for t in source.tensors}
-        with _replacing(path) as (temporary, fd):
+        with replacing(path) as (temporary, fd):
             places, size = write_header(temporary, ARCHITECTURE, keys, layout)
             os.posix_fallocate(fd, 0, size)  # a full disk is noticed now rather than at the end
 
@@ -75,7 +75,7 @@ def convert(
                 except OverflowError as error:
                     raise part.error(f"has {error}: choose --type bf16 or f32") from error
                 start = place.offset + part.start * (place.n_bytes // place.shape[0])
-                _write_all(fd, packed, start)
+                write_all(fd, packed, start)
 
             for_each_slice(source, write, threads, progress)
             assert source.sha256 is not None
@@ -125,7 +125,7 @@ def _check_target(path: Path, source: Checkpoint) -> None:
 
 
 @contextmanager
-def _replacing(target: Path) -> Iterator[tuple[Path, int]]:
+def replacing(target: Path) -> Iterator[tuple[Path, int]]:
     """A file beside the target and its descriptor; it becomes the target if all goes well."""
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     fd = -1
@@ -146,7 +146,8 @@ def _replacing(target: Path) -> Iterator[tuple[Path, int]]:
             os.close(fd)
 
 
-def _write_all(fd: int, data: Bytes, offset: int) -> None:
+def write_all(fd: int, data: Bytes, offset: int) -> None:
+    """Write data at an offset, in as many pieces as the system takes."""
     view = data.data
     while len(view):
         n = os.pwrite(fd, view, offset)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import secrets
 import sys
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from gguf import GGMLQuantizationType as Type
 from gguf import GGUFValueType as Kind
 from voxtral_edge.convert import Checkpoint, ConversionError
 from voxtral_edge.convert.checkpoint import Slice
-from voxtral_edge.convert.conversion import for_each_slice
+from voxtral_edge.convert.conversion import for_each_slice, replacing, write_all
 from voxtral_edge.convert.gguf_file import Value, write_header
 from voxtral_edge.convert.params import DOWNSAMPLE, Params, Stack
 from voxtral_edge.convert.quantize import pack
@@ -67,7 +66,7 @@ def main() -> int:
         print(f"peer_gguf: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"peer_gguf: {error.filename or args.target}: {error.strerror}", file=sys.stderr)
+        print(f"peer_gguf: {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
     print(f"{args.target}: {args.target.stat().st_size / 1e9:.2f} GB")
     return 0
@@ -82,27 +81,18 @@ def write(checkpoint: Path, target: Path) -> None:
         layout = {names[t.name]: (peer_type(t), t.shape) for t in source.tensors}
         tables = constants(source.params)
         layout |= {name: (Type.F32, table.shape) for name, table in tables.items()}
-        part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-        try:
-            keys = metadata(source)
-            places, size = write_header(part, ARCHITECTURE, keys, layout)
-            with part.open("r+b", buffering=0) as file:
-                file.truncate(size)
-                for name, table in tables.items():
-                    os.pwrite(file.fileno(), table.tobytes(), places[name].offset)
+        with replacing(target) as (part, fd):
+            places, size = write_header(part, ARCHITECTURE, metadata(source), layout)
+            os.posix_fallocate(fd, 0, size)
+            for name, table in tables.items():
+                write_all(fd, table.view(np.uint8).reshape(-1), places[name].offset)
 
-                def put(slice_: Slice) -> None:
-                    place = places[names[slice_.tensor.name]]
-                    offset = place.offset + slice_.start * (place.n_bytes // place.shape[0])
-                    packed = pack(peer_values(slice_), place.type)
-                    if os.pwrite(file.fileno(), packed.data, offset) != packed.nbytes:
-                        raise OSError(f"{part} was not written whole")
+            def put(slice_: Slice) -> None:
+                place = places[names[slice_.tensor.name]]
+                offset = place.offset + slice_.start * (place.n_bytes // place.shape[0])
+                write_all(fd, pack(peer_values(slice_), place.type), offset)
 
-                for_each_slice(source, put, None, None)
-            part.replace(target)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+            for_each_slice(source, put, None, None)
 
 
 def peer_name(tensor: Tensor) -> str:

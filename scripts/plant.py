@@ -28,6 +28,7 @@ import base64
 import copy
 import json
 import math
+import os
 import secrets
 import shutil
 import sys
@@ -80,13 +81,13 @@ def main() -> int:
     )
     args = parser.parse_args()
     try:
-        shape = SHAPE_4B if args.shape == "4b" else load(Path(args.shape)).values
+        shape = SHAPE_4B if args.shape == "4b" else _read_shape(Path(args.shape))
         n_bytes = plant(args.source, args.target, shape, real_windows=args.window == "real")
     except ConversionError as error:
         print(f"plant: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"plant: {error.filename or args.target}: {error.strerror}", file=sys.stderr)
+        print(f"plant: cannot write {args.target} ({error.strerror})", file=sys.stderr)
         return 1
     print(f"{args.target}: {n_bytes / 1e9:.2f} GB")
     return 0
@@ -118,6 +119,12 @@ def plant(source: Path, target: Path, shape: dict[str, Any], *, real_windows: bo
             shutil.rmtree(part, ignore_errors=True)
             raise
     return n_bytes
+
+
+def _read_shape(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise ConversionError(f"--shape {path} is neither 4b nor a JSON file")
+    return load(path).values
 
 
 def _params(params: Section, shape: dict[str, Any], real_windows: bool) -> dict[str, Any]:
@@ -180,7 +187,9 @@ def _write_weights(path: Path, small: Checkpoint, large: Params) -> int:
         offset += n
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
+    size = 8 + len(text) + offset
     with path.open("wb") as out:
+        os.posix_fallocate(out.fileno(), 0, size)  # a full disk is noticed now, not at the end
         out.write(len(text).to_bytes(8, "little") + text)
         for tensor in plan:
             info = file.tensors.get(tensor.sources["official"])
@@ -192,7 +201,7 @@ def _write_weights(path: Path, small: Checkpoint, large: Params) -> int:
                 values = decode(raw, info).reshape(info.shape)
                 places = _places(tensor, info.shape, small.params, large)
             _write_tensor(out, tensor, values, places)
-    return 8 + len(text) + offset
+    return size
 
 
 def _write_tensor(
@@ -213,7 +222,7 @@ def _write_tensor(
         block = np.zeros((len(taken), *rest), bits.dtype)
         used = np.flatnonzero(taken >= 0)
         block[np.ix_(used, *places[1:])] = bits[taken[used]]
-        block.tofile(out)
+        out.write(block.data)  # whose errors say what happened, which tofile's do not
 
 
 def _places(

@@ -449,11 +449,11 @@ def test_signals_keep_the_old_file(
     code = f"""
 import os, signal, sys, time
 from voxtral_edge.convert import conversion, convert_voxtral
-write = conversion._write_all
+write = conversion.write_all
 def signalled(*args):
     os.kill(os.getpid(), signal.{number})
     write(*args)
-conversion._write_all = signalled
+conversion.write_all = signalled
 sys.exit(convert_voxtral.main([{str(official)!r}, {str(spy.target)!r}]))
 """
     done = subprocess.run(run_python("-c", code), capture_output=True, text=True, timeout=60)

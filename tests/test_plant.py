@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import speech
 from core import core_run
-from voxtral_edge.convert import Checkpoint, ConversionError, convert
+from voxtral_edge.convert import Checkpoint, ConversionError, GgufFile, convert
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "plant.py"
@@ -66,6 +66,22 @@ def test_the_function_is_the_same(tmp_path: Path) -> None:
     assert (logits[:, N_VOCAB:] == logits[:, :1]).all()  # so none of them is ever chosen
 
 
+def test_quantised_weights_are_the_same(tmp_path: Path) -> None:
+    """No block of a packed type holds both the small model's values and added zeros."""
+    PLANT["plant"](ROOT / "demo", tmp_path / "planted", SHAPE)
+    for name, folder in (("small", ROOT / "demo"), ("large", tmp_path / "planted")):
+        convert(folder, tmp_path / f"{name}.gguf", type="q4_0")
+    with GgufFile(tmp_path / "small.gguf") as small, GgufFile(tmp_path / "large.gguf") as large:
+        packed = [name for name, info in small.tensors.items() if info.type == "Q4_0"]
+        assert len(packed) > 50
+        for name in packed:
+            values = [np.concatenate(list(file.pieces(name))) for file in (small, large)]
+            if name == "dec.embed.weight":  # without the rows that repeat its first
+                values[1] = values[1][: N_VOCAB * SHAPE["dim"]]
+            a, b = (np.sort(each[each != 0]) for each in values)
+            np.testing.assert_array_equal(a, b, name)
+
+
 def test_windows(tmp_path: Path) -> None:
     for window, expected in ((False, (192, 256)), (True, (8192, 750))):
         folder = tmp_path / str(window)
@@ -97,8 +113,8 @@ def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
         ([tmp_path], 2, "exists: name a new folder"),
         ([tmp_path / "a", "--from", tmp_path / "b"], 2, "is not a folder"),
         ([tmp_path / "a", "--shape", tmp_path / "shape.json"], 2, "no multiple of 256"),
-        ([tmp_path / "a", "--shape", tmp_path / "b.json"], 2, "b.json is missing"),
-        ([tmp_path / "a" / "b"], 1, "No such file"),
+        ([tmp_path / "a", "--shape", "5b"], 2, "--shape 5b is neither 4b nor a JSON file"),
+        ([tmp_path / "a" / "b"], 1, f"cannot write {tmp_path / 'a' / 'b'} (No such file"),
     ):
         command = [sys.executable, str(SCRIPT), *map(str, args)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
@@ -106,3 +122,25 @@ def test_the_command_says_what_is_wrong(tmp_path: Path) -> None:
         assert done.stderr.startswith("plant: ")
         assert message in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_disk_that_is_full(tmp_path: Path) -> None:
+    """The limit on a file's size stands for it: the first error of the system ends it."""
+    (tmp_path / "shape.json").write_text(json.dumps(SHAPE))
+    code = """if True:
+        import resource, runpy, signal, sys
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6))
+        sys.argv = sys.argv[1:]
+        runpy.run_path(sys.argv[0], run_name="__main__")"""
+    planted, made = tmp_path / "planted", tmp_path / "peer.gguf"
+    for args, message in (
+        ([SCRIPT, planted, "--shape", tmp_path / "shape.json"], f"plant: cannot write {planted}"),
+        ([ROOT / "scripts" / "peer_gguf.py", ROOT / "demo", made], f"peer_gguf: {made}: cannot"),
+    ):
+        command = [sys.executable, "-c", code, *map(str, args)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.startswith(message)
+        assert "File too large" in done.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["shape.json"]
