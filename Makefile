@@ -22,7 +22,7 @@ evaluate: ## word error rates of the demo model on real digits, clean and distur
 
 bench:    ## speed, lag and memory of the embedded model, or of MODEL=file
 	@scripts/install
-	@.venv/bin/voxtral bench $(if $(MODEL),--model "$(MODEL)") --audio samples/*.wav --seconds 30
+	@.venv/bin/voxtral bench $(if $(MODEL),--model "$(MODEL)") --seconds 30
 
 fuzz:     ## ten minutes of fuzzing (needs clang): the GGUF loader, then the WAV pipe
 	@scripts/fuzz

@@ -22,6 +22,7 @@ import shutil
 import sys
 import time
 from collections import defaultdict
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ STAGES = {  # stage: what counts its passes and its slots
     "head": "decoder",
 }
 PIPE_WIDTH = 120
+PROGRESS_S = 1.0  # between two words about it, rarely enough not to be measured with the rest
 PLOT_TYPES = (".png", ".svg", ".pdf")
 CPU_FLAGS = ("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vbmi", "avx512_vnni", "avx_vnni",
              "amx_int8", "asimddp", "i8mm")  # fmt: skip
@@ -57,13 +59,14 @@ CPU_FLAGS = ("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vbmi", "avx512
 ABOUT = """\
 Measure speed, lag and memory of a model on this machine.
 
-    voxtral bench -m MODEL --audio talk.wav --seconds 60
+    voxtral bench -m MODEL --seconds 60
     voxtral bench -m MODEL --audio talk.wav --seconds 600 --parts paced --plot lag.png
 
 offline: all audio at once. live: in chunks of 80 to 480 ms, each as soon as the one before is done.
 paced: audio arrives at the speed of the clock; the run takes as long as the clip. RTF is time over
 audio: below 1 keeps up. The lag of a slot is how long after the arrival of the last sample that it
-needs it came out. Run it on an idle machine.
+needs it came out. Without --audio, the recordings that come with the package are the clip. Run it
+on an idle machine.
 """
 
 
@@ -73,7 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "-m", "--model", metavar="MODEL", help="a GGUF file (default: the embedded demo model)"
     )
     parser.add_argument(
-        "--audio", nargs="+", required=True, metavar="FILE", help="sound files, joined to one clip"
+        "--audio", nargs="+", metavar="FILE", help="sound files, joined to one clip"
     )
     parser.add_argument(
         "--seconds", type=_number, metavar="N", help="cut or repeat the clip to this length"
@@ -146,6 +149,7 @@ def measure(
             "machine": machine(),
             "model": model.name,
             "type": model.file_type,
+            "kernels": model.kernels,
             "n_params": model.n_params,
             "encoder_window": model.encoder_window,
             "decoder_window": model.decoder_window,
@@ -178,7 +182,10 @@ def measure(
 class _Run:
     """Draws the slots of a stream and keeps what came out and the time of each pass."""
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(self, name: str, stream: Stream, n_samples: int) -> None:
+        print(f"voxtral: measuring {name}", file=sys.stderr)
+        self.name, self.total_s = name, n_samples / RATE
+        self.shown = time.monotonic()
         self.stream = stream
         self.before = stream.stats()
         self.text: list[str] = []
@@ -196,6 +203,12 @@ class _Run:
         if piece:
             self.text.append(piece.text)
             self.tokens.append(piece.token)
+            if sys.stderr.isatty() and time.monotonic() > self.shown + PROGRESS_S:
+                self.shown = time.monotonic()
+                done_s = min(piece.end_ms / 1000, self.total_s)
+                # In place of the line above, which grows.
+                line = f"voxtral: measuring {self.name}: {done_s:.0f} of {self.total_s:.0f} s"
+                print(f"\x1b[A{line}", file=sys.stderr)
         return piece
 
     def drain(self) -> int:
@@ -210,22 +223,23 @@ class _Run:
             return int(getattr(after, name) - getattr(before, name))
 
         for stage, counter in STAGES.items():
-            if not grown(f"{stage}_ns"):
+            n_slots = grown(f"n_{counter}_slots")
+            # The head has no work, but a clock, where no position of a pass speaks.
+            if not (n_slots if stage == "head" else grown(f"{stage}_ns")):
                 continue
             # What a model's first stream prepares, and the head of the prompt, are passes too.
             n_passes = max(grown(f"n_{counter}_passes"), 1)
-            n_slots = grown(f"n_{counter}_slots")
             ms = grown(f"{stage}_ns") / n_passes / 1e6
             self.ms[stage] += n_passes * [ms]
             self.n_slots[stage] += n_slots
             if n_passes == 1:
                 self.by_width[stage][n_slots].append(ms)
 
-    def result(self, n_samples: int, work_s: float) -> Result:
+    def result(self, work_s: float) -> Result:
         """Return what all runs have in common; work_s is time without waiting."""
         stats, model = self.before, self.stream.model
         return {
-            "rtf": work_s * RATE / n_samples,
+            "rtf": work_s / self.total_s,
             "n_slots": len(self.tokens),
             "n_pads": self.tokens.count(model.token_pad),
             "n_words": self.tokens.count(model.token_word),
@@ -238,7 +252,7 @@ class _Run:
                     "n_slots": self.n_slots[stage],
                     "p50_ms": _percentile(ms, 50),
                     "p95_ms": _percentile(ms, 95),
-                    "ms_per_audio_s": sum(ms) * RATE / n_samples,
+                    "ms_per_audio_s": sum(ms) / self.total_s,
                     "by_width": {
                         str(width): {"n_passes": len(times), "p50_ms": _percentile(times, 50)}
                         for width, times in sorted(self.by_width[stage].items())
@@ -275,21 +289,19 @@ def _first_slot(model: Model, samples: Samples, delay_ms: int) -> Result:
 
 
 def _offline(model: Model, samples: Samples, delay_ms: int) -> Result:
-    _say("offline")
     start = time.perf_counter()
     with model.stream(delay_ms=delay_ms) as stream:
-        run = _Run(stream)
+        run = _Run("offline", stream, len(samples))
         stream.push(samples)
         stream.end()
         run.drain()
-        return run.result(len(samples), _ms_since(start) / 1000)
+        return run.result(_ms_since(start) / 1000)
 
 
 def _live(model: Model, samples: Samples, delay_ms: int, chunk_ms: int) -> Result:
-    _say(f"live, chunks of {chunk_ms} ms")
     n, calls, work_ms = RATE * chunk_ms // 1000, [], 0.0
     with model.stream(delay_ms=delay_ms) as stream:
-        run = _Run(stream)
+        run = _Run(f"live, chunks of {chunk_ms} ms", stream, len(samples))
         for i in range(0, len(samples), n):
             start = time.perf_counter()
             stream.push(samples[i : i + n])
@@ -302,7 +314,7 @@ def _live(model: Model, samples: Samples, delay_ms: int, chunk_ms: int) -> Resul
         run.drain()
         finish_ms = _ms_since(start)
         return {
-            **run.result(len(samples), (work_ms + finish_ms) / 1000),
+            **run.result((work_ms + finish_ms) / 1000),
             "call_p50_ms": _percentile(calls, 50),
             "call_p95_ms": _percentile(calls, 95),
             "finish_ms": finish_ms,
@@ -310,12 +322,11 @@ def _live(model: Model, samples: Samples, delay_ms: int, chunk_ms: int) -> Resul
 
 
 def _paced(model: Model, samples: Samples, delay_ms: int, late_ms: float) -> Result:
-    _say(f"paced, {len(samples) / RATE:.0f} s")
     n, n_pushed, ended = len(samples), 0, False
     due, lag = [], []  # s, ms: of each slot that came of heard audio
     first_text: Result = {"first_text_s": None, "first_text_lag_ms": None}
     with model.stream(delay_ms=delay_ms) as stream:
-        run = _Run(stream)
+        run = _Run("paced", stream, n)
         start, waited_s = time.perf_counter(), 0.0
         while True:
             now_s = time.perf_counter() - start
@@ -348,7 +359,7 @@ def _paced(model: Model, samples: Samples, delay_ms: int, late_ms: float) -> Res
                 waited_s += time.perf_counter() - start - before_s
         total_s = time.perf_counter() - start
         return {
-            **run.result(n, total_s - waited_s),
+            **run.result(total_s - waited_s),
             "lag_p50_ms": _percentile(lag, 50),
             "lag_p95_ms": _percentile(lag, 95),
             "lag_max_ms": max(lag, default=None),
@@ -361,7 +372,11 @@ def _paced(model: Model, samples: Samples, delay_ms: int, late_ms: float) -> Res
         }
 
 
-def _clip(paths: list[str], seconds: float | None) -> Samples:
+def _clip(paths: list[str] | None, seconds: float | None) -> Samples:
+    """Return sound files as one clip; None: the recordings of this package."""
+    if paths is None:
+        with resources.as_file(resources.files("voxtral_edge") / "samples") as folder:
+            return _clip(sorted(map(str, folder.glob("*.wav"))), seconds)
     parts = [block for path in paths for block in read(path)]
     samples: Samples = np.concatenate([*parts, np.zeros(0, np.float32)])
     if not len(samples):
@@ -377,10 +392,6 @@ def _percentile(values: list[float], percent: float) -> float | None:
 
 def _ms_since(start: float) -> float:
     return 1000 * (time.perf_counter() - start)
-
-
-def _say(what: str) -> None:
-    print(f"voxtral: measuring {what}", file=sys.stderr)
 
 
 def machine() -> Result:
@@ -417,7 +428,8 @@ def report(result: Result) -> str:
     threads = result["threads"] or "default"
     console.print(
         f"{result['model']}, {result['type']}, {result['n_params'] / 1e6:.0f} M parameters; "
-        f"{result['audio_s']:.1f} s of audio, delay {result['delay_ms']} ms, threads: {threads}\n"
+        f"{result['audio_s']:.1f} s of audio, delay {result['delay_ms']} ms, threads: {threads}, "
+        f"kernels: {result['kernels']}\n"
         f"{here['cpu']}, {here['n_cpus']} processors ({' '.join(here['cpu_flags'])}), "
         f"{here['memory_bytes'] / 2**30:.0f} GiB, {here['system']}, "
         f"load {here['load_average']:.1f}\n"
