@@ -28,7 +28,6 @@ import statistics
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +64,7 @@ def main() -> int:
     args = parser.parse_args()
     try:
         result = compare(args)
-    except (vox.VoxtralError, OSError, ValueError, BrokenProcessPool) as error:
+    except (vox.VoxtralError, OSError, ValueError, RuntimeError) as error:  # the last: the peer's
         print(f"side_by_side: {error}", file=sys.stderr)
         return 2
     report(result)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +16,8 @@ from conftest import SAMPLES
 from voxtral_edge import bench, cli
 
 CLIP = SAMPLES / "sentence_1.wav"
+TABLES_SCRIPT = SAMPLES.parent / "scripts" / "bench_tables.py"
+TABLES = runpy.run_path(str(TABLES_SCRIPT))
 RUNS = ["offline", "live 80 ms", "live 160 ms", "live 320 ms", "live 480 ms", "paced"]
 
 
@@ -159,3 +164,66 @@ def test_wrong_options(
     assert (status, output.out) == (2, "")
     assert message in output.err
     assert len(output.err.splitlines()) == 1
+
+
+# ---- tables -------------------------------------------------------------------------------------
+
+
+def cells(text: str) -> dict[tuple[str, ...], list[str]]:
+    """Rows of all tables: what names a row, in its first one or two cells, and the rest.
+
+    Where names are the same, those of the first row count.
+    """
+    rows = [[cell.strip() for cell in x.strip("|").split("|")] for x in text.splitlines()]
+    return {tuple(row[:n]): row[n:] for row in reversed(rows) for n in (1, 2)}
+
+
+def test_tables_of_equal_runs(result: bench.Result) -> None:
+    rows = cells(TABLES["bench"]([result, result]))
+    offline = result["runs"]["offline"]
+    assert rows["offline",][0] == f"{offline['rtf']:.3f}"
+    decoder = offline["stages"]["decoder"]
+    assert rows["offline", "decoder"][0] == str(decoder["n_passes"])
+    assert rows["offline", "decoder"][2] == f"{decoder['p50_ms']:.2f}"
+    assert rows["weights, MB",] == [f"{result['memory']['weight_bytes'] / 1e6:.0f}"]
+    assert rows["greatest",] == [f"{result['runs']['paced']['lag_max_ms']:.0f}"]
+    assert {name for name, *rest in rows if len(rest) == 1} >= {*RUNS, "encoder", "head"}
+
+
+def test_tables_give_the_median_and_the_spread(result: bench.Result) -> None:
+    results = [copy.deepcopy(result) for _ in range(3)]
+    for each, rtf, lag in zip(results, (0.5, 2.0, 0.25), (None, 1.0, 3.0), strict=True):
+        each["runs"]["offline"]["rtf"] = rtf
+        each["runs"]["paced"]["lag_max_ms"] = lag
+    rows = cells(TABLES["bench"](results))
+    assert rows["offline",][0] == "0.500 (0.250 to 2.000)"
+    assert rows["greatest",] == ["2 (1 to 3)"]
+
+
+def test_tables_side_by_side() -> None:
+    runs = [
+        {"program": program, "mode": "live", "rtf": rtf, "peak_rss_mb": 10.0}
+        for program, rtf in (("ours", 0.5), ("peer", 4.0), ("peer", 2.0), ("ours", 0.5))
+    ]
+    result = {"audio_s": 1.0, "threads": 2, "delay_ms": 480, "repeat": 2, "runs": runs}
+    rows = cells(TABLES["side_by_side"]([result]))
+    assert rows["live: RTF",] == ["0.500", "3.000 (2.000 to 4.000)", "6.00"]
+    assert rows["live: peak memory, MB",] == ["10", "10", "1.00"]
+
+
+def test_tables_refuse_what_is_not_the_same(result: bench.Result, tmp_path: Path) -> None:
+    other = {**result, "delay_ms": 80}
+    for name, value in (("a", result), ("b", other), ("c", {"runs": {}}), ("d", [])):
+        (tmp_path / name).write_text(json.dumps(value))
+    for names, message in (
+        ("ab", "the files differ in delay_ms: 480 and 80"),
+        ("c", "a file is none of voxtral bench or side_by_side"),
+        ("d", "a file is none of voxtral bench or side_by_side"),
+        ("e", "No such file"),
+    ):
+        files = [str(tmp_path / name) for name in names]
+        command = [sys.executable, str(TABLES_SCRIPT), *files]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert message in done.stderr
+        assert len(done.stderr.splitlines()) == 1

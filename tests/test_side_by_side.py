@@ -90,6 +90,15 @@ def test_both_programs(peer_file: Path, tmp_path: Path) -> None:
         assert ("call_p50_s" in run) == (run["mode"] == "live")
 
 
+def test_a_file_that_the_other_program_cannot_read() -> None:
+    pytest.importorskip("transcribe_cpp")
+    command = [sys.executable, SIDE_BY_SIDE, EMBEDDED, EMBEDDED, "--audio", CLIP]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith("side_by_side: loading model")
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
