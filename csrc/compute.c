@@ -188,6 +188,18 @@ struct ggml_tensor *linear(graph *g, struct ggml_tensor *weight, struct ggml_ten
     return bias ? ggml_add(g->ctx, y, bias) : y;
 }
 
+static void op_lookup(struct ggml_tensor *dst, int ith, int nth, void *user) {
+    const int32_t *indices = dst->src[0]->data;
+    for (int64_t c = ith; c < dst->ne[1]; c += nth)
+        matrix_row(user, indices[c], (float *)((char *)dst->data + (size_t)c * dst->nb[1]));
+}
+
+struct ggml_tensor *lookup(graph *g, struct ggml_tensor *weight, struct ggml_tensor *indices) {
+    if (!weight->extra) return ggml_get_rows(g->ctx, weight, indices);
+    return ggml_custom_4d(g->ctx, GGML_TYPE_F32, weight->ne[0], indices->ne[0], 1, 1, &indices, 1,
+                          op_lookup, GGML_N_TASKS_MAX, weight->extra);
+}
+
 struct ggml_tensor *rms_norm(graph *g, struct ggml_tensor *x, struct ggml_tensor *weight,
                              float eps) {
     return ggml_mul(g->ctx, ggml_rms_norm(g->ctx, x, eps), weight);

@@ -77,6 +77,8 @@ size_t graph_bytes(const graph *g);
  * weights it meets in a row; others, floats, through ggml. */
 struct ggml_tensor *linear(graph *g, struct ggml_tensor *weight, struct ggml_tensor *bias,
                            struct ggml_tensor *x);
+/* The rows of weight [k, n] whose numbers are in indices [columns] (I32): [k, columns]. */
+struct ggml_tensor *lookup(graph *g, struct ggml_tensor *weight, struct ggml_tensor *indices);
 /* x / rms(x) * weight, per column; weight [dim] (F32). */
 struct ggml_tensor *rms_norm(graph *g, struct ggml_tensor *x, struct ggml_tensor *weight,
                              float eps);

@@ -78,8 +78,7 @@ static int build(decoder *d, decoder_graph *dg, int w) {
     dg->tokens_in = graph_input(g, GGML_TYPE_I32, w, 1);
     dg->audio_in = graph_input(g, GGML_TYPE_F32, p->dim, w);
     dg->ffn_norm_in = graph_input(g, GGML_TYPE_F32, p->dim, p->n_layers);
-    struct ggml_tensor *h =
-        ggml_add(ctx, ggml_get_rows(ctx, m->embed, dg->tokens_in), dg->audio_in);
+    struct ggml_tensor *h = ggml_add(ctx, lookup(g, m->embed, dg->tokens_in), dg->audio_in);
     for (int i = 0; i < p->n_layers; i++) {
         const layer_weights *l = &m->dec_layers[i];
         struct ggml_tensor *y = rms_norm(g, h, l->attn_norm, p->norm_eps);

@@ -194,6 +194,11 @@ static void read_metadata(loader *l) {
 /* ---- tensors -------------------------------------------------------------------------------- */
 
 /* The named tensor with shape [ne0, ne1] (ne1 1 for vectors), its data pointing into the file. */
+/* What is added, multiplied or convolved is F32 by rule; only matrices may be packed. */
+static int is_matrix(const struct ggml_tensor *t) {
+    return t->ne[1] > 1 && !strstr(t->name, "conv") && !strstr(t->name, "ada_");
+}
+
 static struct ggml_tensor *tensor(loader *l, const char *name, int64_t ne0, int64_t ne1) {
     vox_model *m = l->model;
     int64_t id = gguf_find_tensor(m->gguf, name);
@@ -207,9 +212,7 @@ static struct ggml_tensor *tensor(loader *l, const char *name, int64_t ne0, int6
              (long long)t->ne[0], (long long)t->ne[1], (long long)ne0, (long long)ne1);
         return NULL;
     }
-    /* What is added, multiplied or convolved is F32 by rule; only matrices may be packed. */
-    int is_matrix = ne1 > 1 && !strstr(name, "conv") && !strstr(name, "ada_");
-    if (is_matrix ? !vox_packed_size((int)t->type, t->ne[0]) : t->type != GGML_TYPE_F32) {
+    if (is_matrix(t) ? !vox_packed_size((int)t->type, t->ne[0]) : t->type != GGML_TYPE_F32) {
         fail(l, VOX_ERR_FORMAT, "tensor %s is stored as %s, which this release cannot use", name,
              ggml_type_name(t->type));
         return NULL;
@@ -325,21 +328,25 @@ static void pack(packed_matrix *m, const struct ggml_tensor *t, int n_threads) {
 
 /* All quantised matrices, one after the other, so that at no time two copies of more than one are
  * in memory. */
+/* All weights but float matrices leave the map, so that a quantised model needs neither the file
+ * nor the map's pages, which a system may map in lumps of megabytes around each small tensor. */
 static void pack_weights(loader *l) {
     vox_model *m = l->model;
-    size_t size = 0;
+    size_t size = 0, n_small = 0;
     matrix_type type;
     packed_matrix *next;
     for (struct ggml_tensor *t = ggml_get_first_tensor(m->ctx); t;
          t = ggml_get_next_tensor(m->ctx, t))
-        m->n_packed += t->data && packed_type(t, &type);
+        if (t->data && packed_type(t, &type)) m->n_packed++;
+        else if (t->data && !is_matrix(t)) n_small += ggml_nbytes(t);
     m->packed = next = calloc((size_t)m->n_packed + 1, sizeof *m->packed);
     for (struct ggml_tensor *t = ggml_get_first_tensor(m->ctx); m->packed && t;
          t = ggml_get_next_tensor(m->ctx, t))
         if (t->data && packed_type(t, &type))
             size += matrix_layout(next++, type, (int)t->ne[1], t->ne[0]);
     m->packed_groups = platform_alloc_large(size + 1);
-    if (!m->packed || !m->packed_groups) {
+    char *small = m->small = malloc(n_small + 1);
+    if (!m->packed || !m->packed_groups || !small) {
         fail(l, VOX_ERR_MEMORY, "out of memory: the weights need %zu MB", size / 1000000);
         return;
     }
@@ -347,6 +354,12 @@ static void pack_weights(loader *l) {
     next = m->packed;
     for (struct ggml_tensor *t = ggml_get_first_tensor(m->ctx); t;
          t = ggml_get_next_tensor(m->ctx, t)) {
+        if (t->data && !is_matrix(t)) {
+            memcpy(small, t->data, ggml_nbytes(t));
+            platform_forget(t->data, ggml_nbytes(t));
+            t->data = small;
+            small += ggml_nbytes(t);
+        }
         if (!t->data || !packed_type(t, &type)) continue;
         next->groups = groups;
         groups += next->group_bytes * (size_t)((next->n_rows + GROUP - 1) / GROUP);
@@ -371,6 +384,7 @@ void vox_model_close(vox_model *m) {
     platform_unmap(&m->file);
     free(m->packed);
     free(m->packed_groups);
+    free(m->small);
     free(m->enc_layers);
     free(m->dec_layers);
     free(m);

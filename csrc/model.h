@@ -1,10 +1,9 @@
 /* model.h - a GGUF file as hyperparameters, named weights and a tokenizer.
  *
  * In: the path of a file (format: docs/format.md). Out: a vox_model. Quantised matrices are packed
- * for the kernels, and a tensor's extra is its packed_matrix; everything else, and the rows of the
- * embedding that are looked up, lie in the mapped file, untouched. Invariant: once open nothing
- * in it changes but the reference count and the engine behind its lock, so any number of threads
- * may read it.
+ * for the kernels, and a tensor's extra is its packed_matrix; float matrices lie in the mapped
+ * file, untouched. Invariant: once open nothing in it changes but the reference count and the
+ * engine behind its lock, so any number of threads may read it.
  *
  * Shapes are in ggml's order: [columns, rows], columns contiguous.
  */
@@ -85,6 +84,7 @@ struct vox_model {
     packed_matrix *packed; /* [n_packed]; their groups lie in packed_groups */
     int n_packed;
     unsigned char *packed_groups;
+    void *small; /* norms, biases, convolutions, delay conditioning */
 
     const uint8_t *token_bytes;    /* all tokens' bytes, one after the other */
     const uint32_t *token_offsets; /* [n_vocab + 1] */

@@ -1,7 +1,8 @@
-/* matrix.c - see matrix.h: from ggml's blocks to groups of rows. Four numbers at a time, as words.
- */
+/* matrix.c - see matrix.h: from ggml's blocks to groups of rows, four numbers at a time, as words;
+ * and back to floats. */
 #include "matrix.h"
 
+#include <ggml.h>
 #include <string.h>
 
 static const struct {
@@ -122,5 +123,51 @@ void matrix_pack(const packed_matrix *m, const void *rows, int first, int last) 
         for (int row = 0; row < n; row++)
             pack_row(m, (const unsigned char *)rows + ((size_t)g * GROUP + (size_t)row) * stride,
                      row, group);
+    }
+}
+
+float matrix_half(const unsigned char *p) {
+    ggml_fp16_t half;
+    memcpy(&half, p, sizeof half);
+    return ggml_fp16_to_fp32(half);
+}
+
+void matrix_block(matrix_type type, const unsigned char *numbers, int row, int v[BLOCK]) {
+    for (int i = 0; i < BLOCK; i++) {
+        int j = i / 4, at = row * 4 + i % 4;
+        const unsigned char *low = numbers + j % 4 * GROUP * 4 + at;
+        const unsigned char *high = numbers + 4 * GROUP * 4 + at;
+        if (type == Q8_0) {
+            v[i] = numbers[j * GROUP * 4 + at];
+            continue;
+        }
+        v[i] = j < 4 ? *low & 15 : *low >> 4;
+        if (type == Q5_K) v[i] |= (*high >> j & 1) << 4;
+        if (type == Q6_K) v[i] |= (high[j / 4 * GROUP * 4] >> 2 * (j % 4) & 3) << 4;
+    }
+}
+
+void matrix_row(const packed_matrix *m, int r, float *y) {
+    const unsigned char *group = m->groups + (size_t)(r / GROUP) * m->group_bytes;
+    const unsigned char *scales = group + m->group_numbers;
+    size_t step = (size_t)types[m->type].numbers * GROUP;
+    int row = r % GROUP, is_super = types[m->type].is_super;
+    float d = 0, d_min = 0;
+    for (int b = 0; b < m->n_blocks; b++, y += BLOCK) {
+        int v[BLOCK];
+        matrix_block(m->type, group + (size_t)b * step, row, v);
+        if (!is_super || b % SUPER == 0) {
+            d = matrix_half(scales + 2 * row);
+            if (m->type == Q4_K || m->type == Q5_K)
+                d_min = matrix_half(scales + 2 * GROUP + 2 * row);
+            scales += (size_t)(is_super ? types[m->type].super_scales : 2) * GROUP;
+        }
+        for (int i = 0; i < BLOCK; i++) switch (m->type) {
+            case Q4_0: y[i] = d * (float)(v[i] - 8); break;
+            case Q8_0: y[i] = d * (float)(v[i] - 128); break;
+            case Q6_K: y[i] = d * (int8_t)scales[i / 16 * GROUP + row] * (float)(v[i] - 32); break;
+            default: y[i] = d * scales[row] * (float)v[i] - d_min * scales[GROUP + row];
+            }
+        if (is_super) scales += 2 * GROUP;
     }
 }

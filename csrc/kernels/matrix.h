@@ -41,6 +41,13 @@ size_t matrix_layout(packed_matrix *m, matrix_type type, int n_rows, int64_t n);
 /* Pack rows of ggml's blocks, one row after the other, into groups [first, last). */
 void matrix_pack(const packed_matrix *m, const void *rows, int first, int last);
 
+/* A half-precision number as a float. */
+float matrix_half(const unsigned char *p);
+/* The 32 numbers v of one row in a block, given where the block's numbers start in its group. */
+void matrix_block(matrix_type type, const unsigned char *numbers, int row, int v[BLOCK]);
+/* A row as floats y[n_blocks * BLOCK]: the values that ggml gives for it. */
+void matrix_row(const packed_matrix *m, int row, float *y);
+
 /* Activations, one column after the other, each [column_bytes(n)]: int8 numbers[n]; then per block
  * float scale; int32 -8 * sum of its numbers; int32 -8 * sum of each half. */
 static inline size_t column_bytes(int64_t n) {

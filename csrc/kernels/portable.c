@@ -72,12 +72,6 @@ static void attend(const attend_page *page, attend_query *queries, int n) {
 
 /* ---- products ------------------------------------------------------------------------------- */
 
-static float half(const unsigned char *p) {
-    ggml_fp16_t h;
-    memcpy(&h, p, sizeof h);
-    return ggml_fp16_to_fp32(h);
-}
-
 static void quantise(const float *x, int n_blocks, int first, int last, void *out) {
     packed_column to = column_at(out, n_blocks, 0);
     for (int b = first; b < last; b++) {
@@ -105,22 +99,6 @@ static void quantise(const float *x, int n_blocks, int first, int last, void *ou
     }
 }
 
-/* The 32 numbers of a row in a block. */
-static void unpack(matrix_type type, const unsigned char *numbers, int row, int *v) {
-    for (int i = 0; i < BLOCK; i++) {
-        int j = i / 4, at = row * 4 + i % 4;
-        const unsigned char *low = numbers + j % 4 * GROUP * 4 + at;
-        const unsigned char *high = numbers + 4 * GROUP * 4 + at;
-        if (type == Q8_0) {
-            v[i] = numbers[j * GROUP * 4 + at];
-            continue;
-        }
-        v[i] = j < 4 ? *low & 15 : *low >> 4;
-        if (type == Q5_K) v[i] |= (*high >> j & 1) << 4;
-        if (type == Q6_K) v[i] |= (high[j / 4 * GROUP * 4] >> 2 * (j % 4) & 3) << 4;
-    }
-}
-
 static void matrix_product(const packed_matrix *m, int first, int last, const void *columns,
                            int n_columns, float *y, size_t stride) {
     size_t step = m->group_numbers / (size_t)m->n_blocks;
@@ -132,12 +110,12 @@ static void matrix_product(const packed_matrix *m, int first, int last, const vo
         float d = 0, d_min = 0;
         for (int b = 0; b < m->n_blocks; b++, numbers += step) {
             int v[BLOCK];
-            unpack(m->type, numbers, row, v);
+            matrix_block(m->type, numbers, row, v);
             if (m->type <= Q8_0 || b % SUPER == 0) {
-                d = half(scales + 2 * row);
+                d = matrix_half(scales + 2 * row);
                 scales += 2 * GROUP;
                 if (m->type == Q4_K || m->type == Q5_K) {
-                    d_min = half(scales + 2 * row);
+                    d_min = matrix_half(scales + 2 * row);
                     scales += 2 * GROUP;
                 }
             }

@@ -1,5 +1,6 @@
 /* test_matrix.c - packed weights and their products: every instruction set gives the bits of plain
- * C, for every type, odd sizes and numbers of columns, and plain C is right.
+ * C, for every type, odd sizes and numbers of columns, plain C is right, and rows come back as ggml
+ * would give them.
  */
 #include <ggml-cpu.h>
 #include <ggml.h>
@@ -78,6 +79,11 @@ static void test_size(matrix_type type, int n_rows, int n, int n_columns) {
     size_t size = matrix_layout(&m, type, n_rows, n);
     m.groups = room(size);
     matrix_pack(&m, rows, 0, (n_rows + GROUP - 1) / GROUP);
+    for (int r = 0; r < n_rows; r++) {
+        float y[MAX_K];
+        matrix_row(&m, r, y);
+        CHECK(memcmp(y, unpacked + r * n, (size_t)n * sizeof *y) == 0);
+    }
     float *portable = multiply(&kernels_portable, &m, n_columns);
     check_right(&m, portable, n_columns);
     for (int i = 1; kernels_at(i); i++) {
