@@ -208,7 +208,7 @@ def _rate(sounddevice: Any, device: int | str | None) -> float:
 
 def _sounddevice() -> Any:
     try:
-        import sounddevice  # type: ignore[import-untyped]
+        import sounddevice
     except ImportError:
         raise ImportError(
             "a microphone needs the extra mic: pip install 'voxtral-edge[mic]'"
