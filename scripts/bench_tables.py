@@ -30,6 +30,7 @@ SIDE_ROWS = {  # of side_by_side: name, digits
     "call_p50_s": ("a chunk of 480 ms, p50, s", 3),
     "call_p95_s": ("p95", 3),
     "finish_s": ("last words, s", 2),
+    "load_s": ("load, s", 2),  # before the run, and no part of its time
     "peak_rss_mb": ("peak memory, MB", 0),
 }
 
