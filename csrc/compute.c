@@ -1,6 +1,8 @@
 /* compute.c - see compute.h. */
 #include "compute.h"
 
+#include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,42 +145,55 @@ size_t graph_bytes(const graph *g) {
 
 /* ---- building blocks ------------------------------------------------------------------------ */
 
-/* dst's columns = those of src[0], quantised; blocks of all columns are shared out over the
- * threads.
- */
+/* Parts of a product that a thread takes at a time: so many that one which is late, because another
+ * program has its processor, leaves little for the others to wait for. */
+enum { PARTS_PER_THREAD = 16 };
+
+/* Quantised columns carry behind their tiles, per product that reads them, which group of rows is
+ * next. */
+static atomic_int *next_groups(const struct ggml_tensor *columns, const struct ggml_tensor *x) {
+    return (atomic_int *)(void *)((char *)columns->data +
+                                  column_bytes(x->ne[0]) * (size_t)x->ne[1]);
+}
+
+/* dst = tiles of src[0]'s columns, quantised; blocks are shared out over the threads. */
 static void op_quantise(struct ggml_tensor *dst, int ith, int nth, void *user) {
     const kernels *k = user;
     const struct ggml_tensor *x = dst->src[0];
     int n_blocks = (int)(x->ne[0] / BLOCK);
-    int64_t n = n_blocks * x->ne[1], at = n * ith / nth, end = n * (ith + 1) / nth;
-    while (at < end) {
-        int64_t c = at / n_blocks, last = (c + 1) * n_blocks < end ? (c + 1) * n_blocks : end;
-        k->quantise((const float *)((const char *)x->data + (size_t)c * x->nb[1]), n_blocks,
-                    (int)(at - c * n_blocks), (int)(last - c * n_blocks),
-                    (char *)dst->data + (size_t)c * dst->nb[1]);
-        at = last;
-    }
+    k->quantise(x->data, x->nb[1] / sizeof(float), (int)x->ne[1], n_blocks, n_blocks * ith / nth,
+                n_blocks * (ith + 1) / nth, dst->data);
+    if (ith == 0)
+        for (int i = 0; i < MAX_PRODUCTS; i++) atomic_store(next_groups(dst, x) + i, 0);
 }
 
-/* dst = the weight times the quantised columns src[0]; rows are shared out over the threads. */
+/* dst = the weight times the quantised columns src[0]; each thread takes rows until none are left.
+ */
 static void op_product(struct ggml_tensor *dst, int ith, int nth, void *user) {
     const packed_matrix *m = user;
-    const kernels *k = dst->src[0]->extra;
-    int n_groups = (m->n_rows + GROUP - 1) / GROUP;
-    k->product(m, (int)((int64_t)n_groups * ith / nth), (int)((int64_t)n_groups * (ith + 1) / nth),
-               dst->src[0]->data, (int)dst->ne[1], dst->data, (size_t)m->n_rows);
+    const struct ggml_tensor *columns = dst->src[0];
+    const kernels *k = columns->extra;
+    atomic_int *next = next_groups(columns, columns->src[0]) + (intptr_t)dst->extra;
+    int n_groups = (m->n_rows + GROUP - 1) / GROUP, part = n_groups / (PARTS_PER_THREAD * nth) + 1;
+    (void)ith;
+    for (int first; (first = atomic_fetch_add(next, part)) < n_groups;)
+        k->product(m, first, first + part < n_groups ? first + part : n_groups, columns->data,
+                   (int)dst->ne[1], dst->data, (size_t)m->n_rows);
 }
 
 static struct ggml_tensor *product(graph *g, packed_matrix *m, struct ggml_tensor *x) {
-    if (g->x != x) {
+    if (g->x != x || g->n_products == MAX_PRODUCTS) {
+        size_t size = column_bytes(x->ne[0]) * (size_t)x->ne[1] + MAX_PRODUCTS * sizeof(atomic_int);
         g->x = x;
-        g->columns =
-            ggml_custom_4d(g->ctx, GGML_TYPE_I8, (int64_t)column_bytes(x->ne[0]), x->ne[1], 1, 1,
-                           &x, 1, op_quantise, GGML_N_TASKS_MAX, (void *)g->c->kernels);
+        g->n_products = 0;
+        g->columns = ggml_custom_4d(g->ctx, GGML_TYPE_I8, (int64_t)size, 1, 1, 1, &x, 1,
+                                    op_quantise, GGML_N_TASKS_MAX, (void *)g->c->kernels);
         g->columns->extra = (void *)g->c->kernels;
     }
-    return ggml_custom_4d(g->ctx, GGML_TYPE_F32, m->n_rows, x->ne[1], 1, 1, &g->columns, 1,
-                          op_product, GGML_N_TASKS_MAX, m);
+    struct ggml_tensor *y = ggml_custom_4d(g->ctx, GGML_TYPE_F32, m->n_rows, x->ne[1], 1, 1,
+                                           &g->columns, 1, op_product, GGML_N_TASKS_MAX, m);
+    y->extra = (void *)(intptr_t)g->n_products++;
+    return y;
 }
 
 struct ggml_tensor *linear(graph *g, struct ggml_tensor *weight, struct ggml_tensor *bias,

@@ -14,7 +14,7 @@
 
 #include "kernels/kernels.h"
 
-enum { WATCH_NAME = 32, MAX_WATCHES = 64 };
+enum { WATCH_NAME = 32, MAX_WATCHES = 64, MAX_PRODUCTS = 4 };
 /* Rows of watched tensors, as of the last vox_stream_next. */
 typedef struct {
     int n;
@@ -56,6 +56,7 @@ typedef struct {
     } probes[MAX_WATCHES];
     int n_probes;
     struct ggml_tensor *x, *columns; /* what linear() was last given, and its quantised columns */
+    int n_products;                  /* that read these columns so far, at most MAX_PRODUCTS */
 } graph;
 
 /* Begin building in g->ctx; tensors there have no memory yet. VOX_OK or VOX_ERR_MEMORY. */

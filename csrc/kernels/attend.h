@@ -14,7 +14,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { ROWS = 4, LINE = 64 /* bytes of a cache line */ };
+enum { ROWS = 4 };
 
 INLINE vec vec_exp(vec x) {
     vec t = vec_fma(x, vec_all(EXP_LOG2E), vec_all(EXP_ROUND));

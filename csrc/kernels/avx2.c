@@ -59,11 +59,12 @@ static inline float half_float(const uint16_t *x) {
 
 #include "attend.h"
 
-#define MOST_COLUMNS 4
+#define AT_ONCE 4 /* columns */
 typedef __m256i ivec;
 
-INLINE void fetch(const void *p) {
-    _mm_prefetch(p, _MM_HINT_T0);
+/* Into the second level: the first one can wait for too few lines at a time to keep memory busy. */
+INLINE void fetch(uintptr_t address) {
+    _mm_prefetch((const char *)address, _MM_HINT_T1);
 }
 INLINE ivec ivec_all(int x) {
     return _mm256_set1_epi32(x);

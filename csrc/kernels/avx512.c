@@ -61,11 +61,12 @@ static inline float half_float(const uint16_t *x) {
 
 #include "attend.h"
 
-#define MOST_COLUMNS 8
+#define AT_ONCE 8 /* columns */
 typedef __m512i ivec;
 
-INLINE void fetch(const void *p) {
-    _mm_prefetch(p, _MM_HINT_T0);
+/* Into the second level: the first one can wait for too few lines at a time to keep memory busy. */
+INLINE void fetch(uintptr_t address) {
+    _mm_prefetch((const char *)address, _MM_HINT_T1);
 }
 INLINE ivec ivec_all(int x) {
     return _mm512_set1_epi32(x);
@@ -119,15 +120,13 @@ INLINE int32_t store_rounded(int8_t *to, vec x) {
 /* start + the products of n vectors of numbers, none above most, with 4 n inputs; -128 q for
  * numbers of 8 bits is 16 times what start holds. */
 INLINE ivec dot(const ivec *v, const int8_t *q, const int n, const int most, ivec start) {
-    ivec even = most == 255 ? ivec_shift_left(start, 4) : start, odd = ivec_all(0);
-    for (int j = 0; j < n; j += 2) {
-        int32_t a, b;
-        memcpy(&a, q + 4 * j, sizeof a);
-        memcpy(&b, q + 4 * j + 4, sizeof b);
-        even = _mm512_dpbusd_epi32(even, v[j], ivec_all(a));
-        odd = _mm512_dpbusd_epi32(odd, v[j + 1], ivec_all(b));
+    ivec sum = most == 255 ? ivec_shift_left(start, 4) : start;
+    for (int j = 0; j < n; j++) {
+        int32_t four;
+        memcpy(&four, q + 4 * j, sizeof four);
+        sum = _mm512_dpbusd_epi32(sum, v[j], ivec_all(four));
     }
-    return ivec_add(even, odd);
+    return sum;
 }
 
 #include "product.h"

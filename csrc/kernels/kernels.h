@@ -45,18 +45,19 @@ typedef struct {
      *   out[d] = fmaf(out[d], keep, v), v = fmaf(p[i], values[i][d], v) for i = first, first + 1,
      * ... The sign of a zero in out is not defined. */
     void (*attend)(const attend_page *page, attend_query *queries, int n);
-    /* One column x[n] as a column of matrix.h, blocks [first, last). Per block:
-     *   largest = max |x|; scale = largest / 127; q = x * (127 / largest), rounded to even
-     * A block below TINY is zero; one with a NaN or an infinity has scale NaN, so that this reaches
-     * the result. */
-    void (*quantise)(const float *x, int n_blocks, int first, int last, void *column);
+    /* n_columns columns x[c * stride + i] as tiles of matrix.h, blocks [first, last) of n_blocks.
+     * Per column and block: largest = max |x|; scale = largest / 127; q = x * (127 / largest),
+     * rounded to even A block below TINY is zero; one with a NaN or an infinity has scale NaN, so
+     * that this reaches the result. */
+    void (*quantise)(const float *x, size_t stride, int n_columns, int n_blocks, int first,
+                     int last, void *tiles);
     /* y[c * stride + r] = row r of m times column c, for the rows of groups [first, last). Per
      * number, over the blocks in order, s the column's scale, sums in integers:
      *   q4_0, q8_0: y = fmaf(d * s, float(sum of q (v - 8 or 128)), y)
      *   q4_k, q5_k: y = fmaf(d * scale * s, float(sum of q v), y), then
      *               y = fmaf(dmin * minimum / 8 * s, float(-8 sum of q), y)
      *   q6_k: y = fmaf(d * s, float(both halves' scale * sum of q (v - 32)), y) */
-    void (*product)(const packed_matrix *m, int first, int last, const void *columns, int n_columns,
+    void (*product)(const packed_matrix *m, int first, int last, const void *tiles, int n_columns,
                     float *y, size_t stride);
 } kernels;
 

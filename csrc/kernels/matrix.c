@@ -5,29 +5,24 @@
 #include <ggml.h>
 #include <string.h>
 
-static const struct {
-    int bytes;        /* of ggml's block */
-    int is_super;     /* which has 256 inputs */
-    int numbers;      /* bytes of a packed block's numbers, per row */
-    int block_scales; /* bytes of a block's scales, per row */
-    int super_scales; /* and of eight blocks' */
-} types[N_MATRIX_TYPES] = {[Q4_0] = {18, 0, 16, 2, 0},
-                           [Q8_0] = {34, 0, 32, 2, 0},
-                           [Q4_K] = {144, 1, 16, 2, 4},
-                           [Q5_K] = {176, 1, 20, 2, 4},
-                           [Q6_K] = {210, 1, 24, 2, 2}};
+static int super_of(matrix_type type) {
+    return type <= Q8_0 ? 1 : SUPER;
+}
+
+/* Bytes of ggml's block, of BLOCK inputs or of SUPER times as many. */
+static size_t source_bytes(matrix_type type) {
+    static const size_t bytes[N_MATRIX_TYPES] = {
+        [Q4_0] = 18, [Q8_0] = 34, [Q4_K] = 144, [Q5_K] = 176, [Q6_K] = 210};
+    return bytes[type];
+}
 
 size_t matrix_layout(packed_matrix *m, matrix_type type, int n_rows, int64_t n) {
-    int n_blocks = (int)(n / BLOCK);
-    size_t numbers = (size_t)n_blocks * (size_t)types[type].numbers * GROUP;
-    size_t scales = (size_t)n_blocks * (size_t)types[type].block_scales +
-                    (size_t)(n_blocks / SUPER) * (size_t)types[type].super_scales;
-    size_t bytes = (numbers + scales * GROUP + 63) / 64 * 64; /* groups start on cache lines */
-    *m = (packed_matrix){.type = type,
-                         .n_rows = n_rows,
-                         .n_blocks = n_blocks,
-                         .group_numbers = numbers,
-                         .group_bytes = bytes};
+    int n_blocks = (int)(n / BLOCK), rest = n_blocks % SUPER;
+    size_t bytes = (size_t)n_blocks * number_bytes(type) +
+                   (size_t)(n_blocks / SUPER) * scale_bytes(type, SUPER) +
+                   (rest ? scale_bytes(type, rest) : 0);
+    *m =
+        (packed_matrix){.type = type, .n_rows = n_rows, .n_blocks = n_blocks, .group_bytes = bytes};
     return bytes * (size_t)((n_rows + GROUP - 1) / GROUP);
 }
 
@@ -93,29 +88,35 @@ static void pack_q6_k(const unsigned char *p, int b, int row, unsigned char *num
 
 static void pack_row(const packed_matrix *m, const unsigned char *p, int row,
                      unsigned char *group) {
-    unsigned char *numbers = group, *scales = group + m->group_numbers;
-    size_t step = (size_t)types[m->type].numbers * GROUP;
-    for (int b = 0; b < m->n_blocks; b++, numbers += step) {
-        int is_first = types[m->type].is_super && b % SUPER == 0;
-        if (is_first) { /* what the whole super-block has in common */
+    size_t step = number_bytes(m->type);
+    int is_super = super_of(m->type) == SUPER;
+    for (int left = m->n_blocks; left > 0; left -= SUPER) {
+        int n = left < SUPER ? left : SUPER;
+        unsigned char *scales = group, *numbers = group + scale_bytes(m->type, n);
+        if (is_super) { /* what all of its blocks have in common */
             put_half(scales, row, m->type == Q6_K ? p + 208 : p);
-            if (m->type != Q6_K) put_half(scales + 2 * GROUP, row, p + 2);
-            scales += (size_t)types[m->type].super_scales * GROUP;
+            scales += 2 * GROUP;
+            if (m->type != Q6_K) {
+                put_half(scales, row, p + 2);
+                scales += 2 * GROUP;
+            }
         }
-        switch (m->type) {
-        case Q4_0: pack_q4_0(p, row, numbers, scales); break;
-        case Q8_0: pack_q8_0(p, row, numbers, scales); break;
-        case Q6_K: pack_q6_k(p, b % SUPER, row, numbers, scales); break;
-        default: pack_k(p, b % SUPER, m->type == Q5_K, row, numbers, scales);
+        for (int b = 0; b < n; b++, numbers += step, scales += 2 * GROUP) {
+            switch (m->type) {
+            case Q4_0: pack_q4_0(p, row, numbers, scales); break;
+            case Q8_0: pack_q8_0(p, row, numbers, scales); break;
+            case Q6_K: pack_q6_k(p, b, row, numbers, scales); break;
+            default: pack_k(p, b, m->type == Q5_K, row, numbers, scales);
+            }
+            if (!is_super) p += source_bytes(m->type);
         }
-        scales += (size_t)types[m->type].block_scales * GROUP;
-        if (!types[m->type].is_super || b % SUPER == SUPER - 1) p += types[m->type].bytes;
+        if (is_super) p += source_bytes(m->type);
+        group = numbers;
     }
 }
 
 void matrix_pack(const packed_matrix *m, const void *rows, int first, int last) {
-    int per_super = types[m->type].is_super ? SUPER : 1;
-    size_t stride = (size_t)(m->n_blocks / per_super) * (size_t)types[m->type].bytes;
+    size_t stride = (size_t)(m->n_blocks / super_of(m->type)) * source_bytes(m->type);
     for (int g = first; g < last; g++) {
         unsigned char *group = m->groups + (size_t)g * m->group_bytes;
         int n = m->n_rows - g * GROUP < GROUP ? m->n_rows - g * GROUP : GROUP;
@@ -126,48 +127,50 @@ void matrix_pack(const packed_matrix *m, const void *rows, int first, int last) 
     }
 }
 
-float matrix_half(const unsigned char *p) {
-    ggml_fp16_t half;
-    memcpy(&half, p, sizeof half);
-    return ggml_fp16_to_fp32(half);
+/* ---- back to floats ---------------------------------------------------------------------------
+ */
+
+static float half(const unsigned char *p) {
+    ggml_fp16_t h;
+    memcpy(&h, p, sizeof h);
+    return ggml_fp16_to_fp32(h);
 }
 
-void matrix_block(matrix_type type, const unsigned char *numbers, int row, int v[BLOCK]) {
-    for (int i = 0; i < BLOCK; i++) {
-        int j = i / 4, at = row * 4 + i % 4;
-        const unsigned char *low = numbers + j % 4 * GROUP * 4 + at;
-        const unsigned char *high = numbers + 4 * GROUP * 4 + at;
-        if (type == Q8_0) {
-            v[i] = numbers[j * GROUP * 4 + at];
-            continue;
-        }
-        v[i] = j < 4 ? *low & 15 : *low >> 4;
-        if (type == Q5_K) v[i] |= (*high >> j & 1) << 4;
-        if (type == Q6_K) v[i] |= (high[j / 4 * GROUP * 4] >> 2 * (j % 4) & 3) << 4;
-    }
+/* Number i of a row in a block. */
+static int number(matrix_type type, const unsigned char *numbers, int row, int i) {
+    int j = i / 4, at = row * 4 + i % 4;
+    const unsigned char *high = numbers + 4 * GROUP * 4 + at;
+    if (type == Q8_0) return numbers[j * GROUP * 4 + at];
+    int v = numbers[j % 4 * GROUP * 4 + at] >> (j < 4 ? 0 : 4) & 15;
+    if (type == Q5_K) v |= (*high >> j & 1) << 4;
+    if (type == Q6_K) v |= (high[j / 4 * GROUP * 4] >> 2 * (j % 4) & 3) << 4;
+    return v;
 }
 
 void matrix_row(const packed_matrix *m, int r, float *y) {
     const unsigned char *group = m->groups + (size_t)(r / GROUP) * m->group_bytes;
-    const unsigned char *scales = group + m->group_numbers;
-    size_t step = (size_t)types[m->type].numbers * GROUP;
-    int row = r % GROUP, is_super = types[m->type].is_super;
+    int row = r % GROUP, has_minimum = m->type == Q4_K || m->type == Q5_K;
     float d = 0, d_min = 0;
-    for (int b = 0; b < m->n_blocks; b++, y += BLOCK) {
-        int v[BLOCK];
-        matrix_block(m->type, group + (size_t)b * step, row, v);
-        if (!is_super || b % SUPER == 0) {
-            d = matrix_half(scales + 2 * row);
-            if (m->type == Q4_K || m->type == Q5_K)
-                d_min = matrix_half(scales + 2 * GROUP + 2 * row);
-            scales += (size_t)(is_super ? types[m->type].super_scales : 2) * GROUP;
+    for (int left = m->n_blocks; left > 0; left -= SUPER) {
+        int n = left < SUPER ? left : SUPER;
+        const unsigned char *scales = group, *numbers = group + scale_bytes(m->type, n);
+        if (m->type > Q8_0) {
+            d = half(scales + 2 * row);
+            if (has_minimum) d_min = half(scales + 2 * GROUP + 2 * row);
+            scales += has_minimum ? 4 * GROUP : 2 * GROUP;
         }
-        for (int i = 0; i < BLOCK; i++) switch (m->type) {
-            case Q4_0: y[i] = d * (float)(v[i] - 8); break;
-            case Q8_0: y[i] = d * (float)(v[i] - 128); break;
-            case Q6_K: y[i] = d * (int8_t)scales[i / 16 * GROUP + row] * (float)(v[i] - 32); break;
-            default: y[i] = d * scales[row] * (float)v[i] - d_min * scales[GROUP + row];
+        for (int b = 0; b < n; b++, scales += 2 * GROUP, numbers += number_bytes(m->type)) {
+            if (m->type <= Q8_0) d = half(scales + 2 * row);
+            for (int i = 0; i < BLOCK; i++) {
+                int v = number(m->type, numbers, row, i);
+                switch (m->type) {
+                case Q4_0: *y++ = d * (float)(v - 8); break;
+                case Q8_0: *y++ = d * (float)(v - 128); break;
+                case Q6_K: *y++ = d * (int8_t)scales[i / 16 * GROUP + row] * (float)(v - 32); break;
+                default: *y++ = d * scales[row] * (float)v - d_min * scales[GROUP + row];
+                }
             }
-        if (is_super) scales += 2 * GROUP;
+        }
+        group = numbers;
     }
 }

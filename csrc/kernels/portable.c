@@ -72,74 +72,148 @@ static void attend(const attend_page *page, attend_query *queries, int n) {
 
 /* ---- products ------------------------------------------------------------------------------- */
 
-static void quantise(const float *x, int n_blocks, int first, int last, void *out) {
-    packed_column to = column_at(out, n_blocks, 0);
-    for (int b = first; b < last; b++) {
-        int8_t *q = (int8_t *)to.q + b * BLOCK;
-        uint32_t most = 0; /* as integers, NaN is above infinity, which is above all else */
-        for (int i = 0; i < BLOCK; i++) {
-            uint32_t bits;
-            memcpy(&bits, &x[b * BLOCK + i], sizeof bits);
-            bits &= 0x7fffffff;
-            most = bits > most ? bits : most;
-        }
-        float largest, by = 0;
-        memcpy(&largest, &most, sizeof largest);
-        int is_finite = most < 0x7f800000;
-        if (is_finite && largest >= TINY) by = 127 / largest;
-        int32_t sum[2] = {0, 0};
-        for (int i = 0; i < BLOCK; i++) {
-            q[i] = by > 0 ? (int8_t)nearbyintf(x[b * BLOCK + i] * by) : 0;
-            sum[i / 16] += q[i];
-        }
-        ((float *)to.scale)[b] = !is_finite ? NAN : by > 0 ? largest / 127 : 0;
-        ((int32_t *)to.sum)[b] = -8 * (sum[0] + sum[1]);
-        ((int32_t *)to.half_sum)[2 * b] = -8 * sum[0];
-        ((int32_t *)to.half_sum)[2 * b + 1] = -8 * sum[1];
+static void quantise_block(const float *x, column_block to) {
+    uint32_t most = 0; /* as integers, NaN is above infinity, which is above all else */
+    for (int i = 0; i < BLOCK; i++) {
+        uint32_t bits;
+        memcpy(&bits, &x[i], sizeof bits);
+        bits &= 0x7fffffff;
+        most = bits > most ? bits : most;
+    }
+    float largest, by = 0;
+    memcpy(&largest, &most, sizeof largest);
+    int is_finite = most < 0x7f800000;
+    if (is_finite && largest >= TINY) by = 127 / largest;
+    int32_t sum[2] = {0, 0};
+    for (int i = 0; i < BLOCK; i++) {
+        to.q[i] = by > 0 ? (int8_t)nearbyintf(x[i] * by) : 0;
+        sum[i / 16] += to.q[i];
+    }
+    to.scale[0] = !is_finite ? NAN : by > 0 ? largest / 127 : 0;
+    to.sum[0] = -8 * (sum[0] + sum[1]);
+    to.half_sum[0] = -32 * sum[0];
+    to.half_sum[1] = -32 * sum[1];
+}
+
+static void quantise(const float *x, size_t stride, int n_columns, int n_blocks, int first,
+                     int last, void *tiles) {
+    for (int c = 0, width; c < n_columns; c += width) {
+        char *tile = (char *)tiles + (size_t)c * column_bytes((int64_t)n_blocks * BLOCK);
+        width = tile_width(n_columns - c);
+        for (int i = 0; i < width; i++)
+            for (int b = first; b < last; b++)
+                quantise_block(x + (size_t)(c + i) * stride + b * BLOCK,
+                               column_block_at(tile, width, i, b));
     }
 }
 
-static void matrix_product(const packed_matrix *m, int first, int last, const void *columns,
+enum { VECTOR = GROUP * 4 };
+
+/* The numbers of a block as in matrix.h. Loops here and below run over a whole vector of bytes, so
+ * that compilers use the widest instructions there are. */
+static void unpack(matrix_type type, const uint8_t *p, uint8_t v[8][VECTOR]) {
+    if (type == Q8_0) {
+        memcpy(v, p, 8 * VECTOR);
+        return;
+    }
+    for (int j = 0; j < 4; j++)
+        for (int k = 0; k < VECTOR; k++) {
+            v[j][k] = p[j * VECTOR + k] & 15;
+            v[4 + j][k] = p[j * VECTOR + k] >> 4;
+        }
+    const uint8_t *high = p + 4 * VECTOR;
+    for (int j = 0; type == Q5_K && j < 8; j++)
+        for (int k = 0; k < VECTOR; k++) v[j][k] |= (uint8_t)((high[k] >> j & 1) << 4);
+    for (int j = 0; type == Q6_K && j < 8; j++)
+        for (int k = 0; k < VECTOR; k++)
+            v[j][k] |= (uint8_t)((high[j / 4 * VECTOR + k] >> 2 * (j % 4) & 3) << 4);
+}
+
+/* sum[r] += the products of n vectors of numbers with 4 n inputs. */
+static void dot(uint8_t v[][VECTOR], const int8_t *q, int n, int32_t sum[GROUP]) {
+    int32_t lane[VECTOR] = {0};
+    for (int j = 0; j < n; j++) {
+        int8_t four[VECTOR];
+        for (int r = 0; r < GROUP; r++) memcpy(four + 4 * r, q + 4 * j, 4);
+        for (int k = 0; k < VECTOR; k++) lane[k] += (int16_t)(v[j][k] * four[k]);
+    }
+    for (int r = 0; r < GROUP; r++)
+        sum[r] += lane[4 * r] + lane[4 * r + 1] + lane[4 * r + 2] + lane[4 * r + 3];
+}
+
+/* One block of a group: w is d, of q4_k and q5_k d * scale; w_min is dmin * minimum / 8. */
+static void multiply_block(matrix_type type, uint8_t v[8][VECTOR], const float *w,
+                           const float *w_min, const int8_t *scales, column_block x, int n,
+                           float y[][GROUP]) {
+    for (int c = 0; c < n; c++) {
+        const int8_t *q = x.q + c * BLOCK;
+        float scale = x.scale[c];
+        int32_t sum[GROUP], high[GROUP];
+        int start = type == Q4_0 ? x.sum[c] : type == Q8_0 ? 16 * x.sum[c] : 0;
+        for (int r = 0; r < GROUP; r++) sum[r] = start;
+        if (type == Q6_K) {
+            for (int r = 0; r < GROUP; r++) sum[r] = x.half_sum[2 * c];
+            for (int r = 0; r < GROUP; r++) high[r] = x.half_sum[2 * c + 1];
+            dot(v, q, 4, sum);
+            dot(v + 4, q + 16, 4, high);
+            for (int r = 0; r < GROUP; r++)
+                sum[r] = sum[r] * scales[r] + high[r] * scales[GROUP + r];
+        } else {
+            dot(v, q, 8, sum);
+        }
+        for (int r = 0; r < GROUP; r++) y[c][r] = fmaf(w[r] * scale, (float)sum[r], y[c][r]);
+        if (type == Q4_K || type == Q5_K)
+            for (int r = 0; r < GROUP; r++)
+                y[c][r] = fmaf(w_min[r] * scale, (float)x.sum[c], y[c][r]);
+    }
+}
+
+static void multiply_group(const packed_matrix *m, const unsigned char *group, const char *tile,
+                           int width, float y[][GROUP]) {
+    int has_minimum = m->type == Q4_K || m->type == Q5_K;
+    uint8_t v[8][VECTOR];
+    float d[GROUP], d_min[GROUP], w[GROUP], w_min[GROUP] = {0};
+    for (int left = m->n_blocks; left > 0; left -= SUPER) {
+        int n_blocks = left < SUPER ? left : SUPER;
+        const unsigned char *scales = group, *numbers = group + scale_bytes(m->type, n_blocks);
+        if (m->type > Q8_0) {
+            ggml_cpu_fp16_to_fp32((const ggml_fp16_t *)scales, d, GROUP);
+            scales += 2 * GROUP;
+        }
+        if (has_minimum) {
+            ggml_cpu_fp16_to_fp32((const ggml_fp16_t *)scales, d_min, GROUP);
+            scales += 2 * GROUP;
+        }
+        for (int b = 0; b < n_blocks; b++) {
+            unpack(m->type, numbers, v);
+            if (m->type <= Q8_0) ggml_cpu_fp16_to_fp32((const ggml_fp16_t *)scales, d, GROUP);
+            for (int r = 0; r < GROUP; r++) w[r] = has_minimum ? d[r] * scales[r] : d[r];
+            for (int r = 0; has_minimum && r < GROUP; r++)
+                w_min[r] = d_min[r] * scales[GROUP + r] * 0.125f;
+            multiply_block(m->type, v, w, w_min, (const int8_t *)scales,
+                           column_block_at(tile, width, 0, b), width, y);
+            numbers += number_bytes(m->type);
+            scales += 2 * GROUP;
+        }
+        group = numbers;
+        tile += (size_t)(n_blocks * width) * COLUMN_BLOCK;
+    }
+}
+
+static void matrix_product(const packed_matrix *m, int first, int last, const void *tiles,
                            int n_columns, float *y, size_t stride) {
-    size_t step = m->group_numbers / (size_t)m->n_blocks;
-    for (int r = first * GROUP; r < last * GROUP && r < m->n_rows; r++) {
-        const unsigned char *group = m->groups + (size_t)(r / GROUP) * m->group_bytes;
-        int row = r % GROUP;
-        for (int c = 0; c < n_columns; c++) y[(size_t)c * stride + (size_t)r] = 0;
-        const unsigned char *numbers = group, *scales = group + m->group_numbers;
-        float d = 0, d_min = 0;
-        for (int b = 0; b < m->n_blocks; b++, numbers += step) {
-            int v[BLOCK];
-            matrix_block(m->type, numbers, row, v);
-            if (m->type <= Q8_0 || b % SUPER == 0) {
-                d = matrix_half(scales + 2 * row);
-                scales += 2 * GROUP;
-                if (m->type == Q4_K || m->type == Q5_K) {
-                    d_min = matrix_half(scales + 2 * row);
-                    scales += 2 * GROUP;
-                }
-            }
-            for (int c = 0; c < n_columns; c++) {
-                packed_column x = column_at(columns, m->n_blocks, c);
-                const int8_t *q = x.q + b * BLOCK;
-                float s = x.scale[b], *to = &y[(size_t)c * stride + (size_t)r];
-                int32_t sum[2] = {0, 0};
-                for (int i = 0; i < BLOCK; i++) sum[i / 16] += q[i] * v[i];
-                int32_t both = sum[0] + sum[1], minus = x.sum[b];
-                switch (m->type) {
-                case Q4_0: *to = fmaf(d * s, (float)(both + minus), *to); break;
-                case Q8_0: *to = fmaf(d * s, (float)(both + 16 * minus), *to); break;
-                case Q6_K:
-                    both = (sum[0] + 4 * x.half_sum[2 * b]) * (int8_t)scales[row] +
-                           (sum[1] + 4 * x.half_sum[2 * b + 1]) * (int8_t)scales[GROUP + row];
-                    *to = fmaf(d * s, (float)both, *to);
-                    break;
-                default:
-                    *to = fmaf(d * scales[row] * s, (float)both, *to);
-                    *to = fmaf(d_min * scales[GROUP + row] * 0.125f * s, (float)minus, *to);
-                }
-            }
-            if (m->type > Q8_0) scales += 2 * GROUP;
+    for (int g = first; g < last; g++) {
+        int n_rows = m->n_rows - g * GROUP < GROUP ? m->n_rows - g * GROUP : GROUP;
+        for (int c = 0, width; c < n_columns; c += width) {
+            float out[MOST_COLUMNS][GROUP] = {{0}};
+            width = tile_width(n_columns - c);
+            multiply_group(m, m->groups + (size_t)g * m->group_bytes,
+                           (const char *)tiles +
+                               (size_t)c * column_bytes((int64_t)m->n_blocks * BLOCK),
+                           width, out);
+            for (int i = 0; i < width; i++)
+                memcpy(y + (size_t)(c + i) * stride + (size_t)g * GROUP, out[i],
+                       (size_t)n_rows * sizeof(float));
         }
     }
 }

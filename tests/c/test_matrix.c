@@ -38,11 +38,8 @@ static float *multiply(const kernels *k, const packed_matrix *m, int n_columns) 
     char *columns = room((size_t)n_columns * column_bytes(n));
     float *y = room((size_t)(n_columns * m->n_rows) * sizeof *y);
     int n_groups = (m->n_rows + GROUP - 1) / GROUP, half = m->n_blocks / 2;
-    for (int c = 0; c < n_columns; c++) {
-        k->quantise(x + c * n, m->n_blocks, 0, half, columns + (size_t)c * column_bytes(n));
-        k->quantise(x + c * n, m->n_blocks, half, m->n_blocks,
-                    columns + (size_t)c * column_bytes(n));
-    }
+    k->quantise(x, (size_t)n, n_columns, m->n_blocks, 0, half, columns);
+    k->quantise(x, (size_t)n, n_columns, m->n_blocks, half, m->n_blocks, columns);
     k->product(m, 0, n_groups / 2, columns, n_columns, y, (size_t)m->n_rows);
     k->product(m, n_groups / 2, n_groups, columns, n_columns, y, (size_t)m->n_rows);
     free(columns);
@@ -116,15 +113,16 @@ static void test_columns(void) {
     v[4 * BLOCK + 31] = -INFINITY;
     v[5 * BLOCK] = -3e38f;
     char *expected = room(column_bytes(N));
-    kernels_portable.quantise(v, N / BLOCK, 0, N / BLOCK, expected);
-    packed_column c = column_at(expected, N / BLOCK, 0);
-    CHECK(c.scale[0] == 0 && c.scale[1] == 0 && c.q[3] == 0 && c.q[BLOCK + 3] == 0);
-    CHECK(c.scale[2] == 1 && c.q[2 * BLOCK + 16] == 0 && c.q[2 * BLOCK + 17] == 2);
-    CHECK(isnan(c.scale[3]) && isnan(c.scale[4]) && isfinite(c.scale[5]));
-    CHECK(c.sum[2] == c.half_sum[4] + c.half_sum[5]);
+    kernels_portable.quantise(v, N, 1, N / BLOCK, 0, N / BLOCK, expected);
+    column_block b[6];
+    for (int i = 0; i < 6; i++) b[i] = column_block_at(expected, 1, 0, i);
+    CHECK(b[0].scale[0] == 0 && b[1].scale[0] == 0 && b[0].q[3] == 0 && b[1].q[3] == 0);
+    CHECK(b[2].scale[0] == 1 && b[2].q[16] == 0 && b[2].q[17] == 2);
+    CHECK(isnan(b[3].scale[0]) && isnan(b[4].scale[0]) && isfinite(b[5].scale[0]));
+    CHECK(4 * b[2].sum[0] == b[2].half_sum[0] + b[2].half_sum[1]);
     for (int i = 1; kernels_at(i); i++) {
         char *y = room(column_bytes(N));
-        kernels_at(i)->quantise(v, N / BLOCK, 0, N / BLOCK, y);
+        kernels_at(i)->quantise(v, N, 1, N / BLOCK, 0, N / BLOCK, y);
         CHECK(memcmp(y, expected, column_bytes(N)) == 0);
         free(y);
     }
