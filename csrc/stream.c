@@ -7,18 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int fail(vox_stream *s, int status, const char *message) {
+int stream_fail(vox_stream *s, int status, const char *message) {
     snprintf(s->message, sizeof s->message, "%s", message);
     return status;
 }
 
 static int fail_for_good(vox_stream *s, int status, const char *message) {
     s->phase = STREAM_FAILED;
-    return fail(s, status, message);
+    return stream_fail(s, status, message);
 }
 
-static int refuse_failed(vox_stream *s) {
-    return fail(s, VOX_ERR_STATE, "the stream has failed: reset or close it");
+int stream_refuse_failed(vox_stream *s) {
+    return stream_fail(s, VOX_ERR_STATE, "the stream has failed: reset or close it");
 }
 
 /* ---- lifecycle ------------------------------------------------------------------------------ */
@@ -60,11 +60,6 @@ void stream_free(vox_stream *s) {
     *s = (vox_stream){0};
 }
 
-static void reset_states(vox_stream *s) {
-    encoder_state_reset(&s->enc_state, s->m, s->clock);
-    decoder_state_reset(&s->dec_state, s->clock);
-}
-
 void stream_reset(vox_stream *s, int64_t slot) {
     s->phase = STREAM_OPEN;
     s->message[0] = 0;
@@ -76,7 +71,8 @@ void stream_reset(vox_stream *s, int64_t slot) {
     mel_reset(&s->mel);
     text_reset(&s->text);
     draft_reset(&s->draft, s->m->info.token_pad, s->m->info.token_word);
-    reset_states(s);
+    encoder_state_reset(&s->enc_state, s->m, slot);
+    decoder_state_reset(&s->dec_state, slot);
     watch_clear(&s->watch);
     s->stats = (vox_stats){0};
 }
@@ -84,20 +80,20 @@ void stream_reset(vox_stream *s, int64_t slot) {
 /* ---- audio in ------------------------------------------------------------------------------- */
 
 int stream_push(vox_stream *s, const float *samples, size_t n) {
-    if (s->phase == STREAM_FAILED) return refuse_failed(s);
+    if (s->phase == STREAM_FAILED) return stream_refuse_failed(s);
     if (s->phase != STREAM_OPEN)
-        return fail(s, VOX_ERR_STATE, "push after finish: reset the stream first");
+        return stream_fail(s, VOX_ERR_STATE, "push after finish: reset the stream first");
     for (size_t i = 0; i < n; i++)
         if (!isfinite(samples[i]))
-            return fail(s, VOX_ERR_ARGUMENT, "a sample is not finite (NaN or infinite)");
+            return stream_fail(s, VOX_ERR_ARGUMENT, "a sample is not finite (NaN or infinite)");
     if (n > SIZE_MAX / sizeof(float) / 4 - s->n_samples)
-        return fail(s, VOX_ERR_MEMORY, "out of memory for audio");
+        return stream_fail(s, VOX_ERR_MEMORY, "out of memory for audio");
     if (s->first_sample + s->n_samples + n > s->cap_samples) {
         /* Move to the front, into more room if less than half would stay free there: so that moves
            stay rare, and small changes of the lag do not make the room grow. */
         size_t need = s->n_samples + n, cap = 2 * need > s->cap_samples ? 3 * need : s->cap_samples;
         float *room = cap > s->cap_samples ? malloc(cap * sizeof *room) : s->samples;
-        if (!room) return fail(s, VOX_ERR_MEMORY, "out of memory for audio");
+        if (!room) return stream_fail(s, VOX_ERR_MEMORY, "out of memory for audio");
         if (s->n_samples > 0)
             memmove(room, s->samples + s->first_sample, s->n_samples * sizeof *room);
         if (room != s->samples) {
@@ -114,7 +110,7 @@ int stream_push(vox_stream *s, const float *samples, size_t n) {
 }
 
 int stream_finish(vox_stream *s) {
-    if (s->phase == STREAM_FAILED) return refuse_failed(s);
+    if (s->phase == STREAM_FAILED) return stream_refuse_failed(s);
     if (s->phase != STREAM_OPEN) return VOX_OK;
     /* Align, then silence until the text of the last word is out. One slot less than is padded: the
        reference never uses its last embedding. */
@@ -162,14 +158,11 @@ static int64_t min(int64_t a, int64_t b) {
 /* The silence before the first sample is the same for all streams, but for those whose rows
  * somebody wants to see or whose clock starts elsewhere: they hear it like any other slots. */
 static int begin(vox_stream *s, engine *e) {
-    s->dec_state.ffn_norm = engine_norms(e, s->n_delay);
-    if (!s->dec_state.ffn_norm) return fail(s, VOX_ERR_MEMORY, "out of memory");
     if (s->own || s->clock != 0) return VOX_OK;
     int64_t start = platform_clock_ns();
     int status = engine_start(e, s->n_delay, &s->enc_state, &s->dec_state);
     s->stats.prefill_ns += platform_clock_ns() - start;
-    if (status != VOX_OK) reset_states(s);
-    if (status == VOX_ERR_MEMORY) return fail(s, status, "out of memory");
+    if (status == VOX_ERR_MEMORY) return stream_fail(s, status, "out of memory");
     if (status != VOX_OK) return fail_for_good(s, status, "the model failed on silence");
     s->n_encoded = s->n_decoded = e->n_silence;
     return VOX_OK;
@@ -177,7 +170,7 @@ static int begin(vox_stream *s, engine *e) {
 
 static int encode(vox_stream *s, engine *e, int w) {
     if (encoder_reserve(&e->enc, &s->enc_state, w) != VOX_OK)
-        return fail(s, VOX_ERR_MEMORY, "out of memory");
+        return stream_fail(s, VOX_ERR_MEMORY, "out of memory");
     float samples[ENCODER_WIDTH * SAMPLES_PER_SLOT];
     int64_t start = platform_clock_ns();
     size_t used = take_samples(s, w, samples);
@@ -226,7 +219,7 @@ static int decode(vox_stream *s, engine *e) {
     }
     int w = silent + n;
     if (decoder_reserve(&e->dec, &s->dec_state, w, n) != VOX_OK)
-        return fail(s, VOX_ERR_MEMORY, "out of memory");
+        return stream_fail(s, VOX_ERR_MEMORY, "out of memory");
 
     int64_t start = platform_clock_ns();
     int status = decoder_run(&e->dec, &s->dec_state, tokens, s->audio, w);
@@ -272,7 +265,9 @@ static int pass(vox_stream *s) {
     int status = VOX_OK;
     platform_lock_enter(m->lock);
     if (!*e && engine_open(e, m, s->watch.n > 0 ? &s->watch : NULL) != VOX_OK)
-        status = fail(s, VOX_ERR_MEMORY, "out of memory, or of threads");
+        status = stream_fail(s, VOX_ERR_MEMORY, "out of memory, or of threads");
+    if (status == VOX_OK && !(s->dec_state.ffn_norm = engine_norms(*e, s->n_delay)))
+        status = stream_fail(s, VOX_ERR_MEMORY, "out of memory");
     if (status == VOX_OK && s->n_encoded == 0) status = begin(s, *e);
     int64_t queued = s->n_encoded - s->n_decoded, ready = n_ready(s) - s->n_encoded;
     if (status == VOX_OK && (queued == 0 ? ready > 0 : queued < DECODER_WIDTH && ready >= s->batch))
@@ -297,7 +292,7 @@ static int hand_out(vox_stream *s, vox_slot *slot) {
 }
 
 int stream_next(vox_stream *s, vox_slot *slot) {
-    if (s->phase == STREAM_FAILED) return refuse_failed(s);
+    if (s->phase == STREAM_FAILED) return stream_refuse_failed(s);
     watch_clear(&s->watch);
     while (s->n_given == s->n_said) {
         if (s->phase != STREAM_OPEN && s->n_decoded == s->n_total) {
@@ -329,12 +324,13 @@ int stream_watch(vox_stream *s, const char *name) {
     int known = is_layer(name, "enc.blk.", s->m->enc.n_layers) ||
                 is_layer(name, "dec.blk.", s->m->dec.n_layers);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) known |= strcmp(name, names[i]) == 0;
-    if (!known) return fail(s, VOX_ERR_ARGUMENT, "no tensor of this name can be watched");
+    if (!known) return stream_fail(s, VOX_ERR_ARGUMENT, "no tensor of this name can be watched");
     if (s->n_encoded > 0)
-        return fail(s, VOX_ERR_STATE, "watch before the first next, or after reset");
+        return stream_fail(s, VOX_ERR_STATE, "watch before the first next, or after reset");
     watch_list *w = &s->watch;
     if (watch_find(w, name) >= 0) return VOX_OK;
-    if (w->n == MAX_WATCHES) return fail(s, VOX_ERR_ARGUMENT, "too many tensors are watched");
+    if (w->n == MAX_WATCHES)
+        return stream_fail(s, VOX_ERR_ARGUMENT, "too many tensors are watched");
     snprintf(w->list[w->n++].name, WATCH_NAME, "%s", name);
     engine_close(s->own); /* its graphs were built without this one */
     s->own = NULL;

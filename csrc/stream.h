@@ -50,6 +50,11 @@ struct vox_stream {
     engine *own; /* of a stream that is watched, from its first pass on; else NULL: the model's */
 };
 
+/* Keep the message, at most as long as message has room for; the status, for the caller to return.
+ */
+int stream_fail(vox_stream *s, int status, const char *message);
+/* As stream_fail, for any use of a failed stream. */
+int stream_refuse_failed(vox_stream *s);
 int stream_init(vox_stream *s, vox_model *m, int n_delay, int batch);
 void stream_free(vox_stream *s);
 /* As just opened, but with the clock of both transformers at slot: results do not depend on it. */
@@ -58,6 +63,9 @@ int stream_push(vox_stream *s, const float *samples, size_t n);
 int stream_finish(vox_stream *s);
 int stream_next(vox_stream *s, vox_slot *slot);
 int stream_watch(vox_stream *s, const char *name);
+/* Make *copy, which is not a stream yet, a stream that goes on from where s is; nobody watches it.
+ * VOX_OK or VOX_ERR_MEMORY. */
+int stream_copy(vox_stream *copy, const vox_stream *s);
 int64_t stream_pending(const vox_stream *s);
 vox_stats stream_stats(const vox_stream *s);
 int64_t stream_memory(const vox_stream *s);

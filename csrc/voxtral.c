@@ -96,6 +96,20 @@ int vox_stream_next(vox_stream *stream, vox_slot *slot) {
     return stream_next(stream, slot);
 }
 
+int vox_stream_copy(vox_stream *stream, vox_stream **copy) {
+    if (copy) *copy = NULL;
+    if (!stream || !copy) return VOX_ERR_ARGUMENT;
+    if (stream->phase == STREAM_FAILED) return stream_refuse_failed(stream);
+    vox_stream *s = malloc(sizeof *s);
+    int status = s ? stream_copy(s, stream) : VOX_ERR_MEMORY;
+    if (status != VOX_OK) {
+        free(s);
+        return stream_fail(stream, status, "out of memory");
+    }
+    *copy = s;
+    return VOX_OK;
+}
+
 int vox_stream_reset(vox_stream *stream) {
     if (!stream) return VOX_ERR_ARGUMENT;
     stream_reset(stream, 0);

@@ -123,13 +123,18 @@ int vox_stream_finish(vox_stream *stream);
 /* VOX_SLOT with *slot filled, VOX_WAIT, VOX_DONE, or an error. After n samples and finish there are
  * exactly ceil(n / 1280) + 10 slots. */
 int vox_stream_next(vox_stream *stream, vox_slot *slot);
+/* A second stream that goes on from where this one is, with memory of its own only for what the two
+ * do not share. To know the words so far while the speaker may go on: finish the copy, drain it,
+ * close it. Refused for a failed stream. On failure *copy is NULL. */
+int vox_stream_copy(vox_stream *stream, vox_stream **copy);
 /* As if just opened, from any state; memory is kept. Same delay. */
 int vox_stream_reset(vox_stream *stream);
 /* Free the stream and its reference to the model. NULL is fine. */
 void vox_stream_close(vox_stream *stream);
 /* Samples pushed but not yet decoded: the lag, for backpressure. */
 int64_t vox_stream_pending(const vox_stream *stream);
-/* Bytes of memory the stream holds now: rings and audio. What passes compute in is the model's. */
+/* Bytes of memory the stream holds now: rings, with what copies share of them, and audio. What
+ * passes compute in is the model's. */
 int64_t vox_stream_memory(const vox_stream *stream);
 /* Fill *stats. */
 int vox_stream_stats(const vox_stream *stream, vox_stats *stats);

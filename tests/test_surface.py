@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "bindings" / "voxtral_edge"
 
 PUBLIC = {
-    "AsyncStream": ["aclose", "closed", "end", "feed", "finish", "pending", "pieces", "push",
-                    "reset", "slots"],
+    "AsyncStream": ["aclose", "closed", "end", "feed", "finish", "flush", "pending", "pieces",
+                    "push", "reset", "slots"],
     "Device": ["index", "is_default", "n_channels", "name", "rate"],
     "Microphone": ["stop"],
     "Model": ["astream", "close", "closed", "pieces", "slots", "stream", "token_bytes",
@@ -31,8 +31,8 @@ PUBLIC = {
               "n_decoder_passes", "n_decoder_slots", "n_drafted", "n_encoder_passes",
               "n_encoder_slots", "n_prefill_passes", "n_prefill_slots", "prefill_ns",
               "scratch_bytes", "state_bytes", "weight_bytes"],
-    "Stream": ["close", "closed", "end", "feed", "finish", "memory", "model", "pending", "push",
-               "reset", "slots", "stats", "tensor", "watch"],
+    "Stream": ["close", "closed", "end", "feed", "finish", "flush", "memory", "model", "pending",
+               "push", "reset", "slots", "stats", "tensor", "watch"],
     "Transcript": ["delay_ms", "duration_s", "model", "of", "pieces", "segments", "slots", "text",
                    "to_json", "to_srt", "to_tsv", "to_vtt", "tokens", "words"],
     "Word": ["end_ms", "start_ms", "text"],

@@ -8,6 +8,7 @@ is kept for the next call: nothing is lost and nothing comes twice.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -54,6 +55,16 @@ class AsyncStream:
         """End the audio and return the last words; see Stream.finish()."""
         await self.end()
         return await self._drain()
+
+    async def flush(self) -> list[Piece]:
+        """Return what finish() would return now, and go on undisturbed; see Stream.flush()."""
+        cancelled = threading.Event()
+        try:
+            pieces = await self._run(lambda stream: stream._flush(cancelled.is_set))
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+        return [piece for piece in self._ready if piece.text] + pieces
 
     async def push(self, samples: ArrayLike) -> None:
         """Add audio and compute nothing; see Stream.push()."""

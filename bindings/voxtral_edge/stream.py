@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -134,6 +134,15 @@ class Stream:
         with self._held():
             self._end()
             return self._drain()
+
+    def flush(self) -> list[Piece]:
+        """Return what finish() would return now, and go on as if nothing had been asked.
+
+        For push-to-talk: the words in all audio so far, without waiting for the delay. They are
+        found on a copy of the stream's state, which costs the computation of as much silence as
+        finish() adds, and little memory, which is given back. More audio may change them.
+        """
+        return self._flush(lambda: False)
 
     def push(self, samples: ArrayLike) -> None:
         """Add audio and compute nothing; see feed(). The audio waits inside until slots()."""
@@ -271,9 +280,23 @@ class Stream:
         self._check(lib.vox_stream_finish(self._stream))
         self._ended = True
 
-    def _next(self) -> Piece | None:
-        """Decode the next slot; None if there is none yet, or no more."""
-        if self._check(lib.vox_stream_next(self._stream, self._slot)) != lib.VOX_SLOT:
+    def _flush(self, is_cancelled: Callable[[], bool]) -> list[Piece]:
+        pieces: list[Piece] = []
+        copy = ffi.new("vox_stream **")
+        with self._held():
+            self._check(lib.vox_stream_copy(self._stream, copy))
+            try:
+                self._check(lib.vox_stream_finish(copy[0]), copy[0])
+                while not is_cancelled() and (piece := self._next(copy[0])):
+                    pieces.append(piece)
+            finally:
+                lib.vox_stream_close(copy[0])
+        return [piece for piece in pieces if piece.text]
+
+    def _next(self, stream: Any = None) -> Piece | None:
+        """Decode the next slot; None if there is none yet, or no more. `stream`: a copy."""
+        stream = stream or self._stream
+        if self._check(lib.vox_stream_next(stream, self._slot), stream) != lib.VOX_SLOT:
             return None
         slot = self._slot
         text = ffi.unpack(slot.text, slot.n_text).decode() if slot.n_text else ""
@@ -283,8 +306,10 @@ class Stream:
     def _drain(self) -> list[Piece]:
         return [piece for piece in iter(self._next, None) if piece.text]
 
-    def _check(self, status: int, **narrower: type[VoxtralError]) -> int:
+    def _check(self, status: int, stream: Any = None, **narrower: type[VoxtralError]) -> int:
         if status >= 0:
             return status
-        message = ffi.string(lib.vox_stream_message(self._stream)).decode(errors="replace")
+        message = ffi.string(lib.vox_stream_message(stream or self._stream)).decode(
+            errors="replace"
+        )
         return check(status, message, **narrower)

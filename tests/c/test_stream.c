@@ -3,9 +3,10 @@
  *
  * Checks what needs C to see: bit-equal logits for every cut of the audio, every width, every
  * thread count and every kernel table; the same tokens whatever is guessed and however many guesses
- * a pass checks; a clock that starts far from zero; every status on misuse; that memory stops
- * growing. WAV must be 16-bit, 16 kHz, mono. TIGHT are models whose decoder ring has not one row
- * more than the widest pass needs, or would have none for a pass if it were as long as the window.
+ * a pass checks, and whatever copies are made; a clock that starts far from zero; every status on
+ * misuse; that memory stops growing. WAV must be 16-bit, 16 kHz, mono. TIGHT are models whose
+ * decoder ring has not one row more than the widest pass needs, or would have none for a pass if it
+ * were as long as the window.
  */
 #include <math.h>
 #include <string.h>
@@ -165,26 +166,6 @@ static void test_drafts(vox_model *m, const float *samples, size_t n, const resu
         }
 }
 
-/* Rings that wrap while guesses are refused. */
-static void test_tight_rings(const char *path) {
-    vox_model *m = open_model(path, 1);
-    CHECK((m->dec.window - 1 + DECODER_WIDTH) % KV_PAGE == 0 || m->dec.window % KV_PAGE == 0);
-    enum { N = 6 * 16000 };
-    float *samples = malloc(N * sizeof *samples);
-    CHECK(samples);
-    unsigned seed = 1;
-    for (int i = 0; i < N; i++) {
-        seed = seed * 1664525u + 1013904223u;
-        float noise = (float)(seed >> 8) / 8388608.0f - 1;
-        samples[i] = 0.1f * noise * (1 + sinf((float)i / 3000));
-    }
-    result whole = run(m, samples, N, 0, 80, 0);
-    test_drafts(m, samples, N, &whole, 1);
-    free(whole.logits);
-    free(samples);
-    vox_model_close(m);
-}
-
 /* The clock may start anywhere: days, years. Angles are rounded to float in other places there, no
  * more; angles taken in float would be off by 1e-3 at the second slot here and by radians at the
  * last. */
@@ -197,6 +178,67 @@ static void test_far_clock(vox_model *m, const float *samples, size_t n) {
         free(far.logits);
     }
     free(near.logits);
+}
+
+/* At most max slots of s, appended to r. */
+static void take(vox_stream *s, result *r, int max) {
+    vox_slot slot;
+    for (int i = 0; i < max && vox_stream_next(s, &slot) == VOX_SLOT; i++) {
+        CHECK(slot.index == (int64_t)r->n_tokens);
+        r->tokens[r->n_tokens++] = slot.token;
+        memcpy(r->text + r->n_text, slot.text, slot.n_text);
+        r->n_text += slot.n_text;
+    }
+}
+
+/* A copy, finished wherever the stream stands, says what a stream says that had no more audio; and
+ * the stream goes on as if there had never been one. Some copies outlive it. */
+static void test_copies(vox_model *m, const float *samples, size_t n, size_t step, int watched) {
+    vox_stream *s, *copy, *late = NULL, *none = (vox_stream *)&late;
+    CHECK(vox_stream_open(m, NULL, &s, NULL, 0) == VOX_OK);
+    result never = run_stream(s, samples, n, 0), r = {0}, at_late = {0};
+    CHECK(vox_stream_reset(s) == VOX_OK);
+    if (watched) CHECK(vox_stream_watch(s, "audio") == VOX_OK);
+    unsigned seed = 1;
+    for (size_t done = 0, i = 0; done < n; i++) {
+        size_t cut = n - done < step ? n - done : step;
+        CHECK(vox_stream_push(s, samples + done, cut) == VOX_OK);
+        done += cut;
+        seed = seed * 1664525u + 1013904223u;
+        take(s, &r, (int)(seed >> 16) % 20); /* often some are left, of a pass or of the audio */
+        CHECK(vox_stream_copy(s, &copy) == VOX_OK);
+        CHECK(vox_stream_pending(copy) == vox_stream_pending(s));
+        CHECK(vox_stream_tensor(copy, "audio", NULL, 0) == VOX_ERR_ARGUMENT);
+        if (done < n && i == n / step / 2) {
+            late = copy;
+            at_late = r;
+            continue;
+        }
+        vox_stream *fresh;
+        CHECK(vox_stream_open(m, NULL, &fresh, NULL, 0) == VOX_OK);
+        result flushed = r, expected = run_stream(fresh, samples, done, 0);
+        CHECK(vox_stream_finish(copy) == VOX_OK);
+        drain(copy, &flushed);
+        CHECK(distance(&flushed, &expected) == 0);
+        vox_stream_close(fresh);
+        vox_stream_close(copy);
+    }
+    CHECK(vox_stream_finish(s) == VOX_OK);
+    drain(s, &r);
+    CHECK(distance(&r, &never) == 0);
+    CHECK(vox_stream_copy(s, &copy) == VOX_OK); /* of a stream that is done */
+    vox_slot slot;
+    CHECK(vox_stream_next(copy, &slot) == VOX_DONE);
+    vox_stream_close(copy);
+    vox_stream_close(s);
+    CHECK(late);
+    size_t heard = (n / step / 2 + 1) * step;
+    CHECK(vox_stream_push(late, samples + heard, n - heard) == VOX_OK);
+    CHECK(vox_stream_finish(late) == VOX_OK);
+    drain(late, &at_late);
+    CHECK(distance(&at_late, &never) == 0);
+    vox_stream_close(late);
+    CHECK(vox_stream_copy(NULL, &none) == VOX_ERR_ARGUMENT && !none);
 }
 
 static void test_reset(vox_model *m, const float *samples, size_t n, const result *whole) {
@@ -216,6 +258,28 @@ static void test_reset(vox_model *m, const float *samples, size_t n, const resul
         CHECK(vox_stream_reset(s) == VOX_OK);
     }
     vox_stream_close(s);
+}
+
+/* Rings that wrap while guesses are refused, and while copies come and go. */
+static void test_tight_rings(const char *path) {
+    vox_model *m = open_model(path, 1);
+    CHECK((m->dec.window - 1 + DECODER_WIDTH) % KV_PAGE == 0 || m->dec.window % KV_PAGE == 0);
+    enum { N = 6 * 16000 };
+    float *samples = malloc(N * sizeof *samples);
+    CHECK(samples);
+    unsigned seed = 1;
+    for (int i = 0; i < N; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        float noise = (float)(seed >> 8) / 8388608.0f - 1;
+        samples[i] = 0.1f * noise * (1 + sinf((float)i / 3000));
+    }
+    result whole = run(m, samples, N, 0, 80, 0);
+    test_drafts(m, samples, N, &whole, 1);
+    test_copies(m, samples, N, 2501, 0);
+    test_copies(m, samples, N, 9000, 1);
+    free(whole.logits);
+    free(samples);
+    vox_model_close(m);
 }
 
 static void test_counts(vox_model *m) {
@@ -320,6 +384,7 @@ int main(int argc, char **argv) {
     test_kernels(argv[1], samples, n, &whole);
     test_drafts(m, samples, n, &whole, 5);
     for (int i = 5; i < argc; i++) test_tight_rings(argv[i]);
+    test_copies(m, samples, n, 4001, 0);
     test_far_clock(f32, samples, n / 2);
     vox_model_close(f32);
     test_reset(m, samples, n, &whole);
