@@ -80,6 +80,35 @@ void kv_share(kv_ring *to, const kv_ring *from) {
     to->end = from->end;
 }
 
+int kv_restore(kv_ring *kv, int64_t begin, int64_t end) {
+    int64_t oldest = end - kv->window + 1;
+    kv_reset(kv, oldest > begin ? oldest : begin);
+    int n = (int)(end - kv->begin);
+    if (kv_reserve(kv, n)) return -1;
+    kv_commit(kv, n);
+    return 0;
+}
+
+void kv_visit(const kv_ring *kv, void (*visit)(void *user, void *piece, size_t n), void *user) {
+    size_t dim = (size_t)kv->head_dim;
+    for (int64_t p = kv_oldest(kv, kv->end), next; p < kv->end; p = next) {
+        next = (p / KV_PAGE + 1) * KV_PAGE;
+        if (next > kv->end) next = kv->end;
+        size_t first = (size_t)(p % KV_PAGE), n = (size_t)(next - p);
+        if (n == KV_PAGE) { /* the same bytes in the same order, all at once */
+            visit(user, kv_block(kv, 0, 0, 0, p), page_bytes(kv));
+            continue;
+        }
+        for (int i = 0; i < 2 * kv->n_layers * kv->n_heads; i++) {
+            int layer = i / (2 * kv->n_heads), is_value = i / kv->n_heads % 2;
+            unsigned char *block = kv_block(kv, layer, is_value, i % kv->n_heads, p);
+            if (is_value) visit(user, block + first * dim * kv->element, n * dim * kv->element);
+            for (size_t d = 0; !is_value && d < dim; d++)
+                visit(user, block + (d * KV_PAGE + first) * kv->element, n * kv->element);
+        }
+    }
+}
+
 int64_t kv_oldest(const kv_ring *kv, int64_t position) {
     int64_t oldest = position - kv->window + 1;
     return oldest > kv->begin ? oldest : kv->begin;

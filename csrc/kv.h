@@ -45,6 +45,12 @@ int kv_reserve(kv_ring *kv, int n);
 void kv_commit(kv_ring *kv, int n);
 /* Make to, a ring of the same shape, hold what from holds, in the same pages. */
 void kv_share(kv_ring *to, const kv_ring *from);
+/* As if positions begin .. end - 1 had been written. Those that a query to come may see are
+ * writable: 0, or -1 when out of memory. */
+int kv_restore(kv_ring *kv, int64_t begin, int64_t end);
+/* Visit the memory of all rows that a query to come may see, piece by piece, in an order and in
+ * numbers that depend on the positions only. */
+void kv_visit(const kv_ring *kv, void (*visit)(void *user, void *piece, size_t n), void *user);
 /* Oldest position that a query at position may see. */
 int64_t kv_oldest(const kv_ring *kv, int64_t position);
 /* Bytes of all pages, shared ones included. */

@@ -32,8 +32,28 @@ static size_t longest_token(const vox_model *m) {
     return longest;
 }
 
-int stream_init(vox_stream *s, vox_model *m, int n_delay, int batch) {
-    *s = (vox_stream){.m = model_retain(m), .n_delay = n_delay, .batch = batch};
+enum {
+    MAX_DENSE_DELAY = 15, /* the model was trained for delays of 1 to 15 slots, ... */
+    FAR_DELAY = 30,       /* ... and of 30 */
+};
+
+const char *stream_params_fault(const vox_model *m, vox_stream_params *p) {
+    if (p->delay_ms == 0) p->delay_ms = m->info.default_delay_ms;
+    int delay = p->delay_ms / MS_PER_SLOT;
+    if (p->delay_ms % MS_PER_SLOT != 0 || delay < 1 ||
+        (delay > MAX_DENSE_DELAY && delay != FAR_DELAY))
+        return "the delay must be a multiple of 80 ms from 80 to 1200, or 2400";
+    if (p->batch_ms == 0) p->batch_ms = ENCODER_WIDTH * MS_PER_SLOT;
+    if (p->batch_ms < MS_PER_SLOT || p->batch_ms > ENCODER_WIDTH * MS_PER_SLOT)
+        return "the batch must be 80 to 1280 ms";
+    return NULL;
+}
+
+int stream_init(vox_stream *s, vox_model *m, const vox_stream_params *params) {
+    *s = (vox_stream){.m = model_retain(m),
+                      .params = *params,
+                      .n_delay = params->delay_ms / MS_PER_SLOT,
+                      .batch = params->batch_ms / MS_PER_SLOT};
     s->mel_frames = malloc(ENCODER_WIDTH * MEL_PER_SLOT * N_MEL * sizeof *s->mel_frames);
     s->audio = malloc((DECODER_WIDTH + ENCODER_WIDTH) * (size_t)m->dec.dim * sizeof *s->audio);
     s->slot_text = malloc(text_bound(longest_token(m)));
@@ -127,10 +147,14 @@ static int64_t slot_begin(const vox_stream *s, int64_t slot) {
     return (slot - s->m->n_left_pad) * SAMPLES_PER_SLOT + LOOK_AHEAD;
 }
 
-/* Slots whose samples are all there, padding included. */
-static int64_t n_ready(const vox_stream *s) {
+int64_t stream_n_ready(const vox_stream *s) {
     if (s->phase != STREAM_OPEN) return s->n_total;
     return (s->n_pushed - slot_begin(s, 0)) / SAMPLES_PER_SLOT;
+}
+
+size_t stream_n_waiting(const vox_stream *s) {
+    int64_t used = slot_begin(s, s->n_encoded);
+    return (size_t)(used < 0 ? s->n_pushed : used < s->n_pushed ? s->n_pushed - used : 0);
 }
 
 /* Copy w slots' samples, silence where nothing was pushed; how many pushed samples are used up by
@@ -193,8 +217,7 @@ static int encode(vox_stream *s, engine *e, int w) {
     return VOX_OK;
 }
 
-/* Positions before the first that says something: the prompt but for its last one. */
-static int64_t n_silent(const vox_stream *s) {
+int64_t stream_n_silent(const vox_stream *s) {
     return s->m->n_left_pad + s->n_delay;
 }
 
@@ -206,7 +229,8 @@ static int64_t n_silent(const vox_stream *s) {
 static int decode(vox_stream *s, engine *e) {
     const vox_model *m = s->m;
     int room = (int)min(min(s->n_encoded - s->n_decoded, s->batch), DECODER_WIDTH);
-    int silent = s->n_decoded < n_silent(s) ? (int)min(n_silent(s) - s->n_decoded, room) : 0;
+    int silent =
+        s->n_decoded < stream_n_silent(s) ? (int)min(stream_n_silent(s) - s->n_decoded, room) : 0;
     int32_t tokens[DECODER_WIDTH] = {0}, *heard = tokens + silent;
     for (int i = 0; i < silent; i++)
         tokens[i] = s->n_decoded + i == 0 ? m->token_bos : m->info.token_pad;
@@ -269,7 +293,7 @@ static int pass(vox_stream *s) {
     if (status == VOX_OK && !(s->dec_state.ffn_norm = engine_norms(*e, s->n_delay)))
         status = stream_fail(s, VOX_ERR_MEMORY, "out of memory");
     if (status == VOX_OK && s->n_encoded == 0) status = begin(s, *e);
-    int64_t queued = s->n_encoded - s->n_decoded, ready = n_ready(s) - s->n_encoded;
+    int64_t queued = s->n_encoded - s->n_decoded, ready = stream_n_ready(s) - s->n_encoded;
     if (status == VOX_OK && (queued == 0 ? ready > 0 : queued < DECODER_WIDTH && ready >= s->batch))
         status = encode(s, *e, (int)min(ready, s->batch));
     else if (status == VOX_OK && queued > 0) status = decode(s, *e);
@@ -286,7 +310,7 @@ static int hand_out(vox_stream *s, vox_slot *slot) {
         slot->n_text = text_push(
             &s->text, bytes, m->token_offsets[token + 1] - m->token_offsets[token], s->slot_text);
     }
-    if (s->phase == STREAM_DRAINING && n_silent(s) + s->n_out == s->n_total)
+    if (s->phase == STREAM_DRAINING && stream_n_silent(s) + s->n_out == s->n_total)
         slot->n_text += text_flush(&s->text, s->slot_text + slot->n_text);
     return VOX_SLOT;
 }
@@ -299,7 +323,7 @@ int stream_next(vox_stream *s, vox_slot *slot) {
             s->phase = STREAM_DONE;
             return VOX_DONE;
         }
-        if (n_ready(s) <= s->n_decoded) return VOX_WAIT;
+        if (stream_n_ready(s) <= s->n_decoded) return VOX_WAIT;
         int status = pass(s);
         if (status != VOX_OK) return status;
     }

@@ -19,9 +19,10 @@ typedef enum { STREAM_OPEN, STREAM_DRAINING, STREAM_DONE, STREAM_FAILED } stream
 
 struct vox_stream {
     vox_model *m;
-    int n_delay; /* slots by which text trails speech */
-    int batch;   /* most slots in one pass */
-    int width;   /* slots that may speak in each decoder pass; 0: as pays */
+    vox_stream_params params; /* with the defaults filled in */
+    int n_delay;              /* slots by which text trails speech */
+    int batch;                /* most slots in one pass */
+    int width;                /* slots that may speak in each decoder pass; 0: as pays */
     stream_phase phase;
     char message[160];
 
@@ -55,17 +56,31 @@ struct vox_stream {
 int stream_fail(vox_stream *s, int status, const char *message);
 /* As stream_fail, for any use of a failed stream. */
 int stream_refuse_failed(vox_stream *s);
-int stream_init(vox_stream *s, vox_model *m, int n_delay, int batch);
+/* Fill in the defaults; what is wrong with the rest, or NULL. */
+const char *stream_params_fault(const vox_model *m, vox_stream_params *params);
+/* params: without fault. VOX_OK or VOX_ERR_MEMORY. */
+int stream_init(vox_stream *s, vox_model *m, const vox_stream_params *params);
 void stream_free(vox_stream *s);
 /* As just opened, but with the clock of both transformers at slot: results do not depend on it. */
 void stream_reset(vox_stream *s, int64_t slot);
 int stream_push(vox_stream *s, const float *samples, size_t n);
 int stream_finish(vox_stream *s);
 int stream_next(vox_stream *s, vox_slot *slot);
+/* Slots whose samples are all there, padding included. */
+int64_t stream_n_ready(const vox_stream *s);
+/* Pushed samples that the encoder still needs: n_samples, from the other numbers. */
+size_t stream_n_waiting(const vox_stream *s);
+/* Positions before the first that says something: the prompt but for its last one. */
+int64_t stream_n_silent(const vox_stream *s);
 int stream_watch(vox_stream *s, const char *name);
 /* Make *copy, which is not a stream yet, a stream that goes on from where s is; nobody watches it.
  * VOX_OK or VOX_ERR_MEMORY. */
 int stream_copy(vox_stream *copy, const vox_stream *s);
+/* Write the state to bytes [cap]; NULL: nowhere. Its size, or a negative status. */
+int64_t stream_save(vox_stream *s, void *bytes, size_t cap);
+/* Make *s, which is not a stream yet, the stream that was saved as bytes [n]. On failure message
+ * says why. */
+int stream_load(vox_stream *s, vox_model *m, const void *bytes, size_t n, const char **message);
 int64_t stream_pending(const vox_stream *s);
 vox_stats stream_stats(const vox_stream *s);
 int64_t stream_memory(const vox_stream *s);

@@ -38,7 +38,7 @@ typedef enum {
         -1, /* a NULL, a delay outside 80..1200 and 2400 ms, a sample that is not finite */
     VOX_ERR_STATE = -2,   /* push after finish, or any use of a failed stream but reset and close */
     VOX_ERR_IO = -3,      /* the file cannot be opened or read */
-    VOX_ERR_FORMAT = -4,  /* the file is not a whole, consistent voxtral-edge GGUF */
+    VOX_ERR_FORMAT = -4,  /* not a whole, consistent voxtral-edge GGUF, or saved stream */
     VOX_ERR_MEMORY = -5,  /* out of memory; the stream is as it was and the call may be repeated */
     VOX_ERR_COMPUTE = -6, /* the model gave values that are not finite, or the backend failed */
 } vox_status;
@@ -127,6 +127,14 @@ int vox_stream_next(vox_stream *stream, vox_slot *slot);
  * do not share. To know the words so far while the speaker may go on: finish the copy, drain it,
  * close it. Refused for a failed stream. On failure *copy is NULL. */
 int vox_stream_copy(vox_stream *stream, vox_stream **copy);
+/* Write the stream's state to bytes, which the caller owns: its size, or < 0 (cap is too small, or
+ * the stream has failed). bytes NULL: the size only. It holds until the next call on the stream. */
+int64_t vox_stream_save(vox_stream *stream, void *bytes, int64_t cap);
+/* A stream that goes on where the saved one was, with its options; statistics begin anew. It must
+ * be of the same model file and of this version of the library: else, or if it is cut short or
+ * damaged, VOX_ERR_FORMAT. The rest as for vox_stream_open. */
+int vox_stream_load(vox_model *model, const void *bytes, size_t n, vox_stream **stream,
+                    char *message, size_t n_message);
 /* As if just opened, from any state; memory is kept. Same delay. */
 int vox_stream_reset(vox_stream *stream);
 /* Free the stream and its reference to the model. NULL is fine. */

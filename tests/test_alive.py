@@ -1,15 +1,21 @@
-"""Streams that stay alive: the words so far, and a stream that nobody has disturbed."""
+"""Streams that stay alive: the words so far, and a state that may move to another process."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
+import os
+import subprocess
 import threading
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tiny_model
 import voxtral_edge as vox
+from voxtral_edge._voxtral import lib
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +141,135 @@ def test_flush_cancelled(
 
     assert asyncio.run(main()) == expected
     assert len(steps) == 1
+
+
+# ---- save and load ------------------------------------------------------------------------------
+
+
+def test_a_loaded_stream_goes_on(
+    tiny_path: Path, tiny: vox.Model, long: np.ndarray, whole: list[vox.Piece]
+) -> None:
+    """Saved at every chunk, and each time loaded into the other of two models."""
+    slots: list[vox.Piece] = []
+    with vox.Model(tiny_path) as other:
+        stream = tiny.stream()
+        for i, start in enumerate(range(0, len(long), 5000)):
+            stream.push(long[start : start + 5000])
+            for _ in range(i % 7):
+                slots += [slot for slot in [next(stream.slots(), None)] if slot]
+            saved, pending = stream.save(), stream.pending
+            stream.close()
+            stream = (tiny if i % 2 else other).load_stream(saved)
+            assert stream.pending == pending
+            assert stream.save() == saved
+        stream.end()
+        slots += itertools.islice(stream.slots(), 3)
+        stream, ended = tiny.load_stream(stream.save()), stream
+        ended.close()
+        with pytest.raises(vox.StreamFinished):
+            stream.push(long)
+        slots += stream.slots()
+        assert slots == whole
+        stream.reset()
+        assert run(stream, long) == whole
+        stream.close()
+
+
+def test_options_are_saved(tiny: vox.Model, long: np.ndarray) -> None:
+    with tiny.stream(delay_ms=960) as stream:
+        expected = run(stream, long)
+        stream.reset()
+        stream.push(long[:40_000])
+        slots = list(stream.slots())
+        with tiny.load_stream(stream.save()) as loaded:
+            assert slots + run(loaded, long[40_000:]) == expected
+
+
+def test_another_process(tiny_path: Path, run_python: Callable[..., tuple[str, ...]]) -> None:
+    """What a service does that is restarted."""
+    program = """
+import sys
+import tiny_model
+import voxtral_edge as vox
+
+audio = tiny_model.make_audio(4 * vox.RATE, seed=5)
+with vox.Model(sys.argv[1], threads=int(sys.argv[2])) as model:
+    if sys.argv[2] == "1":
+        with model.stream() as stream:
+            stream.feed(audio[:30_000])
+            sys.stdout.buffer.write(stream.save())
+    else:
+        with model.load_stream(sys.stdin.buffer.read()) as stream:
+            pieces = stream.feed(audio[30_000:]) + stream.finish()
+            expected = model.transcribe(audio).pieces
+            assert tuple(pieces) == expected[-len(pieces):]
+"""
+    saved = b""
+    for step in "12":
+        done = subprocess.run(
+            run_python("-c", program, tiny_path, step),
+            input=saved,
+            capture_output=True,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr.decode()
+        saved = done.stdout
+
+
+def test_saved_bytes_that_are_no_stream(
+    tiny: vox.Model, demo: vox.Model, patched: Callable[[str, float], Path], long: np.ndarray
+) -> None:
+    """One clear typed error for whatever the bytes are, and never a stream."""
+    with tiny.stream() as stream:
+        stream.feed(long[:60_000])
+        saved = stream.save()
+    random = np.random.default_rng(1)
+
+    def refused(model: vox.Model, data: bytes, why: str) -> None:
+        with pytest.raises(vox.StreamFormatError, match=why) as caught:
+            model.load_stream(data)
+        assert "\n" not in str(caught.value)
+        assert caught.value.status == lib.VOX_ERR_FORMAT
+
+    for data in (b"", b"RIFF", long.tobytes(), bytes(len(saved))):
+        refused(tiny, data, "no saved stream")
+    for n in [*range(0, 200, 7), *random.integers(200, len(saved), 50), len(saved) - 1]:
+        refused(tiny, saved[:n], "no saved stream, or only the beginning|cut short")
+    refused(tiny, saved + b"\0", "damaged")
+    for _ in range(300):
+        bad = bytearray(saved)
+        for at in random.integers(0, len(saved), random.integers(1, 9)):
+            bad[at] ^= random.integers(1, 256)
+        if bad != saved:
+            refused(tiny, bytes(bad), "damaged|another version|no saved stream")
+    refused(demo, saved, "another model")
+    with vox.Model(patched("dec.norm.weight", 1.0)) as other:
+        refused(other, saved, "another model")
+    newer = bytearray(saved)
+    newer[8] += 1
+    refused(tiny, bytes(newer), "another version")
+    with pytest.raises(TypeError):
+        tiny.load_stream("text")  # type: ignore[arg-type]
+
+
+def test_a_failed_stream_is_not_saved(
+    patched: Callable[[str, float], Path], noise: np.ndarray
+) -> None:
+    with vox.Model(patched("dec.norm.weight", np.nan)) as model, model.stream() as stream:
+        with pytest.raises(vox.ComputeError):
+            stream.feed(noise)
+        for use in (stream.save, stream.flush):
+            with pytest.raises(vox.StreamError, match="failed"):
+                use()
+
+
+def test_save_awaited(tiny: vox.Model, long: np.ndarray, whole: list[vox.Piece]) -> None:
+    async def main() -> list[vox.Piece]:
+        async with tiny.astream() as stream:
+            fed = await stream.feed(long[:50_000])
+            saved = await stream.save()
+        async with tiny.load_astream(saved) as stream:
+            return fed + await stream.feed(long[50_000:]) + await stream.finish()
+
+    assert asyncio.run(main()) == [slot for slot in whole if slot.text]

@@ -20,11 +20,11 @@ PACKAGE = ROOT / "bindings" / "voxtral_edge"
 
 PUBLIC = {
     "AsyncStream": ["aclose", "closed", "end", "feed", "finish", "flush", "pending", "pieces",
-                    "push", "reset", "slots"],
+                    "push", "reset", "save", "slots"],
     "Device": ["index", "is_default", "n_channels", "name", "rate"],
     "Microphone": ["stop"],
-    "Model": ["astream", "close", "closed", "pieces", "slots", "stream", "token_bytes",
-              "transcribe"],
+    "Model": ["astream", "close", "closed", "load_astream", "load_stream", "pieces", "slots",
+              "stream", "token_bytes", "transcribe"],
     "Piece": ["end_ms", "start_ms", "text", "token"],
     "Segment": ["end_ms", "start_ms", "text"],
     "Stats": ["decoder_ns", "encoder_ns", "head_ns", "mel_ns", "n_accepted", "n_agreed",
@@ -32,7 +32,7 @@ PUBLIC = {
               "n_encoder_slots", "n_prefill_passes", "n_prefill_slots", "prefill_ns",
               "scratch_bytes", "state_bytes", "weight_bytes"],
     "Stream": ["close", "closed", "end", "feed", "finish", "flush", "memory", "model", "pending",
-               "push", "reset", "slots", "stats", "tensor", "watch"],
+               "push", "reset", "save", "slots", "stats", "tensor", "watch"],
     "Transcript": ["delay_ms", "duration_s", "model", "of", "pieces", "segments", "slots", "text",
                    "to_json", "to_srt", "to_tsv", "to_vtt", "tokens", "words"],
     "Word": ["end_ms", "start_ms", "text"],
@@ -46,7 +46,7 @@ ATTRIBUTES = [
 ERRORS = [
     "ArgumentError", "AudioError", "ComputeError", "ModelClosed", "ModelError", "ModelFormatError",
     "ModelNotFound", "OutOfMemory", "StreamBusy", "StreamClosed", "StreamError", "StreamFinished",
-    "VoxtralError",
+    "StreamFormatError", "VoxtralError",
 ]  # fmt: skip
 OTHERS = ["DELAYS_MS", "RATE", "SLOT_MS", "__version__", "devices", "read", "resample",
           "words"]  # fmt: skip

@@ -27,6 +27,7 @@ from .errors import (
     StreamClosed,
     StreamError,
     StreamFinished,
+    StreamFormatError,
     VoxtralError,
 )
 from .live import Device, Microphone, devices
@@ -63,6 +64,7 @@ __all__ = [
     "StreamClosed",
     "StreamError",
     "StreamFinished",
+    "StreamFormatError",
     "Transcript",
     "VoxtralError",
     "Word",

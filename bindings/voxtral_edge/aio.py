@@ -36,12 +36,20 @@ class AsyncStream:
 
     def __init__(self, model: Model, *, delay_ms: int | None = None) -> None:
         """Keep the options, which Stream explains; the stream is opened by `async with`."""
-        self._model = model
-        self._delay_ms = delay_ms
+        self._begin(lambda: Stream(model, delay_ms=delay_ms))
+
+    def _begin(self, make: Callable[[], Stream]) -> None:
+        self._make = make
         self._stream: Stream | None = None
         self._worker: ThreadPoolExecutor | None = None
         self._ready: deque[Piece] = deque()  # decoded but not yet handed out
         self._busy = False
+
+    @classmethod
+    def _load(cls, model: Model, saved: bytes) -> AsyncStream:
+        stream = cls.__new__(cls)
+        stream._begin(lambda: model.load_stream(saved))
+        return stream
 
     async def feed(self, samples: ArrayLike) -> list[Piece]:
         """Add audio and return the new text; see Stream.feed().
@@ -97,6 +105,13 @@ class AsyncStream:
         async for piece in self.slots():
             if piece.text:
                 yield piece
+
+    async def save(self) -> bytes:
+        """Return the state of the stream, for Model.load_astream(); see Stream.save().
+
+        Slots that a cancelled call has decoded are not in it: have them first, from slots().
+        """
+        return await self._run(Stream.save)
 
     async def reset(self) -> None:
         """Make the stream as if just opened; see Stream.reset()."""
@@ -162,7 +177,7 @@ class AsyncStream:
         return pieces
 
     def _open(self) -> None:
-        self._stream = Stream(self._model, delay_ms=self._delay_ms)
+        self._stream = self._make()
 
     def _close(self) -> None:
         if self._stream is not None:

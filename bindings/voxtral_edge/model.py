@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 from ._voxtral import ffi, lib
 from .aio import AsyncStream
 from .audio import AudioLike, Samples, chunks, duration_s
-from .errors import ArgumentError, ModelClosed, ModelNotFound, check
+from .errors import ArgumentError, ModelClosed, ModelNotFound, StreamFormatError, check
 from .stream import Piece, Stream
 from .transcript import Transcript
 from .wav import RATE
@@ -151,6 +151,19 @@ class Model:
         """Return a stream for asyncio, to be entered with `async with`; options as for stream()."""
         return AsyncStream(self, delay_ms=delay_ms)
 
+    def load_stream(self, saved: bytes) -> Stream:
+        """Return a stream that goes on where the one was whose Stream.save() gave `saved`.
+
+        It has the options of that stream; its slots are those that an uninterrupted one gives.
+        Raises StreamFormatError if `saved` is damaged or cut short, or comes from another model
+        file or version of this package; ModelClosed, OutOfMemory.
+        """
+        return Stream._load(self, saved)
+
+    def load_astream(self, saved: bytes) -> AsyncStream:
+        """Return a stream for asyncio that goes on so; see load_stream() and astream()."""
+        return AsyncStream._load(self, saved)
+
     def token_bytes(self, token: int) -> bytes:
         """Return the bytes of a token, not always whole UTF-8.
 
@@ -206,6 +219,17 @@ class Model:
         with self._lock:
             status = lib.vox_stream_open(self._opened(), params, stream, message, N_MESSAGE)
         check(status, ffi.string(message).decode(errors="replace"))
+        return stream[0]
+
+    def _load_stream(self, saved: bytes) -> Any:
+        """Return a new vox_stream * that goes on where the saved one was."""
+        stream, message = ffi.new("vox_stream **"), ffi.new("char[]", N_MESSAGE)
+        with self._lock:
+            status = lib.vox_stream_load(
+                self._opened(), ffi.from_buffer(saved), len(saved), stream, message, N_MESSAGE
+            )
+        text = ffi.string(message).decode(errors="replace")
+        check(status, text, VOX_ERR_FORMAT=StreamFormatError)
         return stream[0]
 
 

@@ -106,17 +106,28 @@ class Stream:
         longer delay makes fewer errors. Raises ArgumentError, ModelClosed or OutOfMemory.
         """
         self._stream: Any = ffi.NULL
-        self._lock = threading.Lock()
-        self._slot = ffi.new("vox_slot *")
-        self._ended = False
-        self._pending = 0
         if delay_ms is not None and delay_ms not in DELAYS_MS:
             raise ArgumentError(
                 f"a delay of {delay_ms} ms is not possible: the model knows 80 to 1200 ms in steps "
                 "of 80, and 2400 ms"
             )
-        self._model = model
-        self._stream = model._open_stream(delay_ms or 0)
+        self._begin(model, model._open_stream(delay_ms or 0))
+
+    def _begin(self, model: Model, stream: Any) -> None:
+        """Take over a vox_stream * that nobody else has."""
+        self._stream, self._model = stream, model
+        self._lock = threading.Lock()
+        self._slot = ffi.new("vox_slot *")
+        # A saved stream may have come to its end already; nothing else refuses no audio.
+        self._ended = lib.vox_stream_push(stream, ffi.NULL, 0) < 0
+        self._pending = int(lib.vox_stream_pending(stream))
+
+    @classmethod
+    def _load(cls, model: Model, saved: bytes) -> Stream:
+        stream = cls.__new__(cls)
+        stream._stream = ffi.NULL
+        stream._begin(model, model._load_stream(saved))
+        return stream
 
     def feed(self, samples: ArrayLike) -> list[Piece]:
         """Add audio and return the new text: push() and all of slots() that has text.
@@ -169,6 +180,19 @@ class Stream:
             if piece is None:
                 return
             yield piece
+
+    def save(self) -> bytes:
+        """Return the state of the stream, for Model.load_stream(), on this machine or another.
+
+        What was pushed and not yet decoded is in it; statistics are not. It takes as much memory as
+        the stream's rings, twice for a moment. It may be loaded by the same version of this package
+        with the same model file. Raises StreamError if the stream has failed.
+        """
+        with self._held():
+            n = self._check(lib.vox_stream_save(self._stream, ffi.NULL, 0))
+            saved = bytearray(n)
+            self._check(lib.vox_stream_save(self._stream, ffi.from_buffer(saved), n))
+        return bytes(saved)
 
     def stats(self) -> Stats:
         """Return counts and times since the stream was opened or reset."""

@@ -3,15 +3,16 @@
  *
  * Checks what needs C to see: bit-equal logits for every cut of the audio, every width, every
  * thread count and every kernel table; the same tokens whatever is guessed and however many guesses
- * a pass checks, and whatever copies are made; a clock that starts far from zero; every status on
- * misuse; that memory stops growing. WAV must be 16-bit, 16 kHz, mono. TIGHT are models whose
- * decoder ring has not one row more than the widest pass needs, or would have none for a pass if it
- * were as long as the window.
+ * a pass checks, whatever copies are made, and wherever the stream is saved and loaded; a clock
+ * that starts far from zero; every status on misuse; that memory stops growing. WAV must be 16-bit,
+ * 16 kHz, mono. TIGHT are models whose decoder ring has not one row more than the widest pass
+ * needs, or would have none for a pass if it were as long as the window.
  */
 #include <math.h>
 #include <string.h>
 
 #include "check.h"
+#include "hash.h"
 #include "stream.h"
 #include "voxtral.h"
 
@@ -241,6 +242,101 @@ static void test_copies(vox_model *m, const float *samples, size_t n, size_t ste
     CHECK(vox_stream_copy(NULL, &none) == VOX_ERR_ARGUMENT && !none);
 }
 
+static unsigned char *save(vox_stream *s, size_t *n) {
+    int64_t size = vox_stream_save(s, NULL, 0);
+    CHECK(size > 0);
+    unsigned char *bytes = malloc((size_t)size);
+    CHECK(bytes && vox_stream_save(s, bytes, size - 1) == VOX_ERR_ARGUMENT);
+    CHECK(vox_stream_save(s, bytes, size) == size);
+    *n = (size_t)size;
+    return bytes;
+}
+
+/* Saved and loaded after every few slots, at any clock: the slots of an uninterrupted stream. */
+static void test_saves(vox_model *m, const float *samples, size_t n, size_t step, int64_t clock) {
+    vox_stream *s, *loaded;
+    CHECK(vox_stream_open(m, NULL, &s, NULL, 0) == VOX_OK);
+    stream_reset(s, clock);
+    result whole = run_stream(s, samples, n, 0), r = {0};
+    stream_reset(s, clock);
+    unsigned seed = 1;
+    for (size_t done = 0, left = 4; left > 0; left -= done == n) {
+        size_t cut = n - done < step ? n - done : step, n_bytes, n_again;
+        if (done < n) CHECK(vox_stream_push(s, samples + done, cut) == VOX_OK);
+        else CHECK(vox_stream_finish(s) == VOX_OK);
+        done += cut;
+        seed = seed * 1664525u + 1013904223u;
+        take(s, &r, left == 1 ? 100000 : (int)(seed >> 16) % 20);
+        unsigned char *bytes = save(s, &n_bytes);
+        CHECK(vox_stream_load(m, bytes, n_bytes, &loaded, NULL, 0) == VOX_OK);
+        CHECK(vox_stream_pending(loaded) == vox_stream_pending(s));
+        unsigned char *again = save(loaded, &n_again); /* nothing is lost on the way */
+        CHECK(n_again == n_bytes && memcmp(again, bytes, n_bytes) == 0);
+        vox_stream_close(s);
+        s = loaded;
+        free(bytes);
+        free(again);
+    }
+    vox_slot slot;
+    CHECK(vox_stream_next(s, &slot) == VOX_DONE && vox_stream_push(s, samples, 1) == VOX_ERR_STATE);
+    CHECK(distance(&r, &whole) == 0);
+    CHECK(vox_stream_reset(s) == VOX_OK && vox_stream_push(s, samples, 1) == VOX_OK);
+    vox_stream_close(s);
+}
+
+/* Damaged bytes are refused. Damaged numbers with the right checksum are refused too, or make a
+ * stream that is wrong and safe. */
+static void test_damaged_saves(vox_model *m, vox_model *other, const float *samples, size_t n) {
+    vox_stream *s, *loaded = (vox_stream *)&n;
+    char message[200];
+    CHECK(vox_stream_open(m, NULL, &s, NULL, 0) == VOX_OK);
+    CHECK(vox_stream_push(s, samples, n) == VOX_OK);
+    result r = {0};
+    take(s, &r, 20);
+    size_t n_bytes;
+    unsigned char *bytes = save(s, &n_bytes), *bad = malloc(n_bytes);
+    CHECK(bad);
+    CHECK(vox_stream_load(m, NULL, 9, &loaded, NULL, 0) == VOX_ERR_ARGUMENT && !loaded);
+    CHECK(vox_stream_load(other, bytes, n_bytes, &loaded, message, sizeof message) ==
+              VOX_ERR_FORMAT &&
+          !loaded && strstr(message, "another model"));
+    for (size_t i = 0; i < n_bytes; i += 1 + i / 16)
+        CHECK(vox_stream_load(m, bytes, i, &loaded, message, sizeof message) == VOX_ERR_FORMAT &&
+              *message);
+    unsigned seed = 1;
+    int n_loaded = 0;
+    enum { ROUNDS = 1000, N_HEADER = 40 };
+    size_t n_numbers = 64 + (size_t)s->text.n_kept + 4 * (size_t)(s->n_said - s->n_given);
+    for (int i = 0; i < ROUNDS; i++) {
+        memcpy(bad, bytes, n_bytes);
+        for (int k = 0; k <= i % 3; k++) {
+            seed = seed * 1664525u + 1013904223u;
+            size_t at = (seed >> 8) % (N_HEADER + n_numbers);
+            bad[at] ^= (unsigned char)(1u << (seed >> 5) % 8);
+        }
+        if (memcmp(bad, bytes, n_bytes) == 0) continue;
+        CHECK(vox_stream_load(m, bad, n_bytes, &loaded, message, sizeof message) == VOX_ERR_FORMAT);
+        memcpy(bad, bytes, 32); /* all but the sum, which is made right */
+        uint64_t sum = hash_bytes(hash_bytes(0, bad, 32), bad + N_HEADER, n_bytes - N_HEADER);
+        memcpy(bad + 32, &sum, sizeof sum);
+        if (vox_stream_load(m, bad, n_bytes, &loaded, NULL, 0) != VOX_OK) continue;
+        n_loaded++;
+        if (i % 10) { /* running each takes long */
+            vox_stream_close(loaded);
+            continue;
+        }
+        vox_slot slot;
+        CHECK(vox_stream_finish(loaded) == VOX_OK);
+        for (int k = 0; k < 2000 && vox_stream_next(loaded, &slot) == VOX_SLOT; k++)
+            CHECK(slot.n_text < 1000);
+        vox_stream_close(loaded);
+    }
+    CHECK(n_loaded > ROUNDS / 20);
+    free(bad);
+    free(bytes);
+    vox_stream_close(s);
+}
+
 static void test_reset(vox_model *m, const float *samples, size_t n, const result *whole) {
     vox_stream *s;
     CHECK(vox_stream_open(m, NULL, &s, NULL, 0) == VOX_OK);
@@ -261,7 +357,7 @@ static void test_reset(vox_model *m, const float *samples, size_t n, const resul
 }
 
 /* Rings that wrap while guesses are refused, and while copies come and go. */
-static void test_tight_rings(const char *path) {
+static void test_tight_rings(const char *path, vox_model *other) {
     vox_model *m = open_model(path, 1);
     CHECK((m->dec.window - 1 + DECODER_WIDTH) % KV_PAGE == 0 || m->dec.window % KV_PAGE == 0);
     enum { N = 6 * 16000 };
@@ -277,6 +373,9 @@ static void test_tight_rings(const char *path) {
     test_drafts(m, samples, N, &whole, 1);
     test_copies(m, samples, N, 2501, 0);
     test_copies(m, samples, N, 9000, 1);
+    test_saves(m, samples, N, 2501, 0);
+    test_saves(m, samples, N, 12345, (int64_t)1 << 33);
+    test_damaged_saves(m, other, samples, N / 2);
     free(whole.logits);
     free(samples);
     vox_model_close(m);
@@ -383,8 +482,9 @@ int main(int argc, char **argv) {
     test_same_bits(argv[1], samples, n, &whole);
     test_kernels(argv[1], samples, n, &whole);
     test_drafts(m, samples, n, &whole, 5);
-    for (int i = 5; i < argc; i++) test_tight_rings(argv[i]);
-    test_copies(m, samples, n, 4001, 0);
+    for (int i = 5; i < argc; i++) test_tight_rings(argv[i], m);
+    test_copies(m, samples, n, 8001, 0);
+    test_saves(m, samples, n, 4001, 0);
     test_far_clock(f32, samples, n / 2);
     vox_model_close(f32);
     test_reset(m, samples, n, &whole);
