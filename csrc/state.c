@@ -61,11 +61,11 @@ typedef struct {
 typedef struct {
     vox_stream_params params;
     int32_t phase, token, n_said, n_text;
-    int64_t clock, n_pushed, n_encoded, n_decoded, n_out;
+    int64_t clock, n_pushed, n_encoded, n_decoded, n_skipped, n_out, n_pads, n_quiet;
 } state_numbers;
 
 static_assert(sizeof(state_header) == 5 * 8, "no padding");
-static_assert(sizeof(state_numbers) == sizeof(vox_stream_params) + 4 * 4 + 5 * 8, "no padding");
+static_assert(sizeof(state_numbers) == sizeof(vox_stream_params) + 4 * 4 + 8 * 8, "no padding");
 
 /* Bytes on their way out or in; out to NULL, they are only counted. */
 typedef struct {
@@ -115,7 +115,10 @@ static size_t write_state(vox_stream *s, unsigned char *out, size_t n_bytes) {
                              .n_pushed = s->n_pushed,
                              .n_encoded = s->n_encoded,
                              .n_decoded = s->n_decoded,
-                             .n_out = s->n_out};
+                             .n_out = s->n_out,
+                             .n_skipped = s->n_skipped,
+                             .n_pads = s->guard.n_pads,
+                             .n_quiet = s->gate.n_quiet};
     tape t = {.out = out};
     pass_bytes(&t, &header, sizeof header);
     pass_bytes(&t, &numbers, sizeof numbers);
@@ -152,11 +155,20 @@ static int are_possible(const state_numbers *a, const vox_stream *s) {
         !is_between(a->n_said, 0, DECODER_WIDTH) || !is_between(a->n_text, 0, 3) ||
         !is_between(a->clock, 0, MAX_SLOTS) ||
         !is_between(a->n_pushed, 0, MAX_SLOTS * SAMPLES_PER_SLOT) ||
-        !is_between(a->n_encoded, 0, MAX_SLOTS) || !is_between(a->n_decoded, 0, a->n_encoded))
+        !is_between(a->n_pads, 0, MAX_SLOTS) || !is_between(a->n_quiet, 0, MAX_SLOTS) ||
+        !is_between(a->n_skipped, 0, MAX_SLOTS) || !is_between(a->n_encoded, 0, MAX_SLOTS) ||
+        !is_between(a->n_decoded, 0, a->n_encoded))
         return 0;
     int64_t n_spoken = a->n_decoded - stream_n_silent(s);
     return a->n_encoded - a->n_decoded < DECODER_WIDTH + ENCODER_WIDTH && a->n_out >= 0 &&
-           a->n_out == (n_spoken > 0 ? n_spoken : 0) - a->n_said;
+           a->n_out == (n_spoken > 0 ? n_spoken : 0) + a->n_skipped - a->n_said;
+}
+
+static int is_said(const said_token *said, const vox_model *m) {
+    if (!is_between(said->n_alternatives, 0, VOX_MAX_ALTERNATIVES)) return 0;
+    for (int i = 0; i < said->n_alternatives; i++)
+        if (!is_between(said->alternatives[i].token, 0, m->info.n_vocab - 1)) return 0;
+    return is_between(said->token, 0, m->info.n_vocab - 1);
 }
 
 static int read_state(vox_stream *s, const state_numbers *a, tape *t) {
@@ -168,10 +180,13 @@ static int read_state(vox_stream *s, const state_numbers *a, tape *t) {
     s->n_encoded = a->n_encoded;
     s->n_decoded = a->n_decoded;
     s->n_out = a->n_out;
+    s->n_skipped = a->n_skipped;
+    s->guard.n_pads = a->n_pads;
+    s->gate.n_quiet = a->n_quiet;
     if (a->phase != STREAM_OPEN) stream_finish(s);
     s->phase = (stream_phase)a->phase;
-    if (s->n_encoded > stream_n_ready(s)) return VOX_ERR_FORMAT;
-    if (s->phase == STREAM_DONE && s->n_decoded != s->n_total) return VOX_ERR_FORMAT;
+    if (s->n_encoded + s->n_skipped > stream_n_ready(s)) return VOX_ERR_FORMAT;
+    if (s->phase == STREAM_DONE && s->n_decoded + s->n_skipped != s->n_total) return VOX_ERR_FORMAT;
 
     char kept[4] = {0};
     pass_bytes(t, kept, (size_t)a->n_text);
@@ -186,7 +201,7 @@ static int read_state(vox_stream *s, const state_numbers *a, tape *t) {
         return VOX_ERR_MEMORY;
     pass_arrays(t, s);
     for (int i = 0; i < s->n_said; i++)
-        if (!is_between(s->said[i], 0, m->info.n_vocab - 1)) return VOX_ERR_FORMAT;
+        if (!is_said(&s->said[i], m)) return VOX_ERR_FORMAT;
     return t->is_short || t->n_in > 0 ? VOX_ERR_FORMAT : VOX_OK;
 }
 

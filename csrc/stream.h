@@ -10,12 +10,20 @@
 #define VOXTRAL_STREAM_H
 
 #include "engine.h"
+#include "gate.h"
+#include "guard.h"
 #include "mel.h"
 #include "text.h"
 
 /* OPEN -finish-> DRAINING -last slot-> DONE; an error that loses data -> FAILED; reset -> OPEN from
  * any. */
 typedef enum { STREAM_OPEN, STREAM_DRAINING, STREAM_DONE, STREAM_FAILED } stream_phase;
+
+typedef struct {
+    int32_t token, n_alternatives;
+    float confidence;
+    vox_alternative alternatives[VOX_MAX_ALTERNATIVES];
+} said_token;
 
 struct vox_stream {
     vox_model *m;
@@ -37,10 +45,13 @@ struct vox_stream {
     decoder_state dec_state;
     text_state text;
     int64_t n_encoded, n_decoded; /* slots through the encoder; through the decoder */
+    int64_t n_skipped;            /* slots that the gate shut out, none of them waiting */
     float *mel_frames;            /* [ENCODER_WIDTH * 8, N_MEL] of the pass at hand */
     float *audio; /* [DECODER_WIDTH + ENCODER_WIDTH, dec.dim] slots n_decoded .. n_encoded - 1 */
     draft_state draft;
-    int32_t said[DECODER_WIDTH]; /* tokens of the last pass; n_given of n_said were handed out */
+    pad_guard guard;
+    silence_gate gate;
+    said_token said[DECODER_WIDTH]; /* of the last pass; n_given of n_said were handed out */
     int n_said, n_given;
     int64_t n_out; /* slots handed out in all */
     int32_t token; /* what the next position hears: the last one said, at first a pad */

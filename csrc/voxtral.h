@@ -68,8 +68,24 @@ typedef struct {
 typedef struct {
     int32_t
         delay_ms; /* how far text trails speech: 80..1200 by 80, or 2400; 0: the model's default */
+    int32_t pad_guard_ms; /* after this long of nothing but pads, by 80, they become less and less
+                             likely, until something else is said; 0: never */
+    int32_t silence_gate_ms; /* what is silent for longer, by 80, is not computed, its slots are
+                                pads; at least delay_ms + 880; 0: all is computed */
+    int32_t confidence;      /* 1: slots have theirs */
+    int32_t n_alternatives;  /* of each slot, at most VOX_MAX_ALTERNATIVES */
     int32_t batch_ms; /* most audio in one pass, 80..1280; 0: 1280. Results do not depend on it */
 } vox_stream_params;
+
+enum { VOX_MAX_ALTERNATIVES = 8 };
+
+/* Another token that can have text, in place of the one that was said. */
+typedef struct {
+    int32_t token;
+    float confidence; /* its probability */
+    const char *text; /* [n_text] bytes as in the tokenizer, not always whole UTF-8; the model's */
+    size_t n_text;
+} vox_alternative;
 
 typedef struct {
     int64_t index; /* slots from the first pushed sample: text spoken about [80 index, 80 index +
@@ -78,6 +94,9 @@ typedef struct {
     const char
         *text;     /* whole UTF-8 characters, often none; valid until the next call on the stream */
     size_t n_text; /* bytes */
+    float confidence; /* probability of a token that can have text, if asked for; else 0 */
+    const vox_alternative *alternatives; /* likeliest first; valid as text is */
+    int32_t n_alternatives;
 } vox_slot;
 
 /* What a stream has done since it was opened or reset, and the memory behind it. A pass takes
@@ -89,6 +108,7 @@ typedef struct {
                                                   with the last of them is one of these */
     int64_t n_decoder_passes, n_decoder_slots; /* positions that speak, refused drafts included */
     int64_t n_accepted;                        /* slots that came out of them */
+    int64_t n_skipped;                         /* slots that the silence gate shut out */
     int64_t n_drafted, n_agreed;               /* tokens guessed ahead; those found to be right */
     int64_t state_bytes;                       /* the stream's own: rings and audio */
     int64_t scratch_bytes;                     /* what passes compute in, shared by all streams */

@@ -1,4 +1,8 @@
-"""Streams that stay alive: the words so far, and a state that may move to another process."""
+"""Streams that stay alive.
+
+The words so far; a state that may move to another process; a way out of a rut of pads; silence that
+costs nothing.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,12 @@ import numpy as np
 import pytest
 import tiny_model
 import voxtral_edge as vox
+from conftest import SAMPLES
 from voxtral_edge._voxtral import lib
+from voxtral_edge.convert import convert
+
+PAD = 32
+OTHERS = [SAMPLES / f"{name}.wav" for name in ("digits_2", "sentence_1", "digits_3")]
 
 
 @pytest.fixture(scope="module")
@@ -273,3 +282,160 @@ def test_save_awaited(tiny: vox.Model, long: np.ndarray, whole: list[vox.Piece])
             return fed + await stream.feed(long[50_000:]) + await stream.finish()
 
     assert asyncio.run(main()) == [slot for slot in whole if slot.text]
+
+
+# ---- pad guard ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rut_path(tmp_path_factory: pytest.TempPathFactory, digits: np.ndarray) -> Path:
+    """The demo model, made to like pads so much that it says nothing else.
+
+    A pad with a longer embedding is likelier, and once heard it makes the next one likelier still.
+    Of the lengths that silence the model, the shortest is taken.
+    """
+    import gguf
+
+    folder = tmp_path_factory.mktemp("rut")
+    convert(SAMPLES.parent / "demo", folder / "demo.gguf", type="f32")
+    demo = (folder / "demo.gguf").read_bytes()
+    tensors = gguf.GGUFReader(folder / "demo.gguf").tensors
+    embed = next(tensor for tensor in tensors if tensor.name == "dec.embed.weight")
+    for length in np.arange(1.2, 6, 0.1):
+        row = np.float32(length) * embed.data[PAD]
+        start = int(embed.data_offset) + PAD * row.nbytes
+        path = folder / f"rut_{length:.1f}.gguf"
+        path.write_bytes(demo[:start] + row.tobytes() + demo[start + row.nbytes :])
+        with vox.Model(path) as model:
+            assert model.token_pad == PAD
+            if not model.transcribe(digits).text:
+                return path
+    raise AssertionError("no length silences the model")
+
+
+def test_the_guard_ends_a_rut(rut_path: Path, digits: np.ndarray, digits_words: str) -> None:
+    with vox.Model(rut_path) as model:
+        assert set(model.transcribe(digits).tokens) == {PAD}
+        said = model.transcribe(digits, pad_guard_ms=400).text.split()
+        assert len(said) >= 2
+        assert set(said) <= set(digits_words.split())
+        # Longer than the clip: in time for nothing, and no different from none.
+        assert set(model.transcribe(digits, pad_guard_ms=16_000).tokens) == {PAD}
+
+
+def test_guarded_tokens_do_not_depend_on_the_cut(rut_path: Path, digits: np.ndarray) -> None:
+    """All at once, many slots are guessed and checked in one pass; live, few."""
+    with vox.Model(rut_path) as model, model.stream(pad_guard_ms=400) as stream:
+        expected = run(stream, digits)
+        assert len({slot.token for slot in expected}) > 2
+        for size in (1280, 3000):
+            stream.reset()
+            slots = []
+            for start in range(0, len(digits), size):
+                stream.push(digits[start : start + size])
+                slots += stream.slots()
+                assert stream.flush() == stream.flush()
+            stream.end()
+            assert [*slots, *stream.slots()] == expected
+
+
+def test_the_guard_leaves_silence_silent(
+    demo: vox.Model, digits: np.ndarray, digits_words: str
+) -> None:
+    silence = np.zeros(10 * vox.RATE, np.float32)
+    audio = np.concatenate([silence, digits, silence])
+    assert demo.transcribe(audio, pad_guard_ms=1600).text == digits_words
+
+
+# ---- silence gate -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sparse(digits: np.ndarray) -> np.ndarray:
+    """Four clips with silence between them: zeros, or noise that 16 bits hardly hold."""
+    random, parts = np.random.default_rng(1), []
+    clips = [digits, *(np.concatenate(list(vox.read(path))) for path in OTHERS)]
+    for i, clip in enumerate(clips):
+        quiet = np.zeros(9 * vox.RATE + 77 * i, np.float32)
+        if i % 2:
+            quiet += random.integers(-1, 2, len(quiet)) / np.float32(32768)
+        parts += [quiet, clip]
+    return np.concatenate(parts)
+
+
+def test_the_gate_changes_no_word(demo: vox.Model, sparse: np.ndarray) -> None:
+    exact = demo.transcribe(sparse)
+    gated = demo.transcribe(sparse, silence_gate_ms=1600)
+    assert gated.words == exact.words
+    assert gated.pieces == exact.pieces
+    assert len(gated.tokens) == len(exact.tokens)
+
+
+def test_the_gate_saves_work(demo: vox.Model, sparse: np.ndarray) -> None:
+    with demo.stream(silence_gate_ms=1600) as stream, demo.stream() as exact:
+        n_slots = len(run(stream, sparse))
+        assert len(run(exact, sparse)) == n_slots
+        gated, all_of_it = stream.stats(), exact.stats()
+    # Nine seconds are 112 slots, 20 of which are computed each time; clips begin and end silent.
+    assert 4 * 90 <= gated.n_skipped <= 4 * 112
+    assert all_of_it.n_skipped == 0
+    assert gated.n_encoder_slots + gated.n_skipped == all_of_it.n_encoder_slots
+    assert gated.n_accepted + gated.n_skipped == all_of_it.n_accepted == n_slots
+
+
+def test_a_shut_gate_keeps_up(demo: vox.Model) -> None:
+    """Slots, lag, flush and saved state while nothing is computed, and words after it."""
+    with demo.stream(silence_gate_ms=1600) as stream:
+        for second in range(8):
+            stream.push(np.zeros(vox.RATE, np.float32))
+            slots = list(stream.slots())
+            assert all(slot.token == demo.token_pad and not slot.text for slot in slots)
+            assert slots[0].start_ms == (80 * (-(-(1000 * second - 562) // 80)) if second else 0)
+            assert stream.pending < 1280
+            assert stream.flush() == []
+        assert stream.stats().n_skipped > 60
+        with demo.load_stream(stream.save()) as loaded:
+            audio = np.concatenate(list(vox.read(SAMPLES / "digits_2.wav")))
+            expected = stream.feed(audio) + stream.finish()
+            assert expected[0].start_ms > 8000
+            assert loaded.feed(audio) + loaded.finish() == expected
+
+
+def test_the_gate_does_not_depend_on_the_cut(tiny: vox.Model, long: np.ndarray) -> None:
+    """A model that speaks in silence, too; and the end of the audio in the midst of it."""
+    quiet = np.zeros(5 * vox.RATE + 123, np.float32)
+    audio = np.concatenate([long[:30_000], quiet, long[30_000:50_000], quiet])
+    with tiny.stream(silence_gate_ms=1360) as stream:
+        expected = run(stream, audio)
+        assert len(expected) == -(-len(audio) // 1280) + 10
+        n_skipped = stream.stats().n_skipped
+        assert n_skipped > 80
+        for size in (1280, 1281, 160, 25_000):
+            stream.reset()
+            slots = []
+            for start in range(0, len(audio), size):
+                stream.push(audio[start : start + size])
+                slots += stream.slots()
+            stream.end()
+            assert [*slots, *stream.slots()] == expected
+            assert stream.stats().n_skipped == n_skipped
+
+
+# ---- options ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"pad_guard_ms": 100}, "multiple of 80"),
+        ({"pad_guard_ms": -80}, "pad_guard_ms cannot be -80"),
+        ({"silence_gate_ms": 1280}, "last words"),
+        ({"silence_gate_ms": 1361}, "multiple of 80"),
+        ({"silence_gate_ms": 2000, "delay_ms": 1200}, "last words"),
+        ({"alternatives": 9}, "0 to 8"),
+        ({"alternatives": -1}, "alternatives cannot be -1"),
+    ],
+)
+def test_options_outside_their_range(tiny: vox.Model, options: dict[str, int], why: str) -> None:
+    with pytest.raises(vox.ArgumentError, match=why):
+        tiny.stream(**options)

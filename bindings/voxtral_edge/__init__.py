@@ -32,7 +32,7 @@ from .errors import (
 )
 from .live import Device, Microphone, devices
 from .model import Model
-from .stream import DELAYS_MS, SLOT_MS, Piece, Stats, Stream
+from .stream import DELAYS_MS, SLOT_MS, Alternative, Piece, Stats, Stream
 from .subtitles import Segment
 from .transcript import Transcript
 from .wav import RATE
@@ -44,6 +44,7 @@ __all__ = [
     "DELAYS_MS",
     "RATE",
     "SLOT_MS",
+    "Alternative",
     "ArgumentError",
     "AsyncStream",
     "AudioError",

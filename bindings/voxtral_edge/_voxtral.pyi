@@ -37,6 +37,7 @@ class _Lib:
     VOX_ERR_FORMAT: int
     VOX_ERR_MEMORY: int
     VOX_ERR_COMPUTE: int
+    VOX_MAX_ALTERNATIVES: int
     def vox_model_default_params(self) -> ModelParams: ...
     def vox_model_open(
         self, path: Bytes, params: ModelParams, model: Out, message: Buffer, n_message: int, /

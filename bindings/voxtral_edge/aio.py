@@ -34,9 +34,27 @@ class AsyncStream:
     One task at a time; a second one gets StreamBusy. Errors are those of Stream.
     """
 
-    def __init__(self, model: Model, *, delay_ms: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        delay_ms: int | None = None,
+        pad_guard_ms: int | None = None,
+        silence_gate_ms: int | None = None,
+        confidence: bool = False,
+        alternatives: int = 0,
+    ) -> None:
         """Keep the options, which Stream explains; the stream is opened by `async with`."""
-        self._begin(lambda: Stream(model, delay_ms=delay_ms))
+        self._begin(
+            lambda: Stream(
+                model,
+                delay_ms=delay_ms,
+                pad_guard_ms=pad_guard_ms,
+                silence_gate_ms=silence_gate_ms,
+                confidence=confidence,
+                alternatives=alternatives,
+            )
+        )
 
     def _begin(self, make: Callable[[], Stream]) -> None:
         self._make = make

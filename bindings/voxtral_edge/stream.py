@@ -36,6 +36,15 @@ if TYPE_CHECKING:
 
 SLOT_MS = 80  # audio of one slot, and so of one token
 DELAYS_MS = (*range(80, 1201, 80), 2400)  # the delays that the model was trained for
+MAX_ALTERNATIVES: int = lib.VOX_MAX_ALTERNATIVES  # of a token
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """What might have been said instead: `text`, and its probability `confidence`, 0 to 1."""
+
+    text: str
+    confidence: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +54,18 @@ class Piece:
     `start_ms` and `end_ms` are the bounds of the token's slot, from the first sample on: an
     estimate of when the text was spoken. A word ends in the slot of its first piece or a little
     before it; further pieces of the word follow in later slots.
+
+    If the stream was asked for them: `confidence`, the probability of the token among all that
+    might have stood in its slot, and `alternatives`, the likeliest other texts. Tokens that never
+    have text have none.
     """
 
     text: str
     token: int
     start_ms: int
     end_ms: int
+    confidence: float | None = None
+    alternatives: tuple[Alternative, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +76,8 @@ class Stats:
     another: `mel_ns`, `encoder_ns`, `prefill_ns` (the decoder up to its first token, and what the
     first stream of a model and delay prepares for all), `decoder_ns` (after it) and `head_ns` (the
     output matrix). Passes and slots of each: `n_encoder_passes`, `n_encoder_slots` and so on;
-    `n_decoder_slots` counts refused guesses as well, `n_accepted` the slots that came out.
+    `n_decoder_slots` counts refused guesses as well, `n_accepted` the slots that came out, and
+    `n_skipped` those that the silence gate shut out.
     `n_drafted` tokens were guessed ahead and `n_agreed` of them found to be right. Bytes:
     `state_bytes` of the stream itself, `scratch_bytes` in which passes compute, shared by all
     streams of the model, and `weight_bytes` of the model.
@@ -79,6 +95,7 @@ class Stats:
     n_decoder_passes: int
     n_decoder_slots: int
     n_accepted: int
+    n_skipped: int
     n_drafted: int
     n_agreed: int
     state_bytes: int
@@ -99,11 +116,25 @@ class Stream:
     inside.
     """
 
-    def __init__(self, model: Model, *, delay_ms: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        delay_ms: int | None = None,
+        pad_guard_ms: int | None = None,
+        silence_gate_ms: int | None = None,
+        confidence: bool = False,
+        alternatives: int = 0,
+    ) -> None:
         """Open a stream.
 
         `delay_ms`: how far text trails speech, one of DELAYS_MS; None: the model's default. A
-        longer delay makes fewer errors. Raises ArgumentError, ModelClosed or OutOfMemory.
+        longer delay makes fewer errors. `pad_guard_ms`: after this long of nothing but pads they
+        become less and less likely, which helps a model that has fallen silent over speech; a
+        multiple of 80, 16000 suits the full model; None: never. `silence_gate_ms`: digital silence
+        that has lasted so long is not computed; a multiple of 80, at least the delay and 880;
+        None: all is. `confidence` and `alternatives`, their number, 0 to 8: what pieces have beside
+        their text. Raises ArgumentError, ModelClosed or OutOfMemory.
         """
         self._stream: Any = ffi.NULL
         if delay_ms is not None and delay_ms not in DELAYS_MS:
@@ -111,7 +142,17 @@ class Stream:
                 f"a delay of {delay_ms} ms is not possible: the model knows 80 to 1200 ms in steps "
                 "of 80, and 2400 ms"
             )
-        self._begin(model, model._open_stream(delay_ms or 0))
+        options = {
+            "delay_ms": delay_ms or 0,
+            "pad_guard_ms": pad_guard_ms or 0,
+            "silence_gate_ms": silence_gate_ms or 0,
+            "confidence": bool(confidence),
+            "n_alternatives": alternatives,
+        }
+        for name, value in options.items():
+            if not 0 <= value < 2**31:
+                raise ArgumentError(f"{name} cannot be {value}")
+        self._begin(model, model._open_stream(options))
 
     def _begin(self, model: Model, stream: Any) -> None:
         """Take over a vox_stream * that nobody else has."""
@@ -325,7 +366,16 @@ class Stream:
         slot = self._slot
         text = ffi.unpack(slot.text, slot.n_text).decode() if slot.n_text else ""
         start_ms = SLOT_MS * slot.index
-        return Piece(text, slot.token, start_ms, start_ms + SLOT_MS)
+        end_ms = start_ms + SLOT_MS
+        if not slot.confidence:
+            return Piece(text, slot.token, start_ms, end_ms)
+        alternatives = tuple(
+            Alternative(
+                ffi.unpack(other.text, other.n_text).decode(errors="replace"), other.confidence
+            )
+            for other in (slot.alternatives[i] for i in range(slot.n_alternatives))
+        )
+        return Piece(text, slot.token, start_ms, end_ms, slot.confidence, alternatives)
 
     def _drain(self) -> list[Piece]:
         return [piece for piece in iter(self._next, None) if piece.text]

@@ -73,17 +73,22 @@ static result run_stream(vox_stream *s, const float *samples, size_t n, size_t c
     return r;
 }
 
-/* The logits of a whole run, one position at a time, at most batch_ms per pass, clock at slot. */
-static result run(vox_model *m, const float *samples, size_t n, size_t cut, int batch_ms,
-                  int64_t slot) {
-    vox_stream_params params = {.batch_ms = batch_ms};
+/* The logits of a whole run, one position at a time, clock at slot. */
+static result run_with(vox_model *m, const vox_stream_params *params, const float *samples,
+                       size_t n, size_t cut, int64_t slot) {
     vox_stream *s;
-    CHECK(vox_stream_open(m, &params, &s, NULL, 0) == VOX_OK);
+    CHECK(vox_stream_open(m, params, &s, NULL, 0) == VOX_OK);
     CHECK(vox_stream_watch(s, "dec.logits") == VOX_OK);
     stream_reset(s, slot);
     result r = run_stream(s, samples, n, cut);
     vox_stream_close(s);
     return r;
+}
+
+static result run(vox_model *m, const float *samples, size_t n, size_t cut, int batch_ms,
+                  int64_t slot) {
+    vox_stream_params params = {.batch_ms = batch_ms};
+    return run_with(m, &params, samples, n, cut, slot);
 }
 
 static float distance(const result *a, const result *b) {
@@ -141,13 +146,13 @@ static void test_kernels(const char *path, const float *samples, size_t n, const
 
 /* As many guesses in each pass as pay, and every step-th number of them, good ones and such as are
  * mostly wrong. */
-static void test_drafts(vox_model *m, const float *samples, size_t n, const result *whole,
-                        int step) {
+static void test_drafts(vox_model *m, const vox_stream_params *params, const float *samples,
+                        size_t n, const result *whole, int step) {
     size_t cuts[] = {0, 7680, 3000};
     for (int wrong = 0; wrong < 2; wrong++)
         for (int width = 0; width <= DECODER_WIDTH; width += step) {
             vox_stream *s;
-            CHECK(vox_stream_open(m, NULL, &s, NULL, 0) == VOX_OK);
+            CHECK(vox_stream_open(m, params, &s, NULL, 0) == VOX_OK);
             s->width = width;
             if (wrong) /* its own table says what comes after a pad, and that does not exist */
                 s->draft.pad = -1;
@@ -158,11 +163,11 @@ static void test_drafts(vox_model *m, const float *samples, size_t n, const resu
             CHECK(memcmp(r.text, whole->text, r.n_text) == 0);
             vox_stats stats;
             CHECK(vox_stream_stats(s, &stats) == VOX_OK);
-            CHECK(stats.n_accepted == (int64_t)r.n_tokens);
+            CHECK(stats.n_accepted + stats.n_skipped == (int64_t)r.n_tokens);
             CHECK(stats.n_decoder_slots >= stats.n_accepted && stats.n_agreed <= stats.n_drafted);
             CHECK(width != 1 || stats.n_drafted == 0);
             CHECK(width < 2 || stats.n_drafted > 0);
-            CHECK(width < 2 || wrong || stats.n_agreed > 0);
+            CHECK(width < 2 || wrong || stats.n_agreed > 0 || params);
             vox_stream_close(s);
         }
 }
@@ -194,9 +199,10 @@ static void take(vox_stream *s, result *r, int max) {
 
 /* A copy, finished wherever the stream stands, says what a stream says that had no more audio; and
  * the stream goes on as if there had never been one. Some copies outlive it. */
-static void test_copies(vox_model *m, const float *samples, size_t n, size_t step, int watched) {
+static void test_copies(vox_model *m, const vox_stream_params *params, const float *samples,
+                        size_t n, size_t step, int watched) {
     vox_stream *s, *copy, *late = NULL, *none = (vox_stream *)&late;
-    CHECK(vox_stream_open(m, NULL, &s, NULL, 0) == VOX_OK);
+    CHECK(vox_stream_open(m, params, &s, NULL, 0) == VOX_OK);
     result never = run_stream(s, samples, n, 0), r = {0}, at_late = {0};
     CHECK(vox_stream_reset(s) == VOX_OK);
     if (watched) CHECK(vox_stream_watch(s, "audio") == VOX_OK);
@@ -216,7 +222,7 @@ static void test_copies(vox_model *m, const float *samples, size_t n, size_t ste
             continue;
         }
         vox_stream *fresh;
-        CHECK(vox_stream_open(m, NULL, &fresh, NULL, 0) == VOX_OK);
+        CHECK(vox_stream_open(m, params, &fresh, NULL, 0) == VOX_OK);
         result flushed = r, expected = run_stream(fresh, samples, done, 0);
         CHECK(vox_stream_finish(copy) == VOX_OK);
         drain(copy, &flushed);
@@ -253,9 +259,10 @@ static unsigned char *save(vox_stream *s, size_t *n) {
 }
 
 /* Saved and loaded after every few slots, at any clock: the slots of an uninterrupted stream. */
-static void test_saves(vox_model *m, const float *samples, size_t n, size_t step, int64_t clock) {
+static void test_saves(vox_model *m, const vox_stream_params *params, const float *samples,
+                       size_t n, size_t step, int64_t clock) {
     vox_stream *s, *loaded;
-    CHECK(vox_stream_open(m, NULL, &s, NULL, 0) == VOX_OK);
+    CHECK(vox_stream_open(m, params, &s, NULL, 0) == VOX_OK);
     stream_reset(s, clock);
     result whole = run_stream(s, samples, n, 0), r = {0};
     stream_reset(s, clock);
@@ -289,7 +296,8 @@ static void test_saves(vox_model *m, const float *samples, size_t n, size_t step
 static void test_damaged_saves(vox_model *m, vox_model *other, const float *samples, size_t n) {
     vox_stream *s, *loaded = (vox_stream *)&n;
     char message[200];
-    CHECK(vox_stream_open(m, NULL, &s, NULL, 0) == VOX_OK);
+    vox_stream_params params = {.n_alternatives = 1};
+    CHECK(vox_stream_open(m, &params, &s, NULL, 0) == VOX_OK);
     CHECK(vox_stream_push(s, samples, n) == VOX_OK);
     result r = {0};
     take(s, &r, 20);
@@ -306,7 +314,8 @@ static void test_damaged_saves(vox_model *m, vox_model *other, const float *samp
     unsigned seed = 1;
     int n_loaded = 0;
     enum { ROUNDS = 1000, N_HEADER = 40 };
-    size_t n_numbers = 64 + (size_t)s->text.n_kept + 4 * (size_t)(s->n_said - s->n_given);
+    size_t n_numbers =
+        104 + (size_t)s->text.n_kept + sizeof *s->said * (size_t)(s->n_said - s->n_given);
     for (int i = 0; i < ROUNDS; i++) {
         memcpy(bad, bytes, n_bytes);
         for (int k = 0; k <= i % 3; k++) {
@@ -356,6 +365,136 @@ static void test_reset(vox_model *m, const float *samples, size_t n, const resul
     vox_stream_close(s);
 }
 
+/* Pads that cost something, with every width of a pass. The pad is one of the tokens that the
+ * random model says, such that its cost matters. */
+static void test_guard(const char *path, const float *samples, size_t n, const result *said) {
+    vox_stream_params params = {.pad_guard_ms = 80, .batch_ms = 80};
+    int n_differing = 0;
+    for (size_t i = 0; i < said->n_tokens && !n_differing; i += 4) {
+        vox_model *m = open_model(path, 1);
+        m->info.token_pad = said->tokens[i];
+        result without = run(m, samples, n, 0, 80, 0),
+               with = run_with(m, &params, samples, n, 0, 0);
+        if (memcmp(with.tokens, without.tokens, with.n_tokens * sizeof *with.tokens) != 0) {
+            n_differing++;
+            vox_stream_params wide = {.pad_guard_ms = 80};
+            test_drafts(m, &wide, samples, n, &with, 3);
+            test_saves(m, &wide, samples, n, 7777, 0);
+        }
+        free(without.logits);
+        free(with.logits);
+        vox_model_close(m);
+    }
+    CHECK(n_differing);
+}
+
+/* What the gate shuts out is as if it had never been said, wherever audio is cut; each of its slots
+ * is a pad. */
+static void test_gate(vox_model *m, const float *samples, size_t n) {
+    enum { GATE = 20, SKIPPED = 40 };
+    size_t n_zeros = (GATE + SKIPPED + 2) * 1280, n_all = 2 * n + n_zeros;
+    float *audio = calloc(n_all, sizeof *audio);
+    CHECK(audio);
+    memcpy(audio, samples, n * sizeof *audio);
+    memcpy(audio + n + n_zeros, samples, n * sizeof *audio);
+    vox_stream_params params = {.silence_gate_ms = 80 * GATE};
+    vox_stream *s;
+    CHECK(vox_stream_open(m, &params, &s, NULL, 0) == VOX_OK);
+    result gated = run_stream(s, audio, n_all, 0);
+    vox_stats stats;
+    CHECK(vox_stream_stats(s, &stats) == VOX_OK);
+    CHECK(stats.n_skipped >= SKIPPED && stats.n_skipped <= SKIPPED + 20);
+    CHECK(stats.n_accepted + stats.n_skipped == (int64_t)gated.n_tokens);
+    vox_stream_close(s);
+
+    size_t skipped = (size_t)stats.n_skipped, cut = skipped * 1280, at = 0;
+    memmove(audio + n, audio + n + cut, (n_all - n - cut) * sizeof *audio);
+    result spliced = run(m, audio, n_all - cut, 0, 0, 0);
+    CHECK(spliced.n_tokens + skipped == gated.n_tokens && spliced.n_text == gated.n_text);
+    CHECK(memcmp(spliced.text, gated.text, gated.n_text) == 0);
+    while (at < spliced.n_tokens && gated.tokens[at] == spliced.tokens[at]) at++;
+    for (size_t i = at; i < gated.n_tokens; i++)
+        CHECK(gated.tokens[i] ==
+              (i < at + skipped ? m->info.token_pad : spliced.tokens[i - skipped]));
+    free(spliced.logits);
+
+    memmove(audio + n + cut, audio + n, (n_all - n - cut) * sizeof *audio);
+    memset(audio + n, 0, cut * sizeof *audio);
+    size_t cuts[] = {1280, 1281, 159, 20000};
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        params.batch_ms = i % 2 ? 240 : 0;
+        CHECK(vox_stream_open(m, &params, &s, NULL, 0) == VOX_OK);
+        if (i == 3) CHECK(vox_stream_watch(s, "audio") == VOX_OK);
+        result r = run_stream(s, audio, n_all, cuts[i]);
+        CHECK(distance(&r, &gated) == 0);
+        vox_stream_close(s);
+    }
+    params.batch_ms = 0;
+    test_saves(m, &params, audio, n_all, 6001, 0);
+    free(audio);
+}
+
+/* The probability of each token and of the next best, from the logits; however wide the passes. */
+static void test_alternatives(vox_model *m, const float *samples, size_t n) {
+    vox_stream_params params = {.n_alternatives = 3, .batch_ms = 80};
+    enum { MOST = 64 };
+    vox_slot said[MOST], slot;
+    vox_alternative others[MOST][3];
+    for (int wide = 0; wide < 2; wide++) {
+        vox_stream *s;
+        CHECK(vox_stream_open(m, &params, &s, NULL, 0) == VOX_OK);
+        if (!wide) CHECK(vox_stream_watch(s, "dec.logits") == VOX_OK);
+        CHECK(vox_stream_push(s, samples, n) == VOX_OK && vox_stream_finish(s) == VOX_OK);
+        int n_vocab = m->info.n_vocab, n_text = 0;
+        float *logits = malloc((size_t)n_vocab * sizeof *logits);
+        CHECK(logits);
+        while (n_text < MOST && vox_stream_next(s, &slot) == VOX_SLOT) {
+            if (slot.token < m->info.n_special) {
+                CHECK(slot.confidence == 0 && slot.n_alternatives == 0);
+                continue;
+            }
+            CHECK(slot.n_alternatives == 3);
+            if (wide) {
+                CHECK(slot.token == said[n_text].token);
+                CHECK(slot.confidence == said[n_text].confidence);
+                CHECK(memcmp(slot.alternatives, others[n_text], sizeof others[0]) == 0);
+                n_text++;
+                continue;
+            }
+            said[n_text] = slot;
+            memcpy(others[n_text], slot.alternatives, sizeof others[0]);
+            CHECK(vox_stream_tensor(s, "dec.logits", logits, n_vocab) == n_vocab);
+            double sum = 0;
+            for (int t = 0; t < n_vocab; t++) sum += exp((double)logits[t] - logits[slot.token]);
+            CHECK(fabs(slot.confidence - 1 / sum) < 1e-5);
+            for (int k = 0; k < 3; k++) {
+                int32_t token = slot.alternatives[k].token;
+                int n_better = 0;
+                for (int t = m->info.n_special; t < n_vocab; t++)
+                    n_better += logits[t] > logits[token];
+                CHECK(token >= m->info.n_special && token != slot.token && n_better == k + 1);
+                double p = exp((double)logits[token] - logits[slot.token]) / sum;
+                CHECK(fabs(slot.alternatives[k].confidence - p) < 1e-5);
+            }
+            n_text++;
+        }
+        CHECK(n_text > 5);
+        free(logits);
+        vox_stream_close(s);
+        params.batch_ms = 0;
+    }
+}
+
+static void test_counts(vox_model *m) {
+    static const float silence[3000];
+    size_t lengths[] = {0, 1, 39, 40, 1279, 1280, 1281, 2999};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        result r = run(m, silence, lengths[i], 0, 0, 0);
+        CHECK(r.n_tokens == (lengths[i] + 1279) / 1280 + 10 && r.n_text == 0);
+        free(r.logits);
+    }
+}
+
 /* Rings that wrap while guesses are refused, and while copies come and go. */
 static void test_tight_rings(const char *path, vox_model *other) {
     vox_model *m = open_model(path, 1);
@@ -370,25 +509,17 @@ static void test_tight_rings(const char *path, vox_model *other) {
         samples[i] = 0.1f * noise * (1 + sinf((float)i / 3000));
     }
     result whole = run(m, samples, N, 0, 80, 0);
-    test_drafts(m, samples, N, &whole, 1);
-    test_copies(m, samples, N, 2501, 0);
-    test_copies(m, samples, N, 9000, 1);
-    test_saves(m, samples, N, 2501, 0);
-    test_saves(m, samples, N, 12345, (int64_t)1 << 33);
+    test_drafts(m, NULL, samples, N, &whole, 1);
+    test_copies(m, NULL, samples, N, 2501, 0);
+    test_copies(m, NULL, samples, N, 9000, 1);
+    test_saves(m, NULL, samples, N, 2501, 0);
+    test_saves(m, NULL, samples, N, 12345, (int64_t)1 << 33);
     test_damaged_saves(m, other, samples, N / 2);
+    test_guard(path, samples, N / 2, &whole);
+    test_alternatives(m, samples, N);
     free(whole.logits);
     free(samples);
     vox_model_close(m);
-}
-
-static void test_counts(vox_model *m) {
-    static const float silence[3000];
-    size_t lengths[] = {0, 1, 39, 40, 1279, 1280, 1281, 2999};
-    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
-        result r = run(m, silence, lengths[i], 0, 0, 0);
-        CHECK(r.n_tokens == (lengths[i] + 1279) / 1280 + 10 && r.n_text == 0);
-        free(r.logits);
-    }
 }
 
 static void test_memory_stops_growing(vox_model *m, const float *samples, size_t n) {
@@ -427,8 +558,13 @@ static void test_misuse(vox_model *m) {
         CHECK(vox_stream_open(m, &p, &s, message, sizeof message) == VOX_ERR_ARGUMENT && !s &&
               *message);
     }
-    vox_stream_params bad_batch = {.batch_ms = 79};
-    CHECK(vox_stream_open(m, &bad_batch, &s, NULL, 0) == VOX_ERR_ARGUMENT);
+    vox_stream_params bad[] = {
+        {.batch_ms = 79},         {.pad_guard_ms = -80},     {.pad_guard_ms = 81},
+        {.silence_gate_ms = -80}, {.silence_gate_ms = 1280}, {.silence_gate_ms = 1401},
+        {.confidence = 2},        {.n_alternatives = -1},    {.n_alternatives = 9},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK(vox_stream_open(m, &bad[i], &s, message, n_message) == VOX_ERR_ARGUMENT && *message);
 
     CHECK(vox_stream_open(m, NULL, &s, NULL, 0) == VOX_OK);
     float nan_sample[2] = {0, NAN};
@@ -481,10 +617,12 @@ int main(int argc, char **argv) {
     CHECK(whole.n_text == strlen(expected) && memcmp(whole.text, expected, whole.n_text) == 0);
     test_same_bits(argv[1], samples, n, &whole);
     test_kernels(argv[1], samples, n, &whole);
-    test_drafts(m, samples, n, &whole, 5);
+    test_drafts(m, NULL, samples, n, &whole, 5);
     for (int i = 5; i < argc; i++) test_tight_rings(argv[i], m);
-    test_copies(m, samples, n, 8001, 0);
-    test_saves(m, samples, n, 4001, 0);
+    test_copies(m, NULL, samples, n, 8001, 0);
+    test_saves(m, NULL, samples, n, 4001, 0);
+    test_gate(m, samples, n);
+    test_alternatives(m, samples, n);
     test_far_clock(f32, samples, n / 2);
     vox_model_close(f32);
     test_reset(m, samples, n, &whole);
