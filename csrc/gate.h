@@ -12,7 +12,7 @@
 
 typedef struct {
     int64_t n_computed; /* slots of a silence that are computed all the same; 0: all */
-    int64_t n_quiet;   /* in a row so far */
+    int64_t n_quiet;    /* in a row so far */
 } silence_gate;
 
 /* frames [8, 128] of the next slot: whether it may be left out. */

@@ -92,7 +92,17 @@ static void pass_bytes(void *user, void *field, size_t n) {
 /* The arrays of a state, whose sizes follow from its numbers. */
 static void pass_arrays(tape *t, vox_stream *s) {
     const vox_model *m = s->m;
-    pass_bytes(t, s->said + s->n_given, (size_t)(s->n_said - s->n_given) * sizeof *s->said);
+    for (int i = s->n_given; i < s->n_said; i++) {
+        said_token *said = &s->said[i];
+        pass_bytes(t, &said->token, sizeof said->token);
+        pass_bytes(t, &said->confidence, sizeof said->confidence);
+        pass_bytes(t, &said->n_alternatives, sizeof said->n_alternatives);
+        for (int k = 0; k < VOX_MAX_ALTERNATIVES; k++) {
+            pass_bytes(t, &said->alternatives[k].token, sizeof said->alternatives[k].token);
+            pass_bytes(t, &said->alternatives[k].confidence,
+                       sizeof said->alternatives[k].confidence);
+        }
+    }
     pass_bytes(t, s->mel.tail, sizeof s->mel.tail);
     pass_bytes(t, s->samples + s->first_sample, s->n_samples * sizeof *s->samples);
     pass_bytes(t, s->enc_state.conv1_tail,

@@ -334,7 +334,7 @@ def test_guarded_tokens_do_not_depend_on_the_cut(rut_path: Path, digits: np.ndar
             for start in range(0, len(digits), size):
                 stream.push(digits[start : start + size])
                 slots += stream.slots()
-                assert stream.flush() == stream.flush()
+            assert stream.flush() == [slot for slot in expected[len(slots) :] if slot.text]
             stream.end()
             assert [*slots, *stream.slots()] == expected
 
