@@ -20,7 +20,8 @@ from reference import Reference, read_safetensors
 from voxtral_edge.convert import ConversionError, convert, convert_decoder, verify
 from voxtral_edge.convert.convert_voxtral import main
 
-DEMO = Path(__file__).parents[1] / "demo"
+ROOT = Path(__file__).parents[1]
+DEMO = ROOT / "demo"
 LAYER = {
     "attn_norm": "attention_norm",
     "attn_q": "attention.wq",
@@ -117,7 +118,14 @@ def test_sizes(decoder_path: Path) -> None:
     assert {key: keys[key] for key in expected} == expected
 
 
-def test_vocabulary(decoder_path: Path, tmp_path: Path) -> None:
+def test_documented_keys(decoder_path: Path) -> None:
+    text = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
+    section = text[text.index("## The decoder for llama.cpp") :]
+    keys = [key for key in keys_of(decoder_path) if not key.startswith(("GGUF.", "general."))]
+    assert len(keys) > 20 and [key for key in keys if f"`{key}`" not in section] == []
+
+
+def test_vocabulary(decoder_path: Path) -> None:
     """Every token's bytes by GPT-2's letters, and each merge makes a token of two others."""
     keys = keys_of(decoder_path)
     tokens, types = keys["tokenizer.ggml.tokens"], keys["tokenizer.ggml.token_type"]
