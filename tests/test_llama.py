@@ -1,6 +1,7 @@
 """The decoder for llama.cpp: the file, read back by the gguf package, and the words that come out.
 
-What needs llama.cpp is skipped where llama-cpp-python is not installed: `make llama` installs it.
+llama.cpp runs on one thread, since its threads spin while they wait for each other. What needs it
+is skipped where llama-cpp-python is not installed: `make llama` installs it.
 """
 
 from __future__ import annotations
@@ -214,7 +215,7 @@ MARGINS = {"f32": 0.0, "f16": 0.03}
 
 def compare(llama: Any, paths: tuple[Path, Path], samples: np.ndarray, delay_ms: int) -> None:
     """Slot by slot the same, for 60 slots at least, up to a choice within the margin."""
-    with vox.Model(paths[0]) as model, llama.Decoder(paths[1]) as decoder:
+    with vox.Model(paths[0]) as model, llama.Decoder(paths[1], threads=1) as decoder:
         assert decoder.delay_ms == delay_ms
         ours = list(model.slots(samples, delay_ms=delay_ms))
         theirs = list(decoder.slots(model, samples))
@@ -260,7 +261,7 @@ def test_runs_are_independent(
     llama: Any, tiny: vox.Model, decoder_path: Path, noise: np.ndarray
 ) -> None:
     """Two runs side by side, a third given up, and the weights stay until the last has ended."""
-    with llama.Decoder(decoder_path) as decoder:
+    with llama.Decoder(decoder_path, threads=1) as decoder:
         alone = list(decoder.slots(tiny, noise))
         first, second = decoder.slots(tiny, noise), decoder.slots(tiny, noise)
         given_up = decoder.slots(tiny, noise)
@@ -283,7 +284,7 @@ def test_live(llama: Any, tiny: vox.Model, decoder_path: Path, noise: np.ndarray
             taken = start + 1000
             yield noise[start : start + 1000]
 
-    with llama.Decoder(decoder_path) as decoder:
+    with llama.Decoder(decoder_path, threads=1) as decoder:
         slots = decoder.slots(tiny, live())
         first = next(slots)
         assert taken == 9000  # the prompt's audio at a delay of 480 ms
@@ -324,7 +325,7 @@ def test_what_the_decoder_refuses(
     with pytest.raises(vox.ModelFormatError, match="not a whole GGUF file"):
         llama.Decoder(tmp_path / "half.gguf")
     with (
-        llama.Decoder(decoder_path) as decoder,
+        llama.Decoder(decoder_path, threads=1) as decoder,
         pytest.raises(vox.ModelFormatError, match="decoder of another model"),
     ):
         next(decoder.slots(demo, np.zeros(16000, np.float32)))
