@@ -20,7 +20,14 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from voxtral_edge.convert import FILE_TYPES, Checkpoint, ConversionError, convert, verify
+from voxtral_edge.convert import (
+    FILE_TYPES,
+    Checkpoint,
+    ConversionError,
+    convert,
+    convert_decoder,
+    verify,
+)
 from voxtral_edge.convert.conversion import Progress
 from voxtral_edge.convert.progress import Bar
 
@@ -50,7 +57,10 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run with arguments (None: those of the process); return the exit status."""
-    args = parser().parse_args(argv)
+    options = parser()
+    args = options.parse_args(argv)
+    if args.delay and not args.decoder_only:
+        options.error("--delay needs --decoder-only: other files serve every delay")
     previous = {number: signal.signal(number, _stop) for number in STOPS}
     try:
         _run(args)
@@ -69,9 +79,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> None:
     start = time.monotonic()
     with _progress("convert", args) as progress:
-        made = convert(
+        write, options = convert, {}
+        if args.decoder_only:
+            write, options = convert_decoder, {"delay_ms": args.delay}
+        made = write(
             args.checkpoint,
             args.target,
+            **options,
             type=args.type,
             name=args.name,
             description=args.description,
@@ -137,6 +151,16 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--verify", action="store_true", help="then compare every tensor with its source"
+    )
+    options.add_argument(
+        "--decoder-only", action="store_true", help="write the decoder alone, for llama.cpp"
+    )
+    options.add_argument(
+        "--delay",
+        type=_positive,
+        metavar="MS",
+        help="the delay that --decoder-only is for: 80 to 1200 in steps of 80, or 2400 (default: "
+        "the model's)",
     )
     options.add_argument(
         "--threads", type=_positive, metavar="N", help="threads (default: one per processor)"

@@ -83,6 +83,10 @@ int64_t stream_n_ready(const vox_stream *s);
 size_t stream_n_waiting(const vox_stream *s);
 /* Positions before the first that says something: the prompt but for its last one. */
 int64_t stream_n_silent(const vox_stream *s);
+/* Positions that the decoder has heard: as many as were decoded, but none where embeddings are
+ * handed out. */
+int64_t stream_n_heard(const vox_stream *s);
+int stream_embed(vox_stream *s, float *audio);
 int stream_watch(vox_stream *s, const char *name);
 /* Make *copy, which is not a stream yet, a stream that goes on from where s is; nobody watches it.
  * VOX_OK or VOX_ERR_MEMORY. */

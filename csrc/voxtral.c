@@ -120,6 +120,10 @@ int vox_stream_load(vox_model *model, const void *bytes, size_t n, vox_stream **
     return VOX_OK;
 }
 
+int vox_stream_embed(vox_stream *stream, float *audio) {
+    return stream && audio ? stream_embed(stream, audio) : VOX_ERR_ARGUMENT;
+}
+
 int vox_stream_reset(vox_stream *stream) {
     if (!stream) return VOX_ERR_ARGUMENT;
     stream_reset(stream, 0);

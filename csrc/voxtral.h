@@ -147,14 +147,19 @@ int vox_stream_next(vox_stream *stream, vox_slot *slot);
  * do not share. To know the words so far while the speaker may go on: finish the copy, drain it,
  * close it. Refused for a failed stream. On failure *copy is NULL. */
 int vox_stream_copy(vox_stream *stream, vox_stream **copy);
-/* Write the stream's state to bytes, which the caller owns: its size, or < 0 (cap is too small, or
- * the stream has failed). bytes NULL: the size only. It holds until the next call on the stream. */
+/* Write the stream's state to bytes, which the caller owns: its size, or < 0 (cap is too small, the
+ * stream has failed, or gives embeddings). bytes NULL: the size only. It holds until the next call
+ * on the stream. */
 int64_t vox_stream_save(vox_stream *stream, void *bytes, int64_t cap);
 /* A stream that goes on where the saved one was, with its options; statistics begin anew. It must
  * be of the same model file and of this version of the library: else, or if it is cut short or
  * damaged, VOX_ERR_FORMAT. The rest as for vox_stream_open. */
 int vox_stream_load(vox_model *model, const void *bytes, size_t n, vox_stream **stream,
                     char *message, size_t n_message);
+/* Instead of next, for a decoder outside of this library: fill audio [decoder_dim] with the audio
+ * embedding of the next slot, those of the left padding first. VOX_SLOT, VOX_WAIT, VOX_DONE or an
+ * error. Until it is reset, a stream takes either this or next. */
+int vox_stream_embed(vox_stream *stream, float *audio);
 /* As if just opened, from any state; memory is kept. Same delay. */
 int vox_stream_reset(vox_stream *stream);
 /* Free the stream and its reference to the model. NULL is fine. */

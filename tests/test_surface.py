@@ -32,8 +32,8 @@ PUBLIC = {
               "n_decoder_passes", "n_decoder_slots", "n_drafted", "n_encoder_passes",
               "n_encoder_slots", "n_prefill_passes", "n_prefill_slots", "n_skipped", "prefill_ns",
               "scratch_bytes", "state_bytes", "weight_bytes"],
-    "Stream": ["close", "closed", "end", "feed", "finish", "flush", "memory", "model", "pending",
-               "push", "reset", "save", "slots", "stats", "tensor", "watch"],
+    "Stream": ["close", "closed", "embeddings", "end", "feed", "finish", "flush", "memory",
+               "model", "pending", "push", "reset", "save", "slots", "stats", "tensor", "watch"],
     "Transcript": ["delay_ms", "duration_s", "model", "of", "pieces", "segments", "slots", "text",
                    "to_json", "to_srt", "to_tsv", "to_vtt", "tokens", "words"],
     "Word": ["alternatives", "confidence", "end_ms", "start_ms", "text"],
@@ -43,6 +43,7 @@ DATA = ("Alternative", "Device", "Piece", "Segment", "Stats", "Transcript", "Wor
 ATTRIBUTES = [
     "name", "description", "file_type", "kernels", "n_params", "n_bytes", "n_vocab", "n_special",
     "token_pad", "token_word", "default_delay_ms", "encoder_window", "decoder_window",
+    "decoder_dim",
 ]  # fmt: skip
 ERRORS = [
     "ArgumentError", "AudioError", "ComputeError", "ModelClosed", "ModelError", "ModelFormatError",
