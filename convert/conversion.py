@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,20 +47,22 @@ def convert(
     name: str | None = None,
     description: str | None = None,
     license: str | None = None,
+    published: Mapping[str, str] | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Summary:
     """Convert a checkpoint folder to a GGUF file.
 
     type is one of FILE_TYPES. name, description and license go into the metadata; None: what is
-    known of the published model. threads pack (None: one per processor this process may use).
+    known of the published model. published: the SHA-256 that weight files must have, by name.
+    threads pack (None: one per processor this process may use).
     The same checkpoint and arguments give the same bytes. Raises ConversionError if something is
     wrong with the checkpoint or the target, OSError if the target cannot be written; then, as after
     an interruption, the target is as it was.
     """
     kind = file_type(type)
     path = Path(target)
-    with Checkpoint(checkpoint) as source:
+    with Checkpoint(checkpoint, published) as source:
         _check_target(path, source)
         keys = metadata(source, type, Card(name, description, license), UNKNOWN_SHA256)
         layout = {t.name: (stored_type(t, kind), t.stored_shape) for t in source.tensors}
