@@ -59,6 +59,7 @@ def fetch(name: str, say: Callable[[str], None], *, progress: bool = True) -> Fe
     repository cannot be used or a file is damaged, OSError if the connection breaks for good or
     the disk is full; what was complete by then stays in the cache.
     """
+    from huggingface_hub import hf_hub_download  # noqa: F401  (which sets the level when it comes)
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     # It would tell of each attempt to go on.
@@ -105,7 +106,7 @@ def _sizes(name: str) -> dict[str, int] | None:
         info = api.model_info(name, files_metadata=True, timeout=TIMEOUT_S)
     except HFValidationError as error:
         raise ConversionError(
-            f"{name} is neither a folder nor a name on the hub: {error}"
+            f"{name} is no folder, and no name on the hub ({error}): check it"
         ) from error
     except HfHubHTTPError as error:
         raise _refused(name, error) from error

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import resource
 import signal
 import struct
 import subprocess
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -20,7 +18,7 @@ import pytest
 import soundfile
 import soxr
 import voxtral_edge as vox
-from conftest import SAMPLES
+from conftest import SAMPLES, little_space
 from voxtral_edge import audio, cli, inputs, outputs
 from voxtral_edge.errors import ArgumentError
 from voxtral_edge.inputs import Input
@@ -233,21 +231,8 @@ def test_a_device_is_written_to_and_not_replaced(main: Main) -> None:
     assert main("transcribe", CLIP, "-o", "/dev/null", "--threads", 1) == (0, "", "")
 
 
-@contextlib.contextmanager
-def little_space() -> Iterator[None]:
-    """Files may have no more than 64 bytes, as if the disk were full then."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
 def test_a_full_disk_leaves_nothing(tmp_path: Path, main: Main) -> None:
-    with little_space():
+    with little_space(64):
         status, out, errors = main("transcribe", CLIP, "-o", tmp_path / "x.json", "--threads", 1)
     assert (status, out) == (1, "")
     assert f"cannot write to {tmp_path / 'x.json'}: File too large" in errors

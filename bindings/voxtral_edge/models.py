@@ -48,7 +48,8 @@ def place(source: str, type: str) -> Path:
 
 def stored() -> list[Stored]:
     """Return the models in the data directory, in the order of their names."""
-    return [_stored(path) for path in sorted(folder().glob("[!.]*" + SUFFIX)) if path.is_file()]
+    paths = sorted(folder().glob("[!.]*" + SUFFIX), key=lambda path: path.stem)
+    return [_stored(path) for path in paths if path.is_file()]
 
 
 def find(name: str | os.PathLike[str]) -> Path:
