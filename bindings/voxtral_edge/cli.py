@@ -170,7 +170,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  (for as long as the process lives)
     try:
         with stoppable(*STOPS):
-            return _run(argv)
+            try:
+                return _run(argv)
+            finally:
+                outputs.sweep()
     except KeyboardInterrupt:
         return INTERRUPTED
     except Stopped as stopped:
@@ -191,11 +194,16 @@ def _run(argv: list[str]) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # UTF-8 whatever the locale says, and file names as the bytes that they are.
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
-    if argv[:1] == ["convert"]:
-        from .convert import convert_voxtral
+    try:
+        if argv[:1] == ["convert"]:
+            from .convert import convert_voxtral
 
-        return convert_voxtral.main(argv[1:])
-    args = _parser().parse_args(argv)
+            return convert_voxtral.main(argv[1:])
+        args = _parser().parse_args(argv)
+    except SystemExit as end:
+        if not end.code:
+            write("")  # help is still on its way
+        raise
     command: Callable[[argparse.Namespace], int] = args.command
     return command(args)
 
