@@ -51,12 +51,7 @@ def metadata(checkpoint: Checkpoint, type_name: str, card: Card, sha256: str) ->
         "voxtral_edge.rope_layout": _text(ROPE_LAYOUT),
         "voxtral_edge.source.layout": _text(checkpoint.layout),
         SHA256_KEY: _text(sha256),
-        **_stack("encoder", p.encoder),
-        "voxtral_edge.adapter.downsample_factor": _u32(DOWNSAMPLE),
-        **_stack("decoder", p.decoder),
-        "voxtral_edge.decoder.n_kv_heads": _u32(p.decoder.n_kv_heads),
-        "voxtral_edge.decoder.n_vocab": _u32(p.n_vocab),
-        "voxtral_edge.decoder.ada_dim": _u32(p.ada_dim),
+        **sizes(p),
         "voxtral_edge.audio.sampling_rate": _u32(16000),
         "voxtral_edge.audio.n_mel": _u32(N_MEL),
         "voxtral_edge.audio.hop_length": _u32(160),
@@ -66,9 +61,21 @@ def metadata(checkpoint: Checkpoint, type_name: str, card: Card, sha256: str) ->
     }
 
 
+def sizes(p: Params) -> dict[str, Value]:
+    """Return the keys that say how large the model is."""
+    return {
+        **_stack("encoder", p.encoder),
+        "voxtral_edge.adapter.downsample_factor": _u32(DOWNSAMPLE),
+        **_stack("decoder", p.decoder),
+        "voxtral_edge.decoder.n_kv_heads": _u32(p.decoder.n_kv_heads),
+        "voxtral_edge.decoder.n_vocab": _u32(p.n_vocab),
+        "voxtral_edge.decoder.ada_dim": _u32(p.ada_dim),
+    }
+
+
 def _general(p: Params, type_name: str, card: Card, label: str) -> dict[str, Value]:
-    sizes = (p.encoder.n_layers, p.encoder.dim, p.decoder.n_layers, p.decoder.dim, p.n_vocab)
-    is_published = sizes == PUBLISHED_SIZES
+    widths = (p.encoder.n_layers, p.encoder.dim, p.decoder.n_layers, p.decoder.dim, p.n_vocab)
+    is_published = widths == PUBLISHED_SIZES
     known = PUBLISHED if is_published else Card(name=f"Voxtral realtime {label}")
     words = {
         "name": card.name or known.name,

@@ -24,7 +24,7 @@ from typing import NoReturn
 
 import numpy as np
 
-from . import __version__, bench, inputs, models, outputs, terminal
+from . import __version__, bench, doctor, inputs, models, outputs, terminal
 from .audio import Samples, duration_s, read, read_pcm
 from .errors import ArgumentError, AudioError, ComputeError, StreamError, VoxtralError
 from .formats import FORMATS, Feed, Origin
@@ -309,6 +309,15 @@ def _parser(convert: argparse.ArgumentParser | None = None) -> argparse.Argument
     )
     bench.add_arguments(command)
     command.set_defaults(command=bench.run)
+
+    command = commands.add_parser(
+        "doctor",
+        help="look at this machine, test, and estimate the speed",
+        description=doctor.ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    doctor.add_arguments(command)
+    command.set_defaults(command=doctor.run)
 
     command = add("completion", _completion, "print the completion script of a shell", COMPLETION)
     command.add_argument("shell", choices=SHELLS, help="the shell")
