@@ -106,7 +106,8 @@ class Stream:
         longer delay makes fewer errors. Raises ArgumentError, ModelClosed or OutOfMemory.
         """
         self._stream: Any = ffi.NULL
-        self._lock = threading.Lock()
+        # The same thread gets it twice: an interruption may come between taking it and noting so.
+        self._lock = threading.RLock()
         self._slot = ffi.new("vox_slot *")
         self._ended = False
         self._pending = 0
