@@ -16,6 +16,7 @@ import json
 import re
 import shutil
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
@@ -46,6 +47,7 @@ class Hub:
         self.cuts: dict[str, list[int]] = {}  # file: bytes after which its next answers break off
         self.gated: set[str] = set()
         self.status: int | None = None  # answer everything with it
+        self.on_part: Callable[[str], object] = lambda file: None  # after the first bytes of a file
         self.requests: list[Request] = []
 
     def add(self, name: str, folder: Path, license: str | None = "apache-2.0") -> None:
@@ -162,6 +164,8 @@ class _Handler(BaseHTTPRequestHandler):
         stop = cuts.pop(0) if cuts else len(data)
         for i in range(start, min(stop, len(data)), SENT):
             self.wfile.write(data[i : min(i + SENT, stop)])
+            if i == start:
+                self.hub.on_part(file)
         if stop < len(data):
             self.close_connection = True
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections import namedtuple
@@ -188,6 +189,13 @@ def test_a_connection_that_is_lost(main: Main, hub: Hub, home: Path) -> None:
     hub.requests.clear()
     assert main("convert", NAME)[0] == 0
     assert hub.asked("tekken.json") == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_downloading(number: int, main: Main, hub: Hub, home: Path) -> None:
+    hub.on_part = lambda file: file == WEIGHTS and os.kill(os.getpid(), number)
+    assert main("convert", NAME, "--quiet") == (128 + number, "", "")
+    assert left(home) == []
 
 
 @pytest.mark.parametrize("file", [WEIGHTS, "tekken.json", "params.json"])

@@ -77,7 +77,7 @@ def examine() -> Found:
 def _versions() -> Found:
     version = ffi.new("char[]", 100)
     lib.vox_ggml_version(version, 100)
-    packages = {}
+    packages: dict[str, str | None] = {}
     for name in PACKAGES:
         try:
             packages[name] = metadata.version(name)
