@@ -190,16 +190,46 @@ static int32_t argmax(const float *x, int n) {
     return i;
 }
 
-int decoder_head(decoder *d, int n, int32_t *next) {
+int decoder_head(decoder *d, int n, const float *penalties, int32_t *next) {
     head_graph *hg = &d->head_graphs[n - 1];
     const struct ggml_tensor *hidden = d->graphs[d->width - 1].hidden;
     memcpy(hg->hidden_in->data, (const char *)hidden->data + (size_t)(d->width - n) * hidden->nb[1],
            ggml_nbytes(hg->hidden_in));
+    d->head_width = n;
     int status = graph_run(&hg->g);
-    int n_vocab = d->m->info.n_vocab;
-    for (int i = 0; status == VOX_OK && i < n; i++)
-        next[i] = argmax((const float *)hg->logits->data + (size_t)i * (size_t)n_vocab, n_vocab);
+    const vox_model_info *info = &d->m->info;
+    for (int i = 0; status == VOX_OK && i < n; i++) {
+        float *logits = (float *)hg->logits->data + (size_t)i * (size_t)info->n_vocab;
+        float pad = logits[info->token_pad];
+        logits[info->token_pad] -= penalties[i];
+        next[i] = argmax(logits, info->n_vocab);
+        logits[info->token_pad] = pad;
+    }
     return status;
+}
+
+int decoder_weigh(const decoder *d, int i, int32_t token, float *confidence, int n,
+                  vox_alternative *alternatives) {
+    const vox_model_info *info = &d->m->info;
+    const float *logits = (const float *)d->head_graphs[d->head_width - 1].logits->data +
+                          (size_t)i * (size_t)info->n_vocab;
+    float max = logits[token];
+    for (int t = 0; t < info->n_vocab; t++) max = logits[t] > max ? logits[t] : max;
+    double sum = 0;
+    for (int t = 0; t < info->n_vocab; t++) sum += expf(logits[t] - max);
+    *confidence = (float)(expf(logits[token] - max) / sum);
+    int n_found = 0;
+    for (int32_t t = info->n_special; t < info->n_vocab; t++) {
+        if (n == 0 || t == token) continue;
+        if (n_found == n && logits[t] <= logits[alternatives[n - 1].token]) continue;
+        int at = n_found < n ? n_found++ : n - 1;
+        for (; at > 0 && logits[t] > logits[alternatives[at - 1].token]; at--)
+            alternatives[at] = alternatives[at - 1];
+        alternatives[at].token = t;
+    }
+    for (int k = 0; k < n_found; k++)
+        alternatives[k].confidence = (float)(expf(logits[alternatives[k].token] - max) / sum);
+    return n_found;
 }
 
 void decoder_keep(decoder_state *st, int n) {

@@ -48,7 +48,7 @@ typedef struct {
     ggml_gallocr_t memory, head_memory;  /* in which the graphs compute */
     decoder_graph graphs[DECODER_WIDTH]; /* by width - 1; built on first use */
     head_graph head_graphs[DECODER_WIDTH];
-    int width; /* of the last run */
+    int width, head_width; /* of the last run, of the last head */
 } decoder;
 
 int decoder_init(decoder *d, const vox_model *m, compute *c);
@@ -60,8 +60,12 @@ int decoder_reserve(decoder *d, decoder_state *st, int w, int n);
  * the stream moves on only as far as decoder_keep says. */
 int decoder_run(decoder *d, decoder_state *st, const int32_t *tokens, const float *audio, int w);
 /* next [n]: the likeliest token after each of the last n positions of the last run, the lowest id
- * in a tie, or -1 if a logit is not finite. */
-int decoder_head(decoder *d, int n, int32_t *next);
+ * in a tie, or -1 if a logit is not finite. penalties [n] are taken off the pad's logit. */
+int decoder_head(decoder *d, int n, const float *penalties, int32_t *next);
+/* How likely token is at position i of those of the last head, and which other tokens with text are
+ * likeliest there, [n], in this order; how many there are. */
+int decoder_weigh(const decoder *d, int i, int32_t token, float *confidence, int n,
+                  vox_alternative *alternatives);
 /* The first n positions of the last run stay; the rest is as if it had not been run. */
 void decoder_keep(decoder_state *st, int n);
 size_t decoder_bytes(const decoder *d);

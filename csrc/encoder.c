@@ -28,10 +28,10 @@ void encoder_state_reset(encoder_state *st, const vox_model *m, int64_t slot) {
     kv_reset(&st->kv, slot * ENC_PER_SLOT);
 }
 
-int encoder_state_copy(encoder_state *to, const encoder_state *from, const vox_model *m) {
+void encoder_state_copy(encoder_state *to, const encoder_state *from, const vox_model *m) {
     memcpy(to->conv1_tail, from->conv1_tail, (CONV_TAPS - 1) * N_MEL * sizeof *to->conv1_tail);
     memcpy(to->conv2_tail, from->conv2_tail, (size_t)m->enc.dim * sizeof *to->conv2_tail);
-    return kv_copy(&to->kv, &from->kv) ? VOX_ERR_MEMORY : VOX_OK;
+    kv_share(&to->kv, &from->kv);
 }
 
 void encoder_state_free(encoder_state *st) {

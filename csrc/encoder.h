@@ -24,9 +24,8 @@ typedef struct {
 int encoder_state_init(encoder_state *st, const vox_model *m);
 void encoder_state_reset(encoder_state *st, const vox_model *m,
                          int64_t slot); /* the next slot's index */
-/* Make to hold what from holds, both of one model. VOX_OK or VOX_ERR_MEMORY; to must be reset
- * then. */
-int encoder_state_copy(encoder_state *to, const encoder_state *from, const vox_model *m);
+/* Make to hold what from holds, both of one model. */
+void encoder_state_copy(encoder_state *to, const encoder_state *from, const vox_model *m);
 void encoder_state_free(encoder_state *st);
 
 typedef struct {

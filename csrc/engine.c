@@ -105,8 +105,9 @@ int engine_start(engine *e, int n_delay, encoder_state *enc, decoder_state *dec)
     if (status == VOX_OK && !d->has_decoder) status = decode_silence(e, d);
     if (status != VOX_OK) return status;
     d->has_decoder = 1;
-    status = encoder_state_copy(enc, &e->encoder, e->m);
-    return status == VOX_OK && kv_copy(&dec->kv, &d->decoder.kv) ? VOX_ERR_MEMORY : status;
+    encoder_state_copy(enc, &e->encoder, e->m);
+    kv_share(&dec->kv, &d->decoder.kv);
+    return VOX_OK;
 }
 
 size_t engine_bytes(const engine *e) {

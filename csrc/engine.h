@@ -3,7 +3,7 @@
  * A model has one engine for all of its streams, made when the first of them needs it; a stream
  * that is watched has its own, whose passes collect rows. One pass runs at a time. The start: the
  * slots before the first sample are silence, so what encoder and decoder hold after them is the
- * same for every stream of a delay, and is computed once and copied.
+ * same for every stream of a delay, and is computed once and shared.
  */
 #ifndef VOXTRAL_ENGINE_H
 #define VOXTRAL_ENGINE_H
@@ -40,7 +40,7 @@ void engine_close(engine *e); /* NULL is fine */
 /* The feed-forward norms of a delay; NULL when out of memory. They live as long as the engine. */
 const float *engine_norms(engine *e, int n_delay);
 /* Bring the states of a stream, just reset to position 0, to where it has heard n_silence slots.
- * VOX_OK, VOX_ERR_MEMORY or VOX_ERR_COMPUTE; after an error the states must be reset. */
+ * VOX_OK, VOX_ERR_MEMORY or VOX_ERR_COMPUTE; after an error the states are as they were. */
 int engine_start(engine *e, int n_delay, encoder_state *enc, decoder_state *dec);
 size_t engine_bytes(const engine *e);
 

@@ -11,6 +11,24 @@ static size_t page_bytes(const kv_ring *kv) {
            kv->element;
 }
 
+static kv_page *page_new(const kv_ring *kv) {
+    kv_page *page = malloc(sizeof *page);
+    if (!page) return NULL;
+    page->rows = platform_alloc_large(page_bytes(kv));
+    if (!page->rows) {
+        free(page);
+        return NULL;
+    }
+    atomic_init(&page->n_holders, 1);
+    return page;
+}
+
+static void page_drop(kv_page *page) {
+    if (!page || atomic_fetch_sub(&page->n_holders, 1) != 1) return;
+    free(page->rows);
+    free(page);
+}
+
 int kv_init(kv_ring *kv, int n_layers, int n_heads, int head_dim, int window, int width,
             size_t element) {
     *kv = (kv_ring){.n_layers = n_layers,
@@ -24,7 +42,7 @@ int kv_init(kv_ring *kv, int n_layers, int n_heads, int head_dim, int window, in
 }
 
 void kv_free(kv_ring *kv) {
-    for (int i = 0; kv->pages && i < kv->n_pages; i++) free(kv->pages[i]);
+    for (int i = 0; kv->pages && i < kv->n_pages; i++) page_drop(kv->pages[i]);
     free(kv->pages);
     *kv = (kv_ring){0};
 }
@@ -35,8 +53,13 @@ void kv_reset(kv_ring *kv, int64_t position) {
 
 int kv_reserve(kv_ring *kv, int n) {
     for (int64_t p = kv->end; p < kv->end + n; p++) {
-        unsigned char **page = &kv->pages[p / KV_PAGE % kv->n_pages];
-        if (!*page && !(*page = platform_alloc_large(page_bytes(kv)))) return -1;
+        kv_page **page = &kv->pages[p / KV_PAGE % kv->n_pages];
+        if (*page && atomic_load(&(*page)->n_holders) == 1) continue;
+        kv_page *own = page_new(kv);
+        if (!own) return -1;
+        if (*page) memcpy(own->rows, (*page)->rows, page_bytes(kv));
+        page_drop(*page);
+        *page = own;
     }
     return 0;
 }
@@ -45,16 +68,45 @@ void kv_commit(kv_ring *kv, int n) {
     kv->end += n;
 }
 
-int kv_copy(kv_ring *to, const kv_ring *from) {
-    kv_reset(to, from->begin);
+void kv_share(kv_ring *to, const kv_ring *from) {
     int64_t p = from->end - (int64_t)from->n_pages * KV_PAGE; /* older rows are overwritten */
     for (p = p > from->begin ? p : from->begin; p < from->end; p = (p / KV_PAGE + 1) * KV_PAGE) {
-        unsigned char **page = &to->pages[p / KV_PAGE % to->n_pages];
-        if (!*page && !(*page = platform_alloc_large(page_bytes(to)))) return -1;
-        memcpy(*page, from->pages[p / KV_PAGE % from->n_pages], page_bytes(to));
+        int64_t i = p / KV_PAGE % from->n_pages;
+        atomic_fetch_add(&from->pages[i]->n_holders, 1);
+        page_drop(to->pages[i]);
+        to->pages[i] = from->pages[i];
     }
+    to->begin = from->begin;
     to->end = from->end;
+}
+
+int kv_restore(kv_ring *kv, int64_t begin, int64_t end) {
+    int64_t oldest = end - kv->window + 1;
+    kv_reset(kv, oldest > begin ? oldest : begin);
+    int n = (int)(end - kv->begin);
+    if (kv_reserve(kv, n)) return -1;
+    kv_commit(kv, n);
     return 0;
+}
+
+void kv_visit(const kv_ring *kv, void (*visit)(void *user, void *piece, size_t n), void *user) {
+    size_t dim = (size_t)kv->head_dim;
+    for (int64_t p = kv_oldest(kv, kv->end), next; p < kv->end; p = next) {
+        next = (p / KV_PAGE + 1) * KV_PAGE;
+        if (next > kv->end) next = kv->end;
+        size_t first = (size_t)(p % KV_PAGE), n = (size_t)(next - p);
+        if (n == KV_PAGE) { /* the same bytes in the same order, all at once */
+            visit(user, kv_block(kv, 0, 0, 0, p), page_bytes(kv));
+            continue;
+        }
+        for (int i = 0; i < 2 * kv->n_layers * kv->n_heads; i++) {
+            int layer = i / (2 * kv->n_heads), is_value = i / kv->n_heads % 2;
+            unsigned char *block = kv_block(kv, layer, is_value, i % kv->n_heads, p);
+            if (is_value) visit(user, block + first * dim * kv->element, n * dim * kv->element);
+            for (size_t d = 0; !is_value && d < dim; d++)
+                visit(user, block + (d * KV_PAGE + first) * kv->element, n * kv->element);
+        }
+    }
 }
 
 int64_t kv_oldest(const kv_ring *kv, int64_t position) {

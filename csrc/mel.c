@@ -50,6 +50,10 @@ void mel_reset(mel_state *m) {
     memset(m, 0, sizeof *m);
 }
 
+static float level(double power) {
+    return (float)((fmax(log10(fmax(power, 1e-10)), LOG_MEL_MAX - LOG_MEL_RANGE) + 4) / 4);
+}
+
 /* One frame from its 400 samples. The exact 400-point transform, folded twice: samples n and 400 -
  * n share their cosine (and the negative of their sine), bins k and 200 - k theirs up to the sign
  * of odd n. Double precision keeps weak bins beside loud ones exact. */
@@ -77,8 +81,7 @@ static void mel_frame(const mel_tables *t, const float *samples, float *frame) {
         double sum = 0;
         for (int k = t->filter_begin[m]; k < t->filter_end[m]; k++)
             sum += t->filter[m][k] * power[k];
-        double y = fmax(log10(fmax(sum, 1e-10)), LOG_MEL_MAX - LOG_MEL_RANGE);
-        frame[m] = (float)((y + 4) / 4);
+        frame[m] = level(sum);
     }
 }
 
@@ -89,4 +92,11 @@ void mel_slot(const mel_tables *t, mel_state *m, const float *samples, float *fr
     for (int f = 0; f < MEL_FRAMES; f++)
         mel_frame(t, line + f * MEL_HOP_LENGTH, frames + f * MEL_N_BINS);
     memcpy(m->tail, line + MEL_SLOT, sizeof m->tail);
+}
+
+int mel_is_silent(const float *frames) {
+    float floor = level(0);
+    for (int i = 0; i < MEL_FRAMES * MEL_N_BINS; i++)
+        if (frames[i] != floor) return 0;
+    return 1;
 }

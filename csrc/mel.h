@@ -36,5 +36,7 @@ void mel_tables_init(mel_tables *t);
 void mel_reset(mel_state *m); /* as after endless silence */
 /* One slot: 1280 samples in, frames [8][128] out. */
 void mel_slot(const mel_tables *t, mel_state *m, const float *samples, float *frames);
+/* Whether frames [8][128] are those of silence: on the floor in every bin. */
+int mel_is_silent(const float *frames);
 
 #endif

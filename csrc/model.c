@@ -12,9 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hash.h"
+
 enum {
     MAX_THREADS = 256,
     PACKED_AT_ONCE = 32 << 20, /* bytes of weights in memory in both forms while they are packed */
+    FINGERPRINT_BYTES = 4096,  /* of each tensor, at most */
     BYTES_PER_THREAD = 64 << 20, /* weights that make another thread worth its meetings */
 };
 
@@ -368,6 +371,19 @@ static void pack_weights(loader *l) {
     }
 }
 
+/* Other weights differ in nearly every value, so the first bytes of each tensor tell them apart. */
+static void take_fingerprint(vox_model *m) {
+    size_t n_header = gguf_get_data_offset(m->gguf);
+    if (n_header > m->file.size) n_header = m->file.size;
+    uint64_t h = hash_bytes(m->file.size, m->file.data, n_header);
+    for (struct ggml_tensor *t = ggml_get_first_tensor(m->ctx); t;
+         t = ggml_get_next_tensor(m->ctx, t)) {
+        size_t n = t->data ? ggml_nbytes(t) : 0;
+        h = hash_bytes(h, t->data, n < FINGERPRINT_BYTES ? n : FINGERPRINT_BYTES);
+    }
+    m->fingerprint = h;
+}
+
 /* ---- open and close ------------------------------------------------------------------------- */
 
 vox_model *model_retain(vox_model *model) {
@@ -453,6 +469,7 @@ int vox_model_open(const char *path, const vox_model_params *params, vox_model *
     }
     read_metadata(&l);
     if (l.status == VOX_OK) read_tensors(&l);
+    if (l.status == VOX_OK) take_fingerprint(m);
     if (l.status == VOX_OK) mel_tables_init(&m->mel);
     if (l.status == VOX_OK) m->n_threads = p.n_threads > 0 ? p.n_threads : default_threads(m);
     if (l.status == VOX_OK) pack_weights(&l);

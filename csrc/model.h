@@ -60,6 +60,7 @@ struct vox_model {
     struct gguf_context *gguf; /* metadata; owns the strings below */
     struct ggml_context *ctx;  /* tensor descriptors; data points into file */
     vox_model_info info;
+    uint64_t fingerprint; /* of the file: its header, and the first bytes of every tensor */
 
     transformer_params enc, dec;
     int ada_dim;

@@ -7,18 +7,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int fail(vox_stream *s, int status, const char *message) {
+int stream_fail(vox_stream *s, int status, const char *message) {
     snprintf(s->message, sizeof s->message, "%s", message);
     return status;
 }
 
 static int fail_for_good(vox_stream *s, int status, const char *message) {
     s->phase = STREAM_FAILED;
-    return fail(s, status, message);
+    return stream_fail(s, status, message);
 }
 
-static int refuse_failed(vox_stream *s) {
-    return fail(s, VOX_ERR_STATE, "the stream has failed: reset or close it");
+int stream_refuse_failed(vox_stream *s) {
+    return stream_fail(s, VOX_ERR_STATE, "the stream has failed: reset or close it");
 }
 
 /* ---- lifecycle ------------------------------------------------------------------------------ */
@@ -32,8 +32,39 @@ static size_t longest_token(const vox_model *m) {
     return longest;
 }
 
-int stream_init(vox_stream *s, vox_model *m, int n_delay, int batch) {
-    *s = (vox_stream){.m = model_retain(m), .n_delay = n_delay, .batch = batch};
+enum {
+    MAX_DENSE_DELAY = 15, /* the model was trained for delays of 1 to 15 slots, ... */
+    FAR_DELAY = 30,       /* ... and of 30 */
+};
+
+const char *stream_params_fault(const vox_model *m, vox_stream_params *p) {
+    if (p->delay_ms == 0) p->delay_ms = m->info.default_delay_ms;
+    int delay = p->delay_ms / MS_PER_SLOT;
+    if (p->delay_ms % MS_PER_SLOT != 0 || delay < 1 ||
+        (delay > MAX_DENSE_DELAY && delay != FAR_DELAY))
+        return "the delay must be a multiple of 80 ms from 80 to 1200, or 2400";
+    if (p->batch_ms == 0) p->batch_ms = ENCODER_WIDTH * MS_PER_SLOT;
+    if (p->batch_ms < MS_PER_SLOT || p->batch_ms > ENCODER_WIDTH * MS_PER_SLOT)
+        return "the batch must be 80 to 1280 ms";
+    if (p->pad_guard_ms < 0 || p->pad_guard_ms % MS_PER_SLOT != 0)
+        return "the pad guard must begin after a multiple of 80 ms, or be 0 for none";
+    /* As at the end of the audio: what is silent that long brings out the last words. */
+    int last_words_ms = p->delay_ms + m->n_right_extra * MS_PER_SLOT;
+    if (p->silence_gate_ms != 0 && p->silence_gate_ms < last_words_ms)
+        return "the silence gate must leave the last words their time: the delay and 880 ms";
+    if (p->silence_gate_ms % MS_PER_SLOT != 0)
+        return "the silence gate must shut after a multiple of 80 ms, or be 0 for none";
+    if (p->confidence < 0 || p->confidence > 1) return "confidence must be 0 or 1";
+    if (p->n_alternatives < 0 || p->n_alternatives > VOX_MAX_ALTERNATIVES)
+        return "there can be 0 to 8 alternatives";
+    return NULL;
+}
+
+int stream_init(vox_stream *s, vox_model *m, const vox_stream_params *params) {
+    *s = (vox_stream){.m = model_retain(m),
+                      .params = *params,
+                      .n_delay = params->delay_ms / MS_PER_SLOT,
+                      .batch = params->batch_ms / MS_PER_SLOT};
     s->mel_frames = malloc(ENCODER_WIDTH * MEL_PER_SLOT * N_MEL * sizeof *s->mel_frames);
     s->audio = malloc((DECODER_WIDTH + ENCODER_WIDTH) * (size_t)m->dec.dim * sizeof *s->audio);
     s->slot_text = malloc(text_bound(longest_token(m)));
@@ -60,23 +91,22 @@ void stream_free(vox_stream *s) {
     *s = (vox_stream){0};
 }
 
-static void reset_states(vox_stream *s) {
-    encoder_state_reset(&s->enc_state, s->m, s->clock);
-    decoder_state_reset(&s->dec_state, s->clock);
-}
-
 void stream_reset(vox_stream *s, int64_t slot) {
     s->phase = STREAM_OPEN;
     s->message[0] = 0;
     s->first_sample = s->n_samples = 0;
-    s->n_pushed = s->n_total = s->n_encoded = s->n_decoded = s->n_out = 0;
+    s->n_pushed = s->n_total = s->n_encoded = s->n_skipped = s->n_decoded = s->n_out = 0;
     s->n_said = s->n_given = 0;
     s->clock = slot;
     s->token = s->m->info.token_pad;
     mel_reset(&s->mel);
     text_reset(&s->text);
+    s->guard =
+        (pad_guard){.pad = s->m->info.token_pad, .n_allowed = s->params.pad_guard_ms / MS_PER_SLOT};
+    s->gate = (silence_gate){.n_computed = s->params.silence_gate_ms / MS_PER_SLOT};
     draft_reset(&s->draft, s->m->info.token_pad, s->m->info.token_word);
-    reset_states(s);
+    encoder_state_reset(&s->enc_state, s->m, slot);
+    decoder_state_reset(&s->dec_state, slot);
     watch_clear(&s->watch);
     s->stats = (vox_stats){0};
 }
@@ -84,20 +114,20 @@ void stream_reset(vox_stream *s, int64_t slot) {
 /* ---- audio in ------------------------------------------------------------------------------- */
 
 int stream_push(vox_stream *s, const float *samples, size_t n) {
-    if (s->phase == STREAM_FAILED) return refuse_failed(s);
+    if (s->phase == STREAM_FAILED) return stream_refuse_failed(s);
     if (s->phase != STREAM_OPEN)
-        return fail(s, VOX_ERR_STATE, "push after finish: reset the stream first");
+        return stream_fail(s, VOX_ERR_STATE, "push after finish: reset the stream first");
     for (size_t i = 0; i < n; i++)
         if (!isfinite(samples[i]))
-            return fail(s, VOX_ERR_ARGUMENT, "a sample is not finite (NaN or infinite)");
+            return stream_fail(s, VOX_ERR_ARGUMENT, "a sample is not finite (NaN or infinite)");
     if (n > SIZE_MAX / sizeof(float) / 4 - s->n_samples)
-        return fail(s, VOX_ERR_MEMORY, "out of memory for audio");
+        return stream_fail(s, VOX_ERR_MEMORY, "out of memory for audio");
     if (s->first_sample + s->n_samples + n > s->cap_samples) {
         /* Move to the front, into more room if less than half would stay free there: so that moves
            stay rare, and small changes of the lag do not make the room grow. */
         size_t need = s->n_samples + n, cap = 2 * need > s->cap_samples ? 3 * need : s->cap_samples;
         float *room = cap > s->cap_samples ? malloc(cap * sizeof *room) : s->samples;
-        if (!room) return fail(s, VOX_ERR_MEMORY, "out of memory for audio");
+        if (!room) return stream_fail(s, VOX_ERR_MEMORY, "out of memory for audio");
         if (s->n_samples > 0)
             memmove(room, s->samples + s->first_sample, s->n_samples * sizeof *room);
         if (room != s->samples) {
@@ -114,7 +144,7 @@ int stream_push(vox_stream *s, const float *samples, size_t n) {
 }
 
 int stream_finish(vox_stream *s) {
-    if (s->phase == STREAM_FAILED) return refuse_failed(s);
+    if (s->phase == STREAM_FAILED) return stream_refuse_failed(s);
     if (s->phase != STREAM_OPEN) return VOX_OK;
     /* Align, then silence until the text of the last word is out. One slot less than is padded: the
        reference never uses its last embedding. */
@@ -131,29 +161,44 @@ static int64_t slot_begin(const vox_stream *s, int64_t slot) {
     return (slot - s->m->n_left_pad) * SAMPLES_PER_SLOT + LOOK_AHEAD;
 }
 
-/* Slots whose samples are all there, padding included. */
-static int64_t n_ready(const vox_stream *s) {
+int64_t stream_n_ready(const vox_stream *s) {
     if (s->phase != STREAM_OPEN) return s->n_total;
     return (s->n_pushed - slot_begin(s, 0)) / SAMPLES_PER_SLOT;
 }
 
-/* Copy w slots' samples, silence where nothing was pushed; how many pushed samples are used up by
- * then. */
-static size_t take_samples(const vox_stream *s, int w, float *out) {
-    int64_t begin = slot_begin(s, s->n_encoded), n = (int64_t)w * SAMPLES_PER_SLOT;
+/* Slots through the encoder, or past it. */
+static int64_t n_taken(const vox_stream *s) {
+    return s->n_encoded + s->n_skipped;
+}
+
+size_t stream_n_waiting(const vox_stream *s) {
+    int64_t used = slot_begin(s, n_taken(s));
+    return (size_t)(used < 0 ? s->n_pushed : used < s->n_pushed ? s->n_pushed - used : 0);
+}
+
+/* Copy the samples of the next w slots, silence where nothing was pushed. */
+static void take_samples(const vox_stream *s, int w, float *out) {
+    int64_t begin = slot_begin(s, n_taken(s)), n = (int64_t)w * SAMPLES_PER_SLOT;
     int64_t held = s->n_pushed - (int64_t)s->n_samples; /* index of the first one held */
     int64_t from = begin > held ? begin : held,
             to = begin + n < s->n_pushed ? begin + n : s->n_pushed;
     memset(out, 0, (size_t)n * sizeof *out);
-    if (to <= from) return 0;
-    memcpy(out + (from - begin), s->samples + s->first_sample + (from - held),
-           (size_t)(to - from) * sizeof *out);
-    return (size_t)(to - held);
+    if (to > from)
+        memcpy(out + (from - begin), s->samples + s->first_sample + (from - held),
+               (size_t)(to - from) * sizeof *out);
+}
+
+/* Let go of the samples of slots that were taken. */
+static void drop_samples(vox_stream *s) {
+    size_t left = stream_n_waiting(s);
+    s->first_sample += s->n_samples - left;
+    s->n_samples = left;
 }
 
 /* ---- passes --------------------------------------------------------------------------------- */
 
 static_assert((int)DRAFT_WIDTH == (int)DECODER_WIDTH, "guesses fill a pass");
+static_assert((int)ENCODER_WIDTH <= (int)DECODER_WIDTH, "slots that are skipped are said at once");
 
 static int64_t min(int64_t a, int64_t b) {
     return a < b ? a : b;
@@ -162,47 +207,92 @@ static int64_t min(int64_t a, int64_t b) {
 /* The silence before the first sample is the same for all streams, but for those whose rows
  * somebody wants to see or whose clock starts elsewhere: they hear it like any other slots. */
 static int begin(vox_stream *s, engine *e) {
-    s->dec_state.ffn_norm = engine_norms(e, s->n_delay);
-    if (!s->dec_state.ffn_norm) return fail(s, VOX_ERR_MEMORY, "out of memory");
     if (s->own || s->clock != 0) return VOX_OK;
     int64_t start = platform_clock_ns();
     int status = engine_start(e, s->n_delay, &s->enc_state, &s->dec_state);
     s->stats.prefill_ns += platform_clock_ns() - start;
-    if (status != VOX_OK) reset_states(s);
-    if (status == VOX_ERR_MEMORY) return fail(s, status, "out of memory");
+    if (status == VOX_ERR_MEMORY) return stream_fail(s, status, "out of memory");
     if (status != VOX_OK) return fail_for_good(s, status, "the model failed on silence");
     s->n_encoded = s->n_decoded = e->n_silence;
     return VOX_OK;
 }
 
-static int encode(vox_stream *s, engine *e, int w) {
-    if (encoder_reserve(&e->enc, &s->enc_state, w) != VOX_OK)
-        return fail(s, VOX_ERR_MEMORY, "out of memory");
+/* The mel frames of the next w slots, or of as many of them as the gate treats like the first; how
+ * many these are. */
+static int listen(vox_stream *s, int w, int *is_shut) {
     float samples[ENCODER_WIDTH * SAMPLES_PER_SLOT];
+    take_samples(s, w, samples);
+    for (int i = 0; i < w; i++) {
+        mel_state mel = s->mel;
+        silence_gate gate = s->gate;
+        float *frames = s->mel_frames + i * MEL_PER_SLOT * N_MEL;
+        mel_slot(&s->m->mel, &s->mel, samples + i * SAMPLES_PER_SLOT, frames);
+        /* The silence before the first sample is not the audio's. */
+        int shuts = n_taken(s) + i >= s->m->n_left_pad && gate_shuts(&s->gate, frames);
+        if (i > 0 && shuts != *is_shut) {
+            s->mel = mel;
+            s->gate = gate;
+            return i;
+        }
+        *is_shut = shuts;
+    }
+    return w;
+}
+
+/* Slots that the gate shuts out say a pad each, and that is all they do. */
+static void skip(vox_stream *s, int w) {
+    for (int i = 0; i < w; i++) s->said[i] = (said_token){.token = s->m->info.token_pad};
+    s->n_said = w;
+    s->n_given = 0;
+    s->n_skipped += w;
+    s->stats.n_skipped += w;
+    drop_samples(s);
+}
+
+/* The next slots, at most w, through the encoder; or past it and the decoder, if that has none left
+ * before them. */
+static int encode(vox_stream *s, engine *e, int w) {
+    mel_state mel = s->mel;
+    silence_gate gate = s->gate;
     int64_t start = platform_clock_ns();
-    size_t used = take_samples(s, w, samples);
-    for (int i = 0; i < w; i++)
-        mel_slot(&s->m->mel, &s->mel, samples + i * SAMPLES_PER_SLOT,
-                 s->mel_frames + i * MEL_PER_SLOT * N_MEL);
+    int is_shut = 0;
+    w = listen(s, w, &is_shut);
+    int status = is_shut ? VOX_OK : encoder_reserve(&e->enc, &s->enc_state, w);
     int64_t middle = platform_clock_ns();
-    int status = watch_append(&s->watch, watch_find(&s->watch, "mel"), s->mel_frames,
-                              (int64_t)w * MEL_PER_SLOT * N_MEL);
+    s->stats.mel_ns += middle - start;
+    if (status != VOX_OK || (is_shut && s->n_decoded < s->n_encoded)) {
+        s->mel = mel;
+        s->gate = gate;
+        return status == VOX_OK ? status : stream_fail(s, status, "out of memory");
+    }
+    status = watch_append(&s->watch, watch_find(&s->watch, "mel"), s->mel_frames,
+                          (int64_t)w * MEL_PER_SLOT * N_MEL);
+    if (status == VOX_OK && is_shut) {
+        skip(s, w);
+        return VOX_OK;
+    }
     float *audio = s->audio + (size_t)(s->n_encoded - s->n_decoded) * (size_t)s->m->dec.dim;
     if (status == VOX_OK) status = encoder_run(&e->enc, &s->enc_state, s->mel_frames, w, audio);
-    s->stats.mel_ns += middle - start;
     s->stats.encoder_ns += platform_clock_ns() - middle;
     s->stats.n_encoder_passes++;
     s->stats.n_encoder_slots += w;
     if (status != VOX_OK) return fail_for_good(s, status, "the encoder failed");
-    s->first_sample += used;
-    s->n_samples -= used;
     s->n_encoded += w;
+    drop_samples(s);
     return VOX_OK;
 }
 
-/* Positions before the first that says something: the prompt but for its last one. */
-static int64_t n_silent(const vox_stream *s) {
+int64_t stream_n_silent(const vox_stream *s) {
     return s->m->n_left_pad + s->n_delay;
+}
+
+/* The token said at position i of the last head's, with what the stream wants to know of it. */
+static said_token weighed(const vox_stream *s, const decoder *d, int i, int32_t token) {
+    said_token said = {.token = token};
+    if (token >= s->m->info.n_special && (s->params.confidence || s->params.n_alternatives > 0))
+        said.n_alternatives = decoder_weigh(d, i, token, &said.confidence, s->params.n_alternatives,
+                                            said.alternatives);
+    return said;
 }
 
 /* One pass over the next slots: what is left of the prompt, then the token said last and guesses of
@@ -213,7 +303,8 @@ static int64_t n_silent(const vox_stream *s) {
 static int decode(vox_stream *s, engine *e) {
     const vox_model *m = s->m;
     int room = (int)min(min(s->n_encoded - s->n_decoded, s->batch), DECODER_WIDTH);
-    int silent = s->n_decoded < n_silent(s) ? (int)min(n_silent(s) - s->n_decoded, room) : 0;
+    int silent =
+        s->n_decoded < stream_n_silent(s) ? (int)min(stream_n_silent(s) - s->n_decoded, room) : 0;
     int32_t tokens[DECODER_WIDTH] = {0}, *heard = tokens + silent;
     for (int i = 0; i < silent; i++)
         tokens[i] = s->n_decoded + i == 0 ? m->token_bos : m->info.token_pad;
@@ -226,12 +317,15 @@ static int decode(vox_stream *s, engine *e) {
     }
     int w = silent + n;
     if (decoder_reserve(&e->dec, &s->dec_state, w, n) != VOX_OK)
-        return fail(s, VOX_ERR_MEMORY, "out of memory");
+        return stream_fail(s, VOX_ERR_MEMORY, "out of memory");
 
     int64_t start = platform_clock_ns();
     int status = decoder_run(&e->dec, &s->dec_state, tokens, s->audio, w);
     int64_t middle = platform_clock_ns();
-    if (status == VOX_OK && n > 0) status = decoder_head(&e->dec, n, s->said);
+    float penalties[DECODER_WIDTH];
+    guard_plan(&s->guard, heard, n, penalties);
+    int32_t said[DECODER_WIDTH];
+    if (status == VOX_OK && n > 0) status = decoder_head(&e->dec, n, penalties, said);
     int64_t end = platform_clock_ns();
     s->stats.head_ns += end - middle;
     if (silent == 0) pass_cost_learn(&e->cost, n, end - start);
@@ -242,13 +336,16 @@ static int decode(vox_stream *s, engine *e) {
     /* A logit that is not finite ends it too: it counts once its position is reached for certain.
      */
     int right = 0;
-    while (right < n && s->said[right] >= 0 && (right == 0 || heard[right] == s->said[right - 1]))
+    while (right < n && said[right] >= 0 && (right == 0 || heard[right] == said[right - 1]))
         right++;
     if (n > 0 && right == 0)
         return fail_for_good(s, VOX_ERR_COMPUTE,
                              "the model gave values that are not finite: its file is damaged");
-    draft_learn(&s->draft, heard, s->said, n, right);
-    if (right > 0) s->token = s->said[right - 1];
+    draft_learn(&s->draft, heard, said, n, right);
+    guard_learn(&s->guard, said, right);
+    if (right > 0) s->token = said[right - 1];
+    for (int i = 0; i < right; i++) s->said[i] = weighed(s, &e->dec, i, said[i]);
+    s->stats.head_ns += platform_clock_ns() - end;
     int kept = silent + right;
     decoder_keep(&s->dec_state, kept);
     s->n_decoded += kept;
@@ -273,47 +370,63 @@ static int pass(vox_stream *s, int has_decoder) {
     int status = VOX_OK;
     platform_lock_enter(m->lock);
     if (!*e && engine_open(e, m, s->watch.n > 0 ? &s->watch : NULL) != VOX_OK)
-        status = fail(s, VOX_ERR_MEMORY, "out of memory, or of threads");
+        status = stream_fail(s, VOX_ERR_MEMORY, "out of memory, or of threads");
+    if (status == VOX_OK && has_decoder && !(s->dec_state.ffn_norm = engine_norms(*e, s->n_delay)))
+        status = stream_fail(s, VOX_ERR_MEMORY, "out of memory");
     if (status == VOX_OK && s->n_encoded == 0 && has_decoder) status = begin(s, *e);
-    int64_t queued = s->n_encoded - s->n_decoded, ready = n_ready(s) - s->n_encoded;
+    int64_t queued = s->n_encoded - s->n_decoded, taken = n_taken(s);
+    int64_t ready = stream_n_ready(s) - taken;
     if (status == VOX_OK && (queued == 0 ? ready > 0 : queued < DECODER_WIDTH && ready >= s->batch))
         status = encode(s, *e, (int)min(ready, s->batch));
-    else if (status == VOX_OK && queued > 0) status = decode(s, *e);
+    if (status == VOX_OK && n_taken(s) == taken && queued > 0) status = decode(s, *e);
     platform_lock_leave(m->lock);
     return status;
 }
 
+/* Slots through the decoder, or past it. */
+static int64_t n_done(const vox_stream *s) {
+    return s->n_decoded + s->n_skipped;
+}
+
 static int hand_out(vox_stream *s, vox_slot *slot) {
     const vox_model *m = s->m;
-    int32_t token = s->said[s->n_given++];
-    *slot = (vox_slot){.index = s->n_out++, .token = token, .text = s->slot_text};
+    said_token *said = &s->said[s->n_given++];
+    for (int i = 0; i < said->n_alternatives; i++) {
+        vox_alternative *a = &said->alternatives[i];
+        vox_model_token(m, a->token, &a->text, &a->n_text);
+    }
+    int32_t token = said->token;
+    *slot = (vox_slot){.index = s->n_out++,
+                       .token = token,
+                       .text = s->slot_text,
+                       .confidence = said->confidence,
+                       .alternatives = said->alternatives,
+                       .n_alternatives = said->n_alternatives};
     if (token >= m->info.n_special) {
         const char *bytes = (const char *)m->token_bytes + m->token_offsets[token];
         slot->n_text = text_push(
             &s->text, bytes, m->token_offsets[token + 1] - m->token_offsets[token], s->slot_text);
     }
-    if (s->phase == STREAM_DRAINING && n_silent(s) + s->n_out == s->n_total)
+    if (s->phase == STREAM_DRAINING && stream_n_silent(s) + s->n_out == s->n_total)
         slot->n_text += text_flush(&s->text, s->slot_text + slot->n_text);
     return VOX_SLOT;
 }
 
-/* Positions that the decoder has heard: as many as were decoded, but none where embeddings are
- * handed out. */
-static int64_t n_heard(const vox_stream *s) {
+int64_t stream_n_heard(const vox_stream *s) {
     return s->dec_state.kv.end - s->clock;
 }
 
 int stream_next(vox_stream *s, vox_slot *slot) {
-    if (s->phase == STREAM_FAILED) return refuse_failed(s);
-    if (n_heard(s) != s->n_decoded)
-        return fail(s, VOX_ERR_STATE, "the stream gives embeddings: reset it to have text");
+    if (s->phase == STREAM_FAILED) return stream_refuse_failed(s);
+    if (stream_n_heard(s) != s->n_decoded)
+        return stream_fail(s, VOX_ERR_STATE, "the stream gives embeddings: reset it to have text");
     watch_clear(&s->watch);
     while (s->n_given == s->n_said) {
-        if (s->phase != STREAM_OPEN && s->n_decoded == s->n_total) {
+        if (s->phase != STREAM_OPEN && n_done(s) == s->n_total) {
             s->phase = STREAM_DONE;
             return VOX_DONE;
         }
-        if (n_ready(s) <= s->n_decoded) return VOX_WAIT;
+        if (stream_n_ready(s) <= n_done(s)) return VOX_WAIT;
         int status = pass(s, 1);
         if (status != VOX_OK) return status;
     }
@@ -321,16 +434,17 @@ int stream_next(vox_stream *s, vox_slot *slot) {
 }
 
 int stream_embed(vox_stream *s, float *audio) {
-    if (s->phase == STREAM_FAILED) return refuse_failed(s);
-    if (n_heard(s) > 0)
-        return fail(s, VOX_ERR_STATE, "the stream gives text: reset it to have embeddings");
+    if (s->phase == STREAM_FAILED) return stream_refuse_failed(s);
+    if (stream_n_heard(s) > 0)
+        return stream_fail(s, VOX_ERR_STATE, "the stream gives text: reset it to have embeddings");
+    s->gate.n_computed = 0; /* a decoder elsewhere hears every slot */
     watch_clear(&s->watch);
     if (s->n_encoded == s->n_decoded) {
         if (s->phase != STREAM_OPEN && s->n_decoded == s->n_total) {
             s->phase = STREAM_DONE;
             return VOX_DONE;
         }
-        if (n_ready(s) <= s->n_decoded) return VOX_WAIT;
+        if (stream_n_ready(s) <= s->n_decoded) return VOX_WAIT;
         int status = pass(s, 0);
         if (status != VOX_OK) return status;
     }
@@ -360,12 +474,13 @@ int stream_watch(vox_stream *s, const char *name) {
     int known = is_layer(name, "enc.blk.", s->m->enc.n_layers) ||
                 is_layer(name, "dec.blk.", s->m->dec.n_layers);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) known |= strcmp(name, names[i]) == 0;
-    if (!known) return fail(s, VOX_ERR_ARGUMENT, "no tensor of this name can be watched");
+    if (!known) return stream_fail(s, VOX_ERR_ARGUMENT, "no tensor of this name can be watched");
     if (s->n_encoded > 0)
-        return fail(s, VOX_ERR_STATE, "watch before the first next, or after reset");
+        return stream_fail(s, VOX_ERR_STATE, "watch before the first next, or after reset");
     watch_list *w = &s->watch;
     if (watch_find(w, name) >= 0) return VOX_OK;
-    if (w->n == MAX_WATCHES) return fail(s, VOX_ERR_ARGUMENT, "too many tensors are watched");
+    if (w->n == MAX_WATCHES)
+        return stream_fail(s, VOX_ERR_ARGUMENT, "too many tensors are watched");
     snprintf(w->list[w->n++].name, WATCH_NAME, "%s", name);
     engine_close(s->own); /* its graphs were built without this one */
     s->own = NULL;
@@ -373,7 +488,7 @@ int stream_watch(vox_stream *s, const char *name) {
 }
 
 int64_t stream_pending(const vox_stream *s) {
-    int64_t left = s->n_pushed - slot_begin(s, s->n_decoded - (s->n_said - s->n_given));
+    int64_t left = s->n_pushed - slot_begin(s, n_done(s) - (s->n_said - s->n_given));
     return left < 0 ? 0 : left < s->n_pushed ? left : s->n_pushed;
 }
 

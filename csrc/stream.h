@@ -10,6 +10,8 @@
 #define VOXTRAL_STREAM_H
 
 #include "engine.h"
+#include "gate.h"
+#include "guard.h"
 #include "mel.h"
 #include "text.h"
 
@@ -17,11 +19,18 @@
  * any. */
 typedef enum { STREAM_OPEN, STREAM_DRAINING, STREAM_DONE, STREAM_FAILED } stream_phase;
 
+typedef struct {
+    int32_t token, n_alternatives;
+    float confidence;
+    vox_alternative alternatives[VOX_MAX_ALTERNATIVES];
+} said_token;
+
 struct vox_stream {
     vox_model *m;
-    int n_delay; /* slots by which text trails speech */
-    int batch;   /* most slots in one pass */
-    int width;   /* slots that may speak in each decoder pass; 0: as pays */
+    vox_stream_params params; /* with the defaults filled in */
+    int n_delay;              /* slots by which text trails speech */
+    int batch;                /* most slots in one pass */
+    int width;                /* slots that may speak in each decoder pass; 0: as pays */
     stream_phase phase;
     char message[160];
 
@@ -36,10 +45,13 @@ struct vox_stream {
     decoder_state dec_state;
     text_state text;
     int64_t n_encoded, n_decoded; /* slots through the encoder; through the decoder */
+    int64_t n_skipped;            /* slots that the gate shut out, none of them waiting */
     float *mel_frames;            /* [ENCODER_WIDTH * 8, N_MEL] of the pass at hand */
     float *audio; /* [DECODER_WIDTH + ENCODER_WIDTH, dec.dim] slots n_decoded .. n_encoded - 1 */
     draft_state draft;
-    int32_t said[DECODER_WIDTH]; /* tokens of the last pass; n_given of n_said were handed out */
+    pad_guard guard;
+    silence_gate gate;
+    said_token said[DECODER_WIDTH]; /* of the last pass; n_given of n_said were handed out */
     int n_said, n_given;
     int64_t n_out; /* slots handed out in all */
     int32_t token; /* what the next position hears: the last one said, at first a pad */
@@ -50,15 +62,40 @@ struct vox_stream {
     engine *own; /* of a stream that is watched, from its first pass on; else NULL: the model's */
 };
 
-int stream_init(vox_stream *s, vox_model *m, int n_delay, int batch);
+/* Keep the message, at most as long as message has room for; the status, for the caller to return.
+ */
+int stream_fail(vox_stream *s, int status, const char *message);
+/* As stream_fail, for any use of a failed stream. */
+int stream_refuse_failed(vox_stream *s);
+/* Fill in the defaults; what is wrong with the rest, or NULL. */
+const char *stream_params_fault(const vox_model *m, vox_stream_params *params);
+/* params: without fault. VOX_OK or VOX_ERR_MEMORY. */
+int stream_init(vox_stream *s, vox_model *m, const vox_stream_params *params);
 void stream_free(vox_stream *s);
 /* As just opened, but with the clock of both transformers at slot: results do not depend on it. */
 void stream_reset(vox_stream *s, int64_t slot);
 int stream_push(vox_stream *s, const float *samples, size_t n);
 int stream_finish(vox_stream *s);
 int stream_next(vox_stream *s, vox_slot *slot);
+/* Slots whose samples are all there, padding included. */
+int64_t stream_n_ready(const vox_stream *s);
+/* Pushed samples that the encoder still needs: n_samples, from the other numbers. */
+size_t stream_n_waiting(const vox_stream *s);
+/* Positions before the first that says something: the prompt but for its last one. */
+int64_t stream_n_silent(const vox_stream *s);
+/* Positions that the decoder has heard: as many as were decoded, but none where embeddings are
+ * handed out. */
+int64_t stream_n_heard(const vox_stream *s);
 int stream_embed(vox_stream *s, float *audio);
 int stream_watch(vox_stream *s, const char *name);
+/* Make *copy, which is not a stream yet, a stream that goes on from where s is; nobody watches it.
+ * VOX_OK or VOX_ERR_MEMORY. */
+int stream_copy(vox_stream *copy, const vox_stream *s);
+/* Write the state to bytes [cap]; NULL: nowhere. Its size, or a negative status. */
+int64_t stream_save(vox_stream *s, void *bytes, size_t cap);
+/* Make *s, which is not a stream yet, the stream that was saved as bytes [n]. On failure message
+ * says why. */
+int stream_load(vox_stream *s, vox_model *m, const void *bytes, size_t n, const char **message);
 int64_t stream_pending(const vox_stream *s);
 vox_stats stream_stats(const vox_stream *s);
 int64_t stream_memory(const vox_stream *s);

@@ -8,11 +8,6 @@
 #include "model.h"
 #include "stream.h"
 
-enum {
-    MAX_DENSE_DELAY = 15, /* the model was trained for delays of 1 to 15 slots, ... */
-    FAR_DELAY = 30,       /* ... and of 30 */
-};
-
 static int refuse(char *message, size_t n_message, int status, const char *text) {
     if (message && n_message > 0) snprintf(message, n_message, "%s", text);
     return status;
@@ -61,18 +56,11 @@ int vox_stream_open(vox_model *model, const vox_stream_params *params, vox_strea
     if (!model || !stream)
         return refuse(message, n_message, VOX_ERR_ARGUMENT, "model and stream must not be NULL");
     vox_stream_params p = params ? *params : vox_stream_default_params();
-    if (p.delay_ms == 0) p.delay_ms = model->info.default_delay_ms;
-    int delay = p.delay_ms / MS_PER_SLOT;
-    if (p.delay_ms % MS_PER_SLOT != 0 || delay < 1 ||
-        (delay > MAX_DENSE_DELAY && delay != FAR_DELAY))
-        return refuse(message, n_message, VOX_ERR_ARGUMENT,
-                      "the delay must be a multiple of 80 ms from 80 to 1200, or 2400");
-    if (p.batch_ms == 0) p.batch_ms = ENCODER_WIDTH * MS_PER_SLOT;
-    if (p.batch_ms < MS_PER_SLOT || p.batch_ms > ENCODER_WIDTH * MS_PER_SLOT)
-        return refuse(message, n_message, VOX_ERR_ARGUMENT, "the batch must be 80 to 1280 ms");
+    const char *fault = stream_params_fault(model, &p);
+    if (fault) return refuse(message, n_message, VOX_ERR_ARGUMENT, fault);
     vox_stream *s = malloc(sizeof *s);
     if (!s) return refuse(message, n_message, VOX_ERR_MEMORY, "out of memory");
-    int status = stream_init(s, model, delay, p.batch_ms / MS_PER_SLOT);
+    int status = stream_init(s, model, &p);
     if (status != VOX_OK) {
         free(s);
         return refuse(message, n_message, status, "out of memory");
@@ -94,6 +82,42 @@ int vox_stream_next(vox_stream *stream, vox_slot *slot) {
     if (slot) *slot = (vox_slot){.text = ""};
     if (!stream || !slot) return VOX_ERR_ARGUMENT;
     return stream_next(stream, slot);
+}
+
+int vox_stream_copy(vox_stream *stream, vox_stream **copy) {
+    if (copy) *copy = NULL;
+    if (!stream || !copy) return VOX_ERR_ARGUMENT;
+    if (stream->phase == STREAM_FAILED) return stream_refuse_failed(stream);
+    vox_stream *s = malloc(sizeof *s);
+    int status = s ? stream_copy(s, stream) : VOX_ERR_MEMORY;
+    if (status != VOX_OK) {
+        free(s);
+        return stream_fail(stream, status, "out of memory");
+    }
+    *copy = s;
+    return VOX_OK;
+}
+
+int64_t vox_stream_save(vox_stream *stream, void *bytes, int64_t cap) {
+    if (!stream || cap < 0) return VOX_ERR_ARGUMENT;
+    return stream_save(stream, bytes, (size_t)cap);
+}
+
+int vox_stream_load(vox_model *model, const void *bytes, size_t n, vox_stream **stream,
+                    char *message, size_t n_message) {
+    if (message && n_message > 0) message[0] = 0;
+    if (stream) *stream = NULL;
+    if (!model || !bytes || !stream)
+        return refuse(message, n_message, VOX_ERR_ARGUMENT, "an argument is NULL");
+    const char *fault = "out of memory";
+    vox_stream *s = malloc(sizeof *s);
+    int status = s ? stream_load(s, model, bytes, n, &fault) : VOX_ERR_MEMORY;
+    if (status != VOX_OK) {
+        free(s);
+        return refuse(message, n_message, status, fault);
+    }
+    *stream = s;
+    return VOX_OK;
 }
 
 int vox_stream_embed(vox_stream *stream, float *audio) {

@@ -38,7 +38,7 @@ typedef enum {
         -1, /* a NULL, a delay outside 80..1200 and 2400 ms, a sample that is not finite */
     VOX_ERR_STATE = -2,   /* push after finish, or any use of a failed stream but reset and close */
     VOX_ERR_IO = -3,      /* the file cannot be opened or read */
-    VOX_ERR_FORMAT = -4,  /* the file is not a whole, consistent voxtral-edge GGUF */
+    VOX_ERR_FORMAT = -4,  /* not a whole, consistent voxtral-edge GGUF, or saved stream */
     VOX_ERR_MEMORY = -5,  /* out of memory; the stream is as it was and the call may be repeated */
     VOX_ERR_COMPUTE = -6, /* the model gave values that are not finite, or the backend failed */
 } vox_status;
@@ -68,8 +68,24 @@ typedef struct {
 typedef struct {
     int32_t
         delay_ms; /* how far text trails speech: 80..1200 by 80, or 2400; 0: the model's default */
+    int32_t pad_guard_ms; /* after this long of nothing but pads, by 80, they become less and less
+                             likely, until something else is said; 0: never */
+    int32_t silence_gate_ms; /* what is silent for longer, by 80, is not computed, its slots are
+                                pads; at least delay_ms + 880; 0: all is computed */
+    int32_t confidence;      /* 1: slots have theirs */
+    int32_t n_alternatives;  /* of each slot, at most VOX_MAX_ALTERNATIVES */
     int32_t batch_ms; /* most audio in one pass, 80..1280; 0: 1280. Results do not depend on it */
 } vox_stream_params;
+
+enum { VOX_MAX_ALTERNATIVES = 8 };
+
+/* Another token that can have text, in place of the one that was said. */
+typedef struct {
+    int32_t token;
+    float confidence; /* its probability */
+    const char *text; /* [n_text] bytes as in the tokenizer, not always whole UTF-8; the model's */
+    size_t n_text;
+} vox_alternative;
 
 typedef struct {
     int64_t index; /* slots from the first pushed sample: text spoken about [80 index, 80 index +
@@ -78,6 +94,9 @@ typedef struct {
     const char
         *text;     /* whole UTF-8 characters, often none; valid until the next call on the stream */
     size_t n_text; /* bytes */
+    float confidence; /* probability of a token that can have text, if asked for; else 0 */
+    const vox_alternative *alternatives; /* likeliest first; valid as text is */
+    int32_t n_alternatives;
 } vox_slot;
 
 /* What a stream has done since it was opened or reset, and the memory behind it. A pass takes
@@ -89,6 +108,7 @@ typedef struct {
                                                   with the last of them is one of these */
     int64_t n_decoder_passes, n_decoder_slots; /* positions that speak, refused drafts included */
     int64_t n_accepted;                        /* slots that came out of them */
+    int64_t n_skipped;                         /* slots that the silence gate shut out */
     int64_t n_drafted, n_agreed;               /* tokens guessed ahead; those found to be right */
     int64_t state_bytes;                       /* the stream's own: rings and audio */
     int64_t scratch_bytes;                     /* what passes compute in, shared by all streams */
@@ -123,6 +143,19 @@ int vox_stream_finish(vox_stream *stream);
 /* VOX_SLOT with *slot filled, VOX_WAIT, VOX_DONE, or an error. After n samples and finish there are
  * exactly ceil(n / 1280) + 10 slots. */
 int vox_stream_next(vox_stream *stream, vox_slot *slot);
+/* A second stream that goes on from where this one is, with memory of its own only for what the two
+ * do not share. To know the words so far while the speaker may go on: finish the copy, drain it,
+ * close it. Refused for a failed stream. On failure *copy is NULL. */
+int vox_stream_copy(vox_stream *stream, vox_stream **copy);
+/* Write the stream's state to bytes, which the caller owns: its size, or < 0 (cap is too small, the
+ * stream has failed, or gives embeddings). bytes NULL: the size only. It holds until the next call
+ * on the stream. */
+int64_t vox_stream_save(vox_stream *stream, void *bytes, int64_t cap);
+/* A stream that goes on where the saved one was, with its options; statistics begin anew. It must
+ * be of the same model file and of this version of the library: else, or if it is cut short or
+ * damaged, VOX_ERR_FORMAT. The rest as for vox_stream_open. */
+int vox_stream_load(vox_model *model, const void *bytes, size_t n, vox_stream **stream,
+                    char *message, size_t n_message);
 /* Instead of next, for a decoder outside of this library: fill audio [decoder_dim] with the audio
  * embedding of the next slot, those of the left padding first. VOX_SLOT, VOX_WAIT, VOX_DONE or an
  * error. Until it is reset, a stream takes either this or next. */
@@ -133,7 +166,8 @@ int vox_stream_reset(vox_stream *stream);
 void vox_stream_close(vox_stream *stream);
 /* Samples pushed but not yet decoded: the lag, for backpressure. */
 int64_t vox_stream_pending(const vox_stream *stream);
-/* Bytes of memory the stream holds now: rings and audio. What passes compute in is the model's. */
+/* Bytes of memory the stream holds now: rings, with what copies share of them, and audio. What
+ * passes compute in is the model's. */
 int64_t vox_stream_memory(const vox_stream *stream);
 /* Fill *stats. */
 int vox_stream_stats(const vox_stream *stream, vox_stats *stats);

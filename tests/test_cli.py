@@ -513,3 +513,35 @@ def test_main_returns_its_status(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == words(OTHER) + "\n"
     assert cli.main(["transcribe", "none.wav"]) == 2
     assert "none.wav: No such file" in capsys.readouterr().err
+
+
+# ---- options of streams -------------------------------------------------------------------------
+
+
+def test_how_sure(voxtral: Voxtral) -> None:
+    done = voxtral("transcribe", "--quiet", "--alternatives", "2", "--format", "json", CLIP)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = json.loads(done.stdout)
+    assert found["text"] == words(CLIP)
+    for part in (*found["words"], *found["pieces"]):
+        assert 0 < part["confidence"] <= 1
+        assert 0 < len(part["alternatives"]) <= 2
+    done = voxtral("transcribe", "--quiet", "--confidence", "--format", "jsonl", CLIP)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["confidence"] for line in lines] == [w["confidence"] for w in found["words"]]
+    assert not any("alternatives" in line for line in lines)
+    for option in (["--confidence"], ["--alternatives", "1"]):
+        for source in (["transcribe", CLIP], ["stream", "-"]):
+            refused = voxtral(*source, *option, stdin=subprocess.DEVNULL)
+            assert refused.returncode == 2
+            assert "add --format json" in one_line(refused.stderr)
+
+
+def test_silence_and_ruts(voxtral: Voxtral) -> None:
+    options = ("--silence-gate", "1600", "--pad-guard", "16000")
+    done = voxtral("transcribe", "--quiet", *options, CLIP)
+    assert (done.returncode, done.stdout, done.stderr) == (0, words(CLIP) + "\n", "")
+    for option in (("--silence-gate", "80"), ("--pad-guard", "100"), ("--alternatives", "9")):
+        refused = voxtral("transcribe", "--quiet", "--format", "json", *option, CLIP)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert one_line(refused.stderr)

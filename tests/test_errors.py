@@ -24,6 +24,7 @@ BUILTIN = {
     vox.StreamClosed: RuntimeError,
     vox.StreamBusy: RuntimeError,
     vox.StreamFinished: RuntimeError,
+    vox.StreamFormatError: ValueError,
     vox.ComputeError: RuntimeError,
     vox.OutOfMemory: MemoryError,
 }

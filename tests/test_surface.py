@@ -19,26 +19,27 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "bindings" / "voxtral_edge"
 
 PUBLIC = {
-    "AsyncStream": ["aclose", "closed", "end", "feed", "finish", "pending", "pieces", "push",
-                    "reset", "slots"],
+    "Alternative": ["confidence", "text"],
+    "AsyncStream": ["aclose", "closed", "end", "feed", "finish", "flush", "pending", "pieces",
+                    "push", "reset", "save", "slots"],
     "Device": ["index", "is_default", "n_channels", "name", "rate"],
     "Microphone": ["stop"],
-    "Model": ["astream", "close", "closed", "pieces", "slots", "stream", "token_bytes",
-              "transcribe"],
-    "Piece": ["end_ms", "start_ms", "text", "token"],
+    "Model": ["astream", "close", "closed", "load_astream", "load_stream", "pieces", "slots",
+              "stream", "token_bytes", "transcribe"],
+    "Piece": ["alternatives", "confidence", "end_ms", "start_ms", "text", "token"],
     "Segment": ["end_ms", "start_ms", "text"],
     "Stats": ["decoder_ns", "encoder_ns", "head_ns", "mel_ns", "n_accepted", "n_agreed",
               "n_decoder_passes", "n_decoder_slots", "n_drafted", "n_encoder_passes",
-              "n_encoder_slots", "n_prefill_passes", "n_prefill_slots", "prefill_ns",
+              "n_encoder_slots", "n_prefill_passes", "n_prefill_slots", "n_skipped", "prefill_ns",
               "scratch_bytes", "state_bytes", "weight_bytes"],
-    "Stream": ["close", "closed", "embeddings", "end", "feed", "finish", "memory", "model",
-               "pending", "push", "reset", "slots", "stats", "tensor", "watch"],
+    "Stream": ["close", "closed", "embeddings", "end", "feed", "finish", "flush", "memory",
+               "model", "pending", "push", "reset", "save", "slots", "stats", "tensor", "watch"],
     "Transcript": ["delay_ms", "duration_s", "model", "of", "pieces", "segments", "slots", "text",
                    "to_json", "to_srt", "to_tsv", "to_vtt", "tokens", "words"],
-    "Word": ["end_ms", "start_ms", "text"],
+    "Word": ["alternatives", "confidence", "end_ms", "start_ms", "text"],
 }  # fmt: skip
 # Their docstrings name the fields.
-DATA = ("Device", "Piece", "Segment", "Stats", "Transcript", "Word")
+DATA = ("Alternative", "Device", "Piece", "Segment", "Stats", "Transcript", "Word")
 ATTRIBUTES = [
     "name", "description", "file_type", "kernels", "n_params", "n_bytes", "n_vocab", "n_special",
     "token_pad", "token_word", "default_delay_ms", "encoder_window", "decoder_window",
@@ -47,7 +48,7 @@ ATTRIBUTES = [
 ERRORS = [
     "ArgumentError", "AudioError", "ComputeError", "ModelClosed", "ModelError", "ModelFormatError",
     "ModelNotFound", "OutOfMemory", "StreamBusy", "StreamClosed", "StreamError", "StreamFinished",
-    "VoxtralError",
+    "StreamFormatError", "VoxtralError",
 ]  # fmt: skip
 OTHERS = ["DELAYS_MS", "RATE", "SLOT_MS", "__version__", "devices", "read", "resample",
           "words"]  # fmt: skip
@@ -77,7 +78,7 @@ def test_numbers_are_those_of_the_core() -> None:
     assert vox.RATE == 16_000
     assert vox.SLOT_MS * vox.RATE // 1000 == 1280
     params = lib.vox_stream_default_params()
-    assert (params.delay_ms, params.batch_ms) == (0, 0)
+    assert not any(getattr(params, name) for name, _ in ffi.typeof(params).fields)
     assert lib.vox_model_default_params().n_threads == 0
 
 
@@ -94,7 +95,14 @@ def test_every_way_in_has_the_same_options() -> None:
             if option.kind is inspect.Parameter.KEYWORD_ONLY
         }
         options.pop("on_progress", None)  # what only transcribe() can tell
-        assert options == {"delay_ms": None}, way
+        options.pop("word_timestamps", None)
+        assert options == {
+            "delay_ms": None,
+            "pad_guard_ms": None,
+            "silence_gate_ms": None,
+            "confidence": False,
+            "alternatives": 0,
+        }, way
     for command in (["transcribe", "x.wav"], ["stream", "-"], ["plot", "x.wav", "-o", "x.png"]):
         args = cli._parser().parse_args(command)
         assert (args.delay, args.threads, args.model) == (None, None, None)

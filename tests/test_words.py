@@ -97,6 +97,95 @@ def test_words_of_speech_are_where_the_sound_is(demo: vox.Model, digits: np.ndar
     assert (digits[inside] ** 2).sum() > 0.9 * (digits**2).sum()
 
 
+# ---- confidence ---------------------------------------------------------------------------------
+
+
+def sure(text: str, confidence: float, *others: tuple[str, float]) -> vox.Piece:
+    alternatives = tuple(vox.Alternative(*other) for other in others)
+    return vox.Piece(text, FIRST, 0, 80, confidence, alternatives)
+
+
+def weighed(*texts: vox.Piece) -> list[tuple[str, float | None, list[tuple[str, float]]]]:
+    (marker,) = slots("|")
+    return [
+        (word.text, word.confidence, [(a.text, round(a.confidence, 6)) for a in word.alternatives])
+        for word in vox.words([marker, *texts], TOKENS)
+    ]
+
+
+def test_a_word_is_as_sure_as_all_its_tokens() -> None:
+    (six, and_) = weighed(
+        sure(" six", 0.5, (" fif", 0.3), (" nine", 0.1)),
+        sure("teen", 0.5, ("ty", 0.4), (" teen", 0.05)),
+        sure(" and", 0.9, (" an", 0.05), (" end", 0.01)),
+    )
+    # Replacing one token; what would be two words is none.
+    assert six == (" sixteen", 0.25, [(" sixty", 0.2), (" fifteen", 0.15)])
+    assert and_ == (" and", 0.9, [(" an", 0.05), (" end", 0.01)])
+
+
+def test_a_torn_character_counts_and_has_no_alternatives() -> None:
+    found = weighed(
+        sure(" caf", 0.5, (" saf", 0.25)),
+        sure("", 0.5, ("x", 0.1)),
+        sure("\u00e9", 0.5, ("y", 0.1)),
+        sure("s", 0.5, ("\ufffd", 0.4), ("t", 0.1)),
+    )
+    assert found == [(" caf\u00e9s", 0.0625, [(" saf\u00e9s", 0.03125), (" caf\u00e9t", 0.0125)])]
+
+
+def test_words_of_slots_that_do_not_know() -> None:
+    assert weighed(*slots(" one", " two")) == [(" one", None, []), (" two", None, [])]
+    assert weighed(sure(" one", 0.5), *slots("s")) == [(" ones", None, [])]
+
+
+def test_confidence_of_the_demo_model(demo: vox.Model, digits: np.ndarray) -> None:
+    plain = demo.transcribe(digits)
+    asked = demo.transcribe(digits, confidence=True, alternatives=3)
+    assert (asked.text, asked.tokens) == (plain.text, plain.tokens)
+    assert all(word.confidence is None and not word.alternatives for word in plain.words)
+    for word in asked.words:
+        assert word.confidence is not None
+        assert 0 < word.confidence <= 1
+        assert 0 < len(word.alternatives) <= 3
+        assert all(other.text != word.text for other in word.alternatives)
+        shares = [other.confidence for other in word.alternatives]
+        assert shares == sorted(shares, reverse=True)
+    for piece in asked.pieces:
+        assert piece.confidence is not None
+        assert len(piece.alternatives) == 3
+        assert piece.confidence + sum(a.confidence for a in piece.alternatives) <= 1 + 1e-6
+    few = demo.transcribe(digits, confidence=True)
+    assert [word.confidence for word in few.words] == [word.confidence for word in asked.words]
+    assert not any(word.alternatives for word in few.words)
+
+
+def test_noise_makes_words_unsure(demo: vox.Model, digits: np.ndarray) -> None:
+    noise = np.random.default_rng(1).standard_normal(len(digits)).astype(np.float32)
+    shares = []
+    for loudness in (0.0, 0.05):
+        words = demo.transcribe(digits + loudness * noise, confidence=True).words
+        assert words
+        shares.append(np.mean([word.confidence for word in words]))
+    assert shares[1] < shares[0]
+
+
+def test_confidence_does_not_depend_on_the_cut(tiny: vox.Model, noise: np.ndarray) -> None:
+    whole = tiny.transcribe(noise, alternatives=2)
+    assert whole.pieces
+    cut = tiny.transcribe((noise[i : i + 999] for i in range(0, len(noise), 999)), alternatives=2)
+    assert cut.words == whole.words
+    assert cut.pieces == whole.pieces
+
+
+def test_no_words_if_they_are_not_wanted(demo: vox.Model, digits: np.ndarray) -> None:
+    plain, bare = demo.transcribe(digits), demo.transcribe(digits, word_timestamps=False)
+    assert (bare.text, bare.pieces, bare.tokens) == (plain.text, plain.pieces, plain.tokens)
+    assert bare.words == bare.segments == ()
+    assert json.loads(bare.to_json())["words"] == []
+    assert bare.to_srt() == ""
+
+
 # ---- segments -----------------------------------------------------------------------------------
 
 
@@ -248,7 +337,9 @@ def test_hours() -> None:
 def test_json_is_what_the_schema_says(tiny: vox.Model, noise: np.ndarray) -> None:
     checker = jsonschema.Draft202012Validator(SCHEMA)
     checker.check_schema(SCHEMA)
-    for found in (SPOKEN, transcript(), tiny.transcribe(noise)):
+    sure = tiny.transcribe(noise, alternatives=2)
+    assert "alternatives" in sure.to_json()
+    for found in (SPOKEN, transcript(), tiny.transcribe(noise), sure):
         line = found.to_json()
         assert line.count("\n") == 1
         shown = json.loads(line)

@@ -27,11 +27,12 @@ from .errors import (
     StreamClosed,
     StreamError,
     StreamFinished,
+    StreamFormatError,
     VoxtralError,
 )
 from .live import Device, Microphone, devices
 from .model import Model
-from .stream import DELAYS_MS, SLOT_MS, Piece, Stats, Stream
+from .stream import DELAYS_MS, SLOT_MS, Alternative, Piece, Stats, Stream
 from .subtitles import Segment
 from .transcript import Transcript
 from .wav import RATE
@@ -43,6 +44,7 @@ __all__ = [
     "DELAYS_MS",
     "RATE",
     "SLOT_MS",
+    "Alternative",
     "ArgumentError",
     "AsyncStream",
     "AudioError",
@@ -63,6 +65,7 @@ __all__ = [
     "StreamClosed",
     "StreamError",
     "StreamFinished",
+    "StreamFormatError",
     "Transcript",
     "VoxtralError",
     "Word",

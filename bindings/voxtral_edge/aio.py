@@ -8,6 +8,7 @@ is kept for the next call: nothing is lost and nothing comes twice.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -33,14 +34,40 @@ class AsyncStream:
     One task at a time; a second one gets StreamBusy. Errors are those of Stream.
     """
 
-    def __init__(self, model: Model, *, delay_ms: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        delay_ms: int | None = None,
+        pad_guard_ms: int | None = None,
+        silence_gate_ms: int | None = None,
+        confidence: bool = False,
+        alternatives: int = 0,
+    ) -> None:
         """Keep the options, which Stream explains; the stream is opened by `async with`."""
-        self._model = model
-        self._delay_ms = delay_ms
+        self._begin(
+            lambda: Stream(
+                model,
+                delay_ms=delay_ms,
+                pad_guard_ms=pad_guard_ms,
+                silence_gate_ms=silence_gate_ms,
+                confidence=confidence,
+                alternatives=alternatives,
+            )
+        )
+
+    def _begin(self, make: Callable[[], Stream]) -> None:
+        self._make = make
         self._stream: Stream | None = None
         self._worker: ThreadPoolExecutor | None = None
         self._ready: deque[Piece] = deque()  # decoded but not yet handed out
         self._busy = False
+
+    @classmethod
+    def _load(cls, model: Model, saved: bytes) -> AsyncStream:
+        stream = cls.__new__(cls)
+        stream._begin(lambda: model.load_stream(saved))
+        return stream
 
     async def feed(self, samples: ArrayLike) -> list[Piece]:
         """Add audio and return the new text; see Stream.feed().
@@ -54,6 +81,16 @@ class AsyncStream:
         """End the audio and return the last words; see Stream.finish()."""
         await self.end()
         return await self._drain()
+
+    async def flush(self) -> list[Piece]:
+        """Return what finish() would return now, and go on undisturbed; see Stream.flush()."""
+        cancelled = threading.Event()
+        try:
+            pieces = await self._run(lambda stream: stream._flush(cancelled.is_set))
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+        return [piece for piece in self._ready if piece.text] + pieces
 
     async def push(self, samples: ArrayLike) -> None:
         """Add audio and compute nothing; see Stream.push()."""
@@ -86,6 +123,13 @@ class AsyncStream:
         async for piece in self.slots():
             if piece.text:
                 yield piece
+
+    async def save(self) -> bytes:
+        """Return the state of the stream, for Model.load_astream(); see Stream.save().
+
+        Slots that a cancelled call has decoded are not in it: have them first, from slots().
+        """
+        return await self._run(Stream.save)
 
     async def reset(self) -> None:
         """Make the stream as if just opened; see Stream.reset()."""
@@ -151,7 +195,7 @@ class AsyncStream:
         return pieces
 
     def _open(self) -> None:
-        self._stream = Stream(self._model, delay_ms=self._delay_ms)
+        self._stream = self._make()
 
     def _close(self) -> None:
         if self._stream is not None:

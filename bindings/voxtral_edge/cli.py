@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -30,7 +30,7 @@ from .errors import ArgumentError, AudioError, ComputeError, StreamError, Voxtra
 from .formats import FORMATS, Feed, Origin
 from .live import Live, Microphone, Pipe, devices
 from .model import Model
-from .stream import DELAYS_MS, Piece
+from .stream import DELAYS_MS, MAX_ALTERNATIVES, Piece
 from .terminal import (
     SIGNALLED,
     STOPS,
@@ -359,6 +359,32 @@ def _writing() -> _Parser:
             "-o", "--output", metavar="PATH", help="a file, or a folder for a file per format"
         )
     )
+    parser.add_argument(
+        "--confidence", action="store_true", help="how likely each word is (json and jsonl)"
+    )
+    parser.add_argument(
+        "--alternatives",
+        type=int,
+        choices=range(1, MAX_ALTERNATIVES + 1),
+        default=0,
+        metavar="N",
+        help=f"up to N other words for each, and how likely they are: 1 to {MAX_ALTERNATIVES} "
+        "(json and jsonl)",
+    )
+    parser.add_argument(
+        "--pad-guard",
+        type=_positive,
+        metavar="MS",
+        help="help a model that has said nothing for so long, over speech as well, to speak again; "
+        "a multiple of 80, 16000 suits the full model (default: never)",
+    )
+    parser.add_argument(
+        "--silence-gate",
+        type=_positive,
+        metavar="MS",
+        help="compute nothing while digital silence lasts longer than this, a multiple of 80 and "
+        "at least the delay and 880 (default: compute all)",
+    )
     parser.add_argument("--monitor", action="store_true", help=MONITOR)
     parser.add_argument(
         "--stats", action="store_true", help="report time and memory in a line on standard error"
@@ -415,6 +441,7 @@ def _transcribe(args: argparse.Namespace) -> int:
     if not found:
         return status
     jobs = outputs.plan(found, args.format, args.output)
+    _check_shown(args, jobs)
     is_array = several and args.output is None and args.format == ["json"]
     meter = _Meter()
     with _open_model(args) as model, _screen(args) as screen:
@@ -451,7 +478,7 @@ def _run_file(
     start = time.monotonic()
     blocks = meter.count(read_pcm(pipe_in()) if path == inputs.STDIN else read(path))
     with _Writing(job, model, screen, args.delay, head) as writing:
-        for slot in model.slots(blocks, delay_ms=args.delay):
+        for slot in model.slots(blocks, **_options(args)):
             writing.slot(slot)
             screen.slot(slot, model, 0.0)
             done_s = min(slot.end_ms / 1000, meter.audio_s - done)
@@ -470,6 +497,7 @@ def _stream(args: argparse.Namespace) -> int:
     meter = _Meter()
     source = inputs.Input(inputs.STDIN, Path("stream"))
     (job,) = outputs.plan([source], args.format, args.output)
+    _check_shown(args, [job])
     if args.output is not None:
         job.outputs.append(("txt", None))
     with contextlib.ExitStack() as stack:
@@ -507,7 +535,7 @@ def _run_live(
     delay_s = (args.delay or model.default_delay_ms) / 1000
     lost_s, told_s = 0.0, BEHIND_S
     with _Writing(job, model, screen, args.delay, "") as writing:
-        slots = model.slots(meter.count(live), delay_ms=args.delay)
+        slots = model.slots(meter.count(live), **_options(args))
         for slot in slots:
             writing.slot(slot)
             done_s = slot.end_ms / 1000
@@ -625,6 +653,26 @@ def _completion(args: argparse.Namespace) -> int:
 
 
 # ---- text out -----------------------------------------------------------------------------------
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of a stream."""
+    return {
+        "delay_ms": args.delay,
+        "pad_guard_ms": args.pad_guard,
+        "silence_gate_ms": args.silence_gate,
+        "confidence": args.confidence or args.alternatives > 0,
+        "alternatives": args.alternatives,
+    }
+
+
+def _check_shown(args: argparse.Namespace, jobs: Sequence[outputs.Job]) -> None:
+    """Refuse to compute what would not be seen."""
+    formats = {format for job in jobs for format, _ in job.outputs}
+    if (args.confidence or args.alternatives) and not formats & {"json", "jsonl"}:
+        raise ArgumentError(
+            "only json and jsonl show --confidence and --alternatives: add --format json"
+        )
 
 
 class _Writing:

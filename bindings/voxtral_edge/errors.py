@@ -10,6 +10,7 @@
         StreamError (also RuntimeError)             the stream failed: reset() or close() it
             StreamClosed                            the stream was closed before
             StreamBusy                              another thread or task is using the stream
+            StreamFormatError (also ValueError)     not a whole saved stream of this model file
             StreamFinished                          more audio after the end of the audio
         ComputeError (also RuntimeError)            the model gave values that are not finite
         OutOfMemory (also MemoryError)              the call may be repeated
@@ -74,6 +75,10 @@ class StreamBusy(StreamError):
 
 class StreamFinished(StreamError):
     """Audio was given after the end of the audio; reset() starts anew."""
+
+
+class StreamFormatError(StreamError, ValueError):
+    """The bytes are not a whole saved stream of this model file and this version."""
 
 
 class ComputeError(VoxtralError, RuntimeError):

@@ -109,8 +109,8 @@ class Json(Format):
                 "model": self.origin.model,
                 "delay_ms": self.origin.delay_ms,
                 "segments": [asdict(segment) for segment in self._segments],
-                "words": [asdict(word) for word in self._words],
-                "pieces": [asdict(slot) for slot in self._slots if slot.text],
+                "words": [_fields(word) for word in self._words],
+                "pieces": [_fields(slot) for slot in self._slots if slot.text],
                 "tokens": [slot.token for slot in self._slots],
             }
         )
@@ -122,7 +122,7 @@ class Jsonl(Format):
     def word(self, word: Word) -> str:
         """Return the word."""
         file = {} if self.origin.file is None else {"file": self.origin.file}
-        return _line({**file, **asdict(word)})
+        return _line({**file, **_fields(word)})
 
 
 class Tsv(Format):
@@ -229,6 +229,24 @@ class Feed:
 
 def _told(format: Format, words: list[Word], segments: list[Segment]) -> str:
     return "".join([*map(format.word, words), *map(format.segment, segments)])
+
+
+def _fields(part: Word | Piece) -> dict[str, Any]:
+    """Return the fields of a word or piece; of those that must be asked for, what is there."""
+    fields = asdict(part)
+    del fields["confidence"], fields["alternatives"]
+    if part.confidence is not None:
+        fields["confidence"] = _rounded(part.confidence)
+    if part.alternatives:
+        fields["alternatives"] = [
+            {"text": other.text, "confidence": _rounded(other.confidence)}
+            for other in part.alternatives
+        ]
+    return fields
+
+
+def _rounded(share: float) -> float:
+    return float(f"{share:.4g}")
 
 
 def _line(fields: dict[str, Any]) -> str:

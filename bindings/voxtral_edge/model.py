@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 from ._voxtral import ffi, lib
 from .aio import AsyncStream
 from .audio import AudioLike, Samples, chunks, duration_s
-from .errors import ArgumentError, ModelClosed, ModelNotFound, check
+from .errors import ArgumentError, ModelClosed, ModelNotFound, StreamFormatError, check
 from .stream import Piece, Stream
 from .transcript import Transcript
 from .wav import RATE
@@ -91,6 +91,11 @@ class Model:
         audio: AudioLike,
         *,
         delay_ms: int | None = None,
+        pad_guard_ms: int | None = None,
+        silence_gate_ms: int | None = None,
+        confidence: bool = False,
+        alternatives: int = 0,
+        word_timestamps: bool = True,
         on_progress: Progress | None = None,
     ) -> Transcript:
         """Transcribe all of `audio` and return its transcript, with words and their times.
@@ -98,9 +103,11 @@ class Model:
         `audio`: the path of a sound or video file, of any rate and number of channels; its
         contents as bytes or a binary file; an array [n] at 16 kHz; or an iterable of such arrays.
         Files are read in blocks, so only the transcript grows with their length. Options as for
-        stream(). `on_progress` is called after every slot with the seconds that are done and those
-        there are in all (None if that is not known). Raises what Stream raises; AudioError or
-        OSError for a file that cannot be read. Ctrl-C stops it within a slot.
+        stream(); words have the confidence and alternatives that their pieces have.
+        `word_timestamps`: False leaves `words` and `segments` of the transcript empty, and so what
+        is made of them. `on_progress` is called after every slot with the seconds that are done
+        and those there are in all (None if that is not known). Raises what Stream raises;
+        AudioError or OSError for a file that cannot be read. Ctrl-C stops it within a slot.
         """
         total_s = duration_s(audio) if on_progress else None
         n_samples = 0
@@ -112,7 +119,14 @@ class Model:
                 yield chunk
 
         slots: list[Piece] = []
-        for slot in self.slots(counted(), delay_ms=delay_ms):
+        for slot in self.slots(
+            counted(),
+            delay_ms=delay_ms,
+            pad_guard_ms=pad_guard_ms,
+            silence_gate_ms=silence_gate_ms,
+            confidence=confidence,
+            alternatives=alternatives,
+        ):
             slots.append(slot)
             if on_progress:
                 on_progress(min(slot.end_ms / 1000, n_samples / RATE), total_s)
@@ -122,35 +136,108 @@ class Model:
             duration_s=n_samples / RATE,
             model=self.name,
             delay_ms=delay_ms or self.default_delay_ms,
+            word_timestamps=word_timestamps,
         )
 
-    def pieces(self, audio: AudioLike, *, delay_ms: int | None = None) -> Iterator[Piece]:
+    def pieces(
+        self,
+        audio: AudioLike,
+        *,
+        delay_ms: int | None = None,
+        pad_guard_ms: int | None = None,
+        silence_gate_ms: int | None = None,
+        confidence: bool = False,
+        alternatives: int = 0,
+    ) -> Iterator[Piece]:
         """Yield pieces of text as soon as the audio allows: iterator in, iterator out.
 
         `audio` and options as for transcribe(); the iterable of arrays may be live and endless.
         """
-        slots = self.slots(audio, delay_ms=delay_ms)
+        slots = self.slots(
+            audio,
+            delay_ms=delay_ms,
+            pad_guard_ms=pad_guard_ms,
+            silence_gate_ms=silence_gate_ms,
+            confidence=confidence,
+            alternatives=alternatives,
+        )
         with contextlib.closing(slots):
             yield from (slot for slot in slots if slot.text)
 
     def slots(
-        self, audio: AudioLike, *, delay_ms: int | None = None
+        self,
+        audio: AudioLike,
+        *,
+        delay_ms: int | None = None,
+        pad_guard_ms: int | None = None,
+        silence_gate_ms: int | None = None,
+        confidence: bool = False,
+        alternatives: int = 0,
     ) -> Generator[Piece, None, None]:
         """Yield every slot, those without text included; see pieces()."""
-        with self.stream(delay_ms=delay_ms) as stream:
+        with self.stream(
+            delay_ms=delay_ms,
+            pad_guard_ms=pad_guard_ms,
+            silence_gate_ms=silence_gate_ms,
+            confidence=confidence,
+            alternatives=alternatives,
+        ) as stream:
             for chunk in chunks(audio):
                 stream.push(chunk)
                 yield from stream.slots()
             stream.end()
             yield from stream.slots()
 
-    def stream(self, *, delay_ms: int | None = None) -> Stream:
+    def stream(
+        self,
+        *,
+        delay_ms: int | None = None,
+        pad_guard_ms: int | None = None,
+        silence_gate_ms: int | None = None,
+        confidence: bool = False,
+        alternatives: int = 0,
+    ) -> Stream:
         """Open a stream; its docstring explains the options."""
-        return Stream(self, delay_ms=delay_ms)
+        return Stream(
+            self,
+            delay_ms=delay_ms,
+            pad_guard_ms=pad_guard_ms,
+            silence_gate_ms=silence_gate_ms,
+            confidence=confidence,
+            alternatives=alternatives,
+        )
 
-    def astream(self, *, delay_ms: int | None = None) -> AsyncStream:
+    def astream(
+        self,
+        *,
+        delay_ms: int | None = None,
+        pad_guard_ms: int | None = None,
+        silence_gate_ms: int | None = None,
+        confidence: bool = False,
+        alternatives: int = 0,
+    ) -> AsyncStream:
         """Return a stream for asyncio, to be entered with `async with`; options as for stream()."""
-        return AsyncStream(self, delay_ms=delay_ms)
+        return AsyncStream(
+            self,
+            delay_ms=delay_ms,
+            pad_guard_ms=pad_guard_ms,
+            silence_gate_ms=silence_gate_ms,
+            confidence=confidence,
+            alternatives=alternatives,
+        )
+
+    def load_stream(self, saved: bytes) -> Stream:
+        """Return a stream that goes on where the one was whose Stream.save() gave `saved`.
+
+        It has the options of that stream; its slots are those that an uninterrupted one gives.
+        Raises StreamFormatError if `saved` is damaged or cut short, or comes from another model
+        file or version of this package; ModelClosed, OutOfMemory.
+        """
+        return Stream._load(self, saved)
+
+    def load_astream(self, saved: bytes) -> AsyncStream:
+        """Return a stream for asyncio that goes on so; see load_stream() and astream()."""
+        return AsyncStream._load(self, saved)
 
     def token_bytes(self, token: int) -> bytes:
         """Return the bytes of a token, not always whole UTF-8.
@@ -199,14 +286,24 @@ class Model:
             raise ModelClosed("this model was closed: open it again with Model(path)")
         return self._model
 
-    def _open_stream(self, delay_ms: int) -> Any:
-        """Return a new vox_stream *; 0 stands for the default of an option."""
-        params = ffi.new("vox_stream_params *", lib.vox_stream_default_params())
-        params.delay_ms = delay_ms
+    def _open_stream(self, options: dict[str, int]) -> Any:
+        """Return a new vox_stream *; `options`: fields of vox_stream_params."""
+        params = ffi.new("vox_stream_params *", options)
         stream, message = ffi.new("vox_stream **"), ffi.new("char[]", N_MESSAGE)
         with self._lock:
             status = lib.vox_stream_open(self._opened(), params, stream, message, N_MESSAGE)
         check(status, ffi.string(message).decode(errors="replace"))
+        return stream[0]
+
+    def _load_stream(self, saved: bytes) -> Any:
+        """Return a new vox_stream * that goes on where the saved one was."""
+        stream, message = ffi.new("vox_stream **"), ffi.new("char[]", N_MESSAGE)
+        with self._lock:
+            status = lib.vox_stream_load(
+                self._opened(), ffi.from_buffer(saved), len(saved), stream, message, N_MESSAGE
+            )
+        text = ffi.string(message).decode(errors="replace")
+        check(status, text, VOX_ERR_FORMAT=StreamFormatError)
         return stream[0]
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,15 @@ if TYPE_CHECKING:
 
 SLOT_MS = 80  # audio of one slot, and so of one token
 DELAYS_MS = (*range(80, 1201, 80), 2400)  # the delays that the model was trained for
+MAX_ALTERNATIVES: int = lib.VOX_MAX_ALTERNATIVES  # of a token
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """What might have been said instead: `text`, and its probability `confidence`, 0 to 1."""
+
+    text: str
+    confidence: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +54,18 @@ class Piece:
     `start_ms` and `end_ms` are the bounds of the token's slot, from the first sample on: an
     estimate of when the text was spoken. A word ends in the slot of its first piece or a little
     before it; further pieces of the word follow in later slots.
+
+    If the stream was asked for them: `confidence`, the probability of the token among all that
+    might have stood in its slot, and `alternatives`, the likeliest other texts. Tokens that never
+    have text have none.
     """
 
     text: str
     token: int
     start_ms: int
     end_ms: int
+    confidence: float | None = None
+    alternatives: tuple[Alternative, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +76,8 @@ class Stats:
     another: `mel_ns`, `encoder_ns`, `prefill_ns` (the decoder up to its first token, and what the
     first stream of a model and delay prepares for all), `decoder_ns` (after it) and `head_ns` (the
     output matrix). Passes and slots of each: `n_encoder_passes`, `n_encoder_slots` and so on;
-    `n_decoder_slots` counts refused guesses as well, `n_accepted` the slots that came out.
+    `n_decoder_slots` counts refused guesses as well, `n_accepted` the slots that came out, and
+    `n_skipped` those that the silence gate shut out.
     `n_drafted` tokens were guessed ahead and `n_agreed` of them found to be right. Bytes:
     `state_bytes` of the stream itself, `scratch_bytes` in which passes compute, shared by all
     streams of the model, and `weight_bytes` of the model.
@@ -79,6 +95,7 @@ class Stats:
     n_decoder_passes: int
     n_decoder_slots: int
     n_accepted: int
+    n_skipped: int
     n_drafted: int
     n_agreed: int
     state_bytes: int
@@ -99,25 +116,60 @@ class Stream:
     inside.
     """
 
-    def __init__(self, model: Model, *, delay_ms: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        *,
+        delay_ms: int | None = None,
+        pad_guard_ms: int | None = None,
+        silence_gate_ms: int | None = None,
+        confidence: bool = False,
+        alternatives: int = 0,
+    ) -> None:
         """Open a stream.
 
         `delay_ms`: how far text trails speech, one of DELAYS_MS; None: the model's default. A
-        longer delay makes fewer errors. Raises ArgumentError, ModelClosed or OutOfMemory.
+        longer delay makes fewer errors. `pad_guard_ms`: after this long of nothing but pads they
+        become less and less likely, which helps a model that has fallen silent over speech; a
+        multiple of 80, 16000 suits the full model; None: never. `silence_gate_ms`: digital silence
+        that has lasted so long is not computed; a multiple of 80, at least the delay and 880;
+        None: all is. `confidence` and `alternatives`, their number, 0 to 8: what pieces have beside
+        their text. Raises ArgumentError, ModelClosed or OutOfMemory.
         """
         self._stream: Any = ffi.NULL
-        # The same thread gets it twice: an interruption may come between taking it and noting so.
-        self._lock = threading.RLock()
-        self._slot = ffi.new("vox_slot *")
-        self._ended = False
-        self._pending = 0
         if delay_ms is not None and delay_ms not in DELAYS_MS:
             raise ArgumentError(
                 f"a delay of {delay_ms} ms is not possible: the model knows 80 to 1200 ms in steps "
                 "of 80, and 2400 ms"
             )
-        self._model = model
-        self._stream = model._open_stream(delay_ms or 0)
+        options = {
+            "delay_ms": delay_ms or 0,
+            "pad_guard_ms": pad_guard_ms or 0,
+            "silence_gate_ms": silence_gate_ms or 0,
+            "confidence": bool(confidence),
+            "n_alternatives": alternatives,
+        }
+        for name, value in options.items():
+            if not 0 <= value < 2**31:
+                raise ArgumentError(f"{name} cannot be {value}")
+        self._begin(model, model._open_stream(options))
+
+    def _begin(self, model: Model, stream: Any) -> None:
+        """Take over a vox_stream * that nobody else has."""
+        self._stream, self._model = stream, model
+        # The same thread gets it twice: an interruption may come between taking it and noting so.
+        self._lock = threading.RLock()
+        self._slot = ffi.new("vox_slot *")
+        # A saved stream may have come to its end already; nothing else refuses no audio.
+        self._ended = lib.vox_stream_push(stream, ffi.NULL, 0) < 0
+        self._pending = int(lib.vox_stream_pending(stream))
+
+    @classmethod
+    def _load(cls, model: Model, saved: bytes) -> Stream:
+        stream = cls.__new__(cls)
+        stream._stream = ffi.NULL
+        stream._begin(model, model._load_stream(saved))
+        return stream
 
     def feed(self, samples: ArrayLike) -> list[Piece]:
         """Add audio and return the new text: push() and all of slots() that has text.
@@ -135,6 +187,15 @@ class Stream:
         with self._held():
             self._end()
             return self._drain()
+
+    def flush(self) -> list[Piece]:
+        """Return what finish() would return now, and go on as if nothing had been asked.
+
+        For push-to-talk: the words in all audio so far, without waiting for the delay. They are
+        found on a copy of the stream's state, which costs the computation of as much silence as
+        finish() adds, and little memory, which is given back. More audio may change them.
+        """
+        return self._flush(lambda: False)
 
     def push(self, samples: ArrayLike) -> None:
         """Add audio and compute nothing; see feed(). The audio waits inside until slots()."""
@@ -161,6 +222,19 @@ class Stream:
             if piece is None:
                 return
             yield piece
+
+    def save(self) -> bytes:
+        """Return the state of the stream, for Model.load_stream(), on this machine or another.
+
+        What was pushed and not yet decoded is in it; statistics are not. It takes as much memory as
+        the stream's rings, twice for a moment. It may be loaded by the same version of this package
+        with the same model file. Raises StreamError if the stream has failed.
+        """
+        with self._held():
+            n = self._check(lib.vox_stream_save(self._stream, ffi.NULL, 0))
+            saved = bytearray(n)
+            self._check(lib.vox_stream_save(self._stream, ffi.from_buffer(saved), n))
+        return bytes(saved)
 
     def embeddings(self) -> Iterator[Floats]:
         """Yield the audio embedding [decoder_dim] of every slot that the audio so far allows.
@@ -287,20 +361,45 @@ class Stream:
         self._check(lib.vox_stream_finish(self._stream))
         self._ended = True
 
-    def _next(self) -> Piece | None:
-        """Decode the next slot; None if there is none yet, or no more."""
-        if self._check(lib.vox_stream_next(self._stream, self._slot)) != lib.VOX_SLOT:
+    def _flush(self, is_cancelled: Callable[[], bool]) -> list[Piece]:
+        pieces: list[Piece] = []
+        copy = ffi.new("vox_stream **")
+        with self._held():
+            self._check(lib.vox_stream_copy(self._stream, copy))
+            try:
+                self._check(lib.vox_stream_finish(copy[0]), copy[0])
+                while not is_cancelled() and (piece := self._next(copy[0])):
+                    pieces.append(piece)
+            finally:
+                lib.vox_stream_close(copy[0])
+        return [piece for piece in pieces if piece.text]
+
+    def _next(self, stream: Any = None) -> Piece | None:
+        """Decode the next slot; None if there is none yet, or no more. `stream`: a copy."""
+        stream = stream or self._stream
+        if self._check(lib.vox_stream_next(stream, self._slot), stream) != lib.VOX_SLOT:
             return None
         slot = self._slot
         text = ffi.unpack(slot.text, slot.n_text).decode() if slot.n_text else ""
         start_ms = SLOT_MS * slot.index
-        return Piece(text, slot.token, start_ms, start_ms + SLOT_MS)
+        end_ms = start_ms + SLOT_MS
+        if not slot.confidence:
+            return Piece(text, slot.token, start_ms, end_ms)
+        alternatives = tuple(
+            Alternative(
+                ffi.unpack(other.text, other.n_text).decode(errors="replace"), other.confidence
+            )
+            for other in (slot.alternatives[i] for i in range(slot.n_alternatives))
+        )
+        return Piece(text, slot.token, start_ms, end_ms, slot.confidence, alternatives)
 
     def _drain(self) -> list[Piece]:
         return [piece for piece in iter(self._next, None) if piece.text]
 
-    def _check(self, status: int, **narrower: type[VoxtralError]) -> int:
+    def _check(self, status: int, stream: Any = None, **narrower: type[VoxtralError]) -> int:
         if status >= 0:
             return status
-        message = ffi.string(lib.vox_stream_message(self._stream)).decode(errors="replace")
+        message = ffi.string(lib.vox_stream_message(stream or self._stream)).decode(
+            errors="replace"
+        )
         return check(status, message, **narrower)

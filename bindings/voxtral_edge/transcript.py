@@ -17,9 +17,9 @@ class Transcript:
     """All that was understood of a piece of audio.
 
     `text`: the texts of `pieces` joined, without the leading space. `words` and `segments` (what
-    fits a subtitle) have approximate times. `pieces`: the slots with text. `tokens`: the id of
-    every slot, pads and markers included. `duration_s`: seconds of audio. `model`: the model's
-    name. `delay_ms`: the delay that was used.
+    fits a subtitle) have approximate times; they are empty if they were not asked for. `pieces`:
+    the slots with text. `tokens`: the id of every slot, pads and markers included. `duration_s`:
+    seconds of audio. `model`: the model's name. `delay_ms`: the delay that was used.
     """
 
     text: str
@@ -33,10 +33,17 @@ class Transcript:
 
     @classmethod
     def of(
-        cls, slots: list[Piece], tokens: Tokens, *, duration_s: float, model: str, delay_ms: int
+        cls,
+        slots: list[Piece],
+        tokens: Tokens,
+        *,
+        duration_s: float,
+        model: str,
+        delay_ms: int,
+        word_timestamps: bool = True,
     ) -> Transcript:
         """Return the transcript of all slots of a stream; `tokens`: its model."""
-        words = tuple(words_of(slots, tokens))
+        words = tuple(words_of(slots, tokens)) if word_timestamps else ()
         maker = Segments()
         segments = [segment for word in words for segment in maker.push(word)]
         pieces = tuple(slot for slot in slots if slot.text)

@@ -33,10 +33,10 @@ static void random_rows(float *x, size_t n, float gain) {
 static void poison(kv_ring *kv, int n) {
     int64_t unit = 2 * (int64_t)kv->n_layers * kv->n_heads * KV_PAGE * kv->head_dim;
     for (int64_t p = kv->end; p < kv->end + n; p++) {
-        unsigned char **page = &kv->pages[p / KV_PAGE % kv->n_pages];
+        kv_page **page = &kv->pages[p / KV_PAGE % kv->n_pages];
         if (*page) continue;
         CHECK(kv_reserve(kv, (int)(p - kv->end) + 1) == 0);
-        memset(*page, 0xff, (size_t)unit * kv->element);
+        memset((*page)->rows, 0xff, (size_t)unit * kv->element);
     }
     CHECK(kv_reserve(kv, n) == 0);
 }

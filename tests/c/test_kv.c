@@ -8,8 +8,10 @@
 
 enum { LAYERS = 2, HEADS = 3, DIM = 4, WIDTH = 8 };
 
+static float salt; /* of the ring that writes or is checked */
+
 static float stamp(int layer, int is_value, int head, int64_t position) {
-    return (float)(position % 100003) + 0.1f * (float)layer + 0.2f * (float)is_value +
+    return salt + (float)(position % 100003) + 0.1f * (float)layer + 0.2f * (float)is_value +
            0.01f * (float)head;
 }
 
@@ -72,30 +74,44 @@ static void test_pages_on_demand(void) {
     kv_free(&kv);
 }
 
-/* A copy has every row that the next query may see, wherever the ring stands, and is a ring of its
- * own. */
-static void test_copy(int window, int n_positions) {
-    kv_ring from, to;
-    CHECK(kv_init(&from, LAYERS, HEADS, DIM, window, WIDTH, sizeof(float)) == 0);
-    CHECK(kv_init(&to, LAYERS, HEADS, DIM, window, WIDTH, sizeof(float)) == 0);
-    kv_reset(&from, 0);
-    for (int i = 0; i < n_positions; i++) {
-        write_rows(&from, 1);
-        kv_commit(&from, 1);
+/* A ring that shares another's pages has every row that the next query may see, wherever the ring
+ * stands, and neither sees what the other writes; either may go first. */
+static void test_share(int window, int n_positions) {
+    for (int round = 0; round < 2; round++) {
+        kv_ring from, to;
+        CHECK(kv_init(&from, LAYERS, HEADS, DIM, window, WIDTH, sizeof(float)) == 0);
+        CHECK(kv_init(&to, LAYERS, HEADS, DIM, window, WIDTH, sizeof(float)) == 0);
+        kv_reset(&from, 0);
+        kv_reset(&to, 7);
+        for (int i = 0; i < round * window; i++) { /* pages of its own, to be let go */
+            write_rows(&to, 1);
+            kv_commit(&to, 1);
+        }
+        for (int i = 0; i < n_positions; i++) {
+            write_rows(&from, 1);
+            kv_commit(&from, 1);
+        }
+        kv_share(&to, &from);
+        CHECK(to.begin == from.begin && to.end == from.end);
+        for (int64_t p = kv_oldest(&from, from.end); p < from.end; p++)
+            CHECK(kv_block(&to, 0, 0, 0, p) == kv_block(&from, 0, 0, 0, p));
+        for (int i = 0; i < 3 * window; i++) {
+            int is_second = i % 3 == 1;
+            kv_ring *writer = is_second ? &to : &from;
+            salt = is_second ? 0.5f : 0;
+            write_rows(writer, 1 + i % WIDTH);
+            kv_commit(writer, 1);
+            salt = 0;
+            check_rows(&from, kv_oldest(&from, from.end), from.end);
+            int64_t oldest = kv_oldest(&to, to.end), fork = n_positions;
+            check_rows(&to, oldest, to.end < fork ? to.end : fork);
+            salt = 0.5f;
+            check_rows(&to, oldest > fork ? oldest : fork, to.end);
+            salt = 0;
+        }
+        kv_free(round ? &from : &to);
+        kv_free(round ? &to : &from);
     }
-    CHECK(kv_copy(&to, &from) == 0 && to.begin == from.begin && to.end == from.end);
-    for (int i = 0; i < 3 * window; i++) {
-        write_rows(&from, 1); /* changes nothing in the copy */
-        kv_commit(&from, 1);
-    }
-    check_rows(&to, kv_oldest(&to, to.end), to.end);
-    for (int i = 0; i < 3 * window; i++) {
-        write_rows(&to, 1);
-        kv_commit(&to, 1);
-        check_rows(&to, kv_oldest(&to, to.end), to.end);
-    }
-    kv_free(&from);
-    kv_free(&to);
 }
 
 /* Rows of refused positions: written, not kept, and written anew, at any width. */
@@ -116,10 +132,10 @@ int main(void) {
     int windows[] = {1, 2, 7, 63, 64, 65, 130};
     for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
         test_refused(windows[i]);
-        test_copy(windows[i], 0);
-        test_copy(windows[i], 1);
-        test_copy(windows[i], 124);
-        test_copy(windows[i], 1000);
+        test_share(windows[i], 0);
+        test_share(windows[i], 1);
+        test_share(windows[i], 124);
+        test_share(windows[i], 1000);
         test_turns(windows[i], 0);
         test_turns(windows[i], 5);
         test_turns(windows[i], (int64_t)1 << 40);

@@ -3,14 +3,16 @@
  *
  * Checks what needs C to see: bit-equal logits for every cut of the audio, every width, every
  * thread count and every kernel table; the same tokens whatever is guessed and however many guesses
- * a pass checks; a clock that starts far from zero; every status on misuse; that memory stops
- * growing. WAV must be 16-bit, 16 kHz, mono. TIGHT are models whose decoder ring has not one row
- * more than the widest pass needs, or would have none for a pass if it were as long as the window.
+ * a pass checks, whatever copies are made, and wherever the stream is saved and loaded; a clock
+ * that starts far from zero; every status on misuse; that memory stops growing. WAV must be 16-bit,
+ * 16 kHz, mono. TIGHT are models whose decoder ring has not one row more than the widest pass
+ * needs, or would have none for a pass if it were as long as the window.
  */
 #include <math.h>
 #include <string.h>
 
 #include "check.h"
+#include "hash.h"
 #include "stream.h"
 #include "voxtral.h"
 
@@ -71,17 +73,22 @@ static result run_stream(vox_stream *s, const float *samples, size_t n, size_t c
     return r;
 }
 
-/* The logits of a whole run, one position at a time, at most batch_ms per pass, clock at slot. */
-static result run(vox_model *m, const float *samples, size_t n, size_t cut, int batch_ms,
-                  int64_t slot) {
-    vox_stream_params params = {.batch_ms = batch_ms};
+/* The logits of a whole run, one position at a time, clock at slot. */
+static result run_with(vox_model *m, const vox_stream_params *params, const float *samples,
+                       size_t n, size_t cut, int64_t slot) {
     vox_stream *s;
-    CHECK(vox_stream_open(m, &params, &s, NULL, 0) == VOX_OK);
+    CHECK(vox_stream_open(m, params, &s, NULL, 0) == VOX_OK);
     CHECK(vox_stream_watch(s, "dec.logits") == VOX_OK);
     stream_reset(s, slot);
     result r = run_stream(s, samples, n, cut);
     vox_stream_close(s);
     return r;
+}
+
+static result run(vox_model *m, const float *samples, size_t n, size_t cut, int batch_ms,
+                  int64_t slot) {
+    vox_stream_params params = {.batch_ms = batch_ms};
+    return run_with(m, &params, samples, n, cut, slot);
 }
 
 static float distance(const result *a, const result *b) {
@@ -139,13 +146,13 @@ static void test_kernels(const char *path, const float *samples, size_t n, const
 
 /* As many guesses in each pass as pay, and every step-th number of them, good ones and such as are
  * mostly wrong. */
-static void test_drafts(vox_model *m, const float *samples, size_t n, const result *whole,
-                        int step) {
+static void test_drafts(vox_model *m, const vox_stream_params *params, const float *samples,
+                        size_t n, const result *whole, int step) {
     size_t cuts[] = {0, 7680, 3000};
     for (int wrong = 0; wrong < 2; wrong++)
         for (int width = 0; width <= DECODER_WIDTH; width += step) {
             vox_stream *s;
-            CHECK(vox_stream_open(m, NULL, &s, NULL, 0) == VOX_OK);
+            CHECK(vox_stream_open(m, params, &s, NULL, 0) == VOX_OK);
             s->width = width;
             if (wrong) /* its own table says what comes after a pad, and that does not exist */
                 s->draft.pad = -1;
@@ -156,33 +163,13 @@ static void test_drafts(vox_model *m, const float *samples, size_t n, const resu
             CHECK(memcmp(r.text, whole->text, r.n_text) == 0);
             vox_stats stats;
             CHECK(vox_stream_stats(s, &stats) == VOX_OK);
-            CHECK(stats.n_accepted == (int64_t)r.n_tokens);
+            CHECK(stats.n_accepted + stats.n_skipped == (int64_t)r.n_tokens);
             CHECK(stats.n_decoder_slots >= stats.n_accepted && stats.n_agreed <= stats.n_drafted);
             CHECK(width != 1 || stats.n_drafted == 0);
             CHECK(width < 2 || stats.n_drafted > 0);
-            CHECK(width < 2 || wrong || stats.n_agreed > 0);
+            CHECK(width < 2 || wrong || stats.n_agreed > 0 || params);
             vox_stream_close(s);
         }
-}
-
-/* Rings that wrap while guesses are refused. */
-static void test_tight_rings(const char *path) {
-    vox_model *m = open_model(path, 1);
-    CHECK((m->dec.window - 1 + DECODER_WIDTH) % KV_PAGE == 0 || m->dec.window % KV_PAGE == 0);
-    enum { N = 6 * 16000 };
-    float *samples = malloc(N * sizeof *samples);
-    CHECK(samples);
-    unsigned seed = 1;
-    for (int i = 0; i < N; i++) {
-        seed = seed * 1664525u + 1013904223u;
-        float noise = (float)(seed >> 8) / 8388608.0f - 1;
-        samples[i] = 0.1f * noise * (1 + sinf((float)i / 3000));
-    }
-    result whole = run(m, samples, N, 0, 80, 0);
-    test_drafts(m, samples, N, &whole, 1);
-    free(whole.logits);
-    free(samples);
-    vox_model_close(m);
 }
 
 /* The clock may start anywhere: days, years. Angles are rounded to float in other places there, no
@@ -197,6 +184,166 @@ static void test_far_clock(vox_model *m, const float *samples, size_t n) {
         free(far.logits);
     }
     free(near.logits);
+}
+
+/* At most max slots of s, appended to r. */
+static void take(vox_stream *s, result *r, int max) {
+    vox_slot slot;
+    for (int i = 0; i < max && vox_stream_next(s, &slot) == VOX_SLOT; i++) {
+        CHECK(slot.index == (int64_t)r->n_tokens);
+        r->tokens[r->n_tokens++] = slot.token;
+        memcpy(r->text + r->n_text, slot.text, slot.n_text);
+        r->n_text += slot.n_text;
+    }
+}
+
+/* A copy, finished wherever the stream stands, says what a stream says that had no more audio; and
+ * the stream goes on as if there had never been one. Some copies outlive it. */
+static void test_copies(vox_model *m, const vox_stream_params *params, const float *samples,
+                        size_t n, size_t step, int watched) {
+    vox_stream *s, *copy, *late = NULL, *none = (vox_stream *)&late;
+    CHECK(vox_stream_open(m, params, &s, NULL, 0) == VOX_OK);
+    result never = run_stream(s, samples, n, 0), r = {0}, at_late = {0};
+    CHECK(vox_stream_reset(s) == VOX_OK);
+    if (watched) CHECK(vox_stream_watch(s, "audio") == VOX_OK);
+    unsigned seed = 1;
+    for (size_t done = 0, i = 0; done < n; i++) {
+        size_t cut = n - done < step ? n - done : step;
+        CHECK(vox_stream_push(s, samples + done, cut) == VOX_OK);
+        done += cut;
+        seed = seed * 1664525u + 1013904223u;
+        take(s, &r, (int)(seed >> 16) % 20); /* often some are left, of a pass or of the audio */
+        CHECK(vox_stream_copy(s, &copy) == VOX_OK);
+        CHECK(vox_stream_pending(copy) == vox_stream_pending(s));
+        CHECK(vox_stream_tensor(copy, "audio", NULL, 0) == VOX_ERR_ARGUMENT);
+        if (done < n && i == n / step / 2) {
+            late = copy;
+            at_late = r;
+            continue;
+        }
+        vox_stream *fresh;
+        CHECK(vox_stream_open(m, params, &fresh, NULL, 0) == VOX_OK);
+        result flushed = r, expected = run_stream(fresh, samples, done, 0);
+        CHECK(vox_stream_finish(copy) == VOX_OK);
+        drain(copy, &flushed);
+        CHECK(distance(&flushed, &expected) == 0);
+        vox_stream_close(fresh);
+        vox_stream_close(copy);
+    }
+    CHECK(vox_stream_finish(s) == VOX_OK);
+    drain(s, &r);
+    CHECK(distance(&r, &never) == 0);
+    CHECK(vox_stream_copy(s, &copy) == VOX_OK); /* of a stream that is done */
+    vox_slot slot;
+    CHECK(vox_stream_next(copy, &slot) == VOX_DONE);
+    vox_stream_close(copy);
+    vox_stream_close(s);
+    CHECK(late);
+    size_t heard = (n / step / 2 + 1) * step;
+    CHECK(vox_stream_push(late, samples + heard, n - heard) == VOX_OK);
+    CHECK(vox_stream_finish(late) == VOX_OK);
+    drain(late, &at_late);
+    CHECK(distance(&at_late, &never) == 0);
+    vox_stream_close(late);
+    CHECK(vox_stream_copy(NULL, &none) == VOX_ERR_ARGUMENT && !none);
+}
+
+static unsigned char *save(vox_stream *s, size_t *n) {
+    int64_t size = vox_stream_save(s, NULL, 0);
+    CHECK(size > 0);
+    unsigned char *bytes = malloc((size_t)size);
+    CHECK(bytes && vox_stream_save(s, bytes, size - 1) == VOX_ERR_ARGUMENT);
+    CHECK(vox_stream_save(s, bytes, size) == size);
+    *n = (size_t)size;
+    return bytes;
+}
+
+/* Saved and loaded after every few slots, at any clock: the slots of an uninterrupted stream. */
+static void test_saves(vox_model *m, const vox_stream_params *params, const float *samples,
+                       size_t n, size_t step, int64_t clock) {
+    vox_stream *s, *loaded;
+    CHECK(vox_stream_open(m, params, &s, NULL, 0) == VOX_OK);
+    stream_reset(s, clock);
+    result whole = run_stream(s, samples, n, 0), r = {0};
+    stream_reset(s, clock);
+    unsigned seed = 1;
+    for (size_t done = 0, left = 4; left > 0; left -= done == n) {
+        size_t cut = n - done < step ? n - done : step, n_bytes, n_again;
+        if (done < n) CHECK(vox_stream_push(s, samples + done, cut) == VOX_OK);
+        else CHECK(vox_stream_finish(s) == VOX_OK);
+        done += cut;
+        seed = seed * 1664525u + 1013904223u;
+        take(s, &r, left == 1 ? 100000 : (int)(seed >> 16) % 20);
+        unsigned char *bytes = save(s, &n_bytes);
+        CHECK(vox_stream_load(m, bytes, n_bytes, &loaded, NULL, 0) == VOX_OK);
+        CHECK(vox_stream_pending(loaded) == vox_stream_pending(s));
+        unsigned char *again = save(loaded, &n_again); /* nothing is lost on the way */
+        CHECK(n_again == n_bytes && memcmp(again, bytes, n_bytes) == 0);
+        vox_stream_close(s);
+        s = loaded;
+        free(bytes);
+        free(again);
+    }
+    vox_slot slot;
+    CHECK(vox_stream_next(s, &slot) == VOX_DONE && vox_stream_push(s, samples, 1) == VOX_ERR_STATE);
+    CHECK(distance(&r, &whole) == 0);
+    CHECK(vox_stream_reset(s) == VOX_OK && vox_stream_push(s, samples, 1) == VOX_OK);
+    vox_stream_close(s);
+}
+
+/* Damaged bytes are refused. Damaged numbers with the right checksum are refused too, or make a
+ * stream that is wrong and safe. */
+static void test_damaged_saves(vox_model *m, vox_model *other, const float *samples, size_t n) {
+    vox_stream *s, *loaded = (vox_stream *)&n;
+    char message[200];
+    vox_stream_params params = {.n_alternatives = 1};
+    CHECK(vox_stream_open(m, &params, &s, NULL, 0) == VOX_OK);
+    CHECK(vox_stream_push(s, samples, n) == VOX_OK);
+    result r = {0};
+    take(s, &r, 20);
+    size_t n_bytes;
+    unsigned char *bytes = save(s, &n_bytes), *bad = malloc(n_bytes);
+    CHECK(bad);
+    CHECK(vox_stream_load(m, NULL, 9, &loaded, NULL, 0) == VOX_ERR_ARGUMENT && !loaded);
+    CHECK(vox_stream_load(other, bytes, n_bytes, &loaded, message, sizeof message) ==
+              VOX_ERR_FORMAT &&
+          !loaded && strstr(message, "another model"));
+    for (size_t i = 0; i < n_bytes; i += 1 + i / 16)
+        CHECK(vox_stream_load(m, bytes, i, &loaded, message, sizeof message) == VOX_ERR_FORMAT &&
+              *message);
+    unsigned seed = 1;
+    int n_loaded = 0;
+    enum { ROUNDS = 1000, N_HEADER = 40 };
+    size_t n_each = 12 + 8 * VOX_MAX_ALTERNATIVES;
+    size_t n_numbers = 104 + (size_t)s->text.n_kept + n_each * (size_t)(s->n_said - s->n_given);
+    for (int i = 0; i < ROUNDS; i++) {
+        memcpy(bad, bytes, n_bytes);
+        for (int k = 0; k <= i % 3; k++) {
+            seed = seed * 1664525u + 1013904223u;
+            size_t at = (seed >> 8) % (N_HEADER + n_numbers);
+            bad[at] ^= (unsigned char)(1u << (seed >> 5) % 8);
+        }
+        if (memcmp(bad, bytes, n_bytes) == 0) continue;
+        CHECK(vox_stream_load(m, bad, n_bytes, &loaded, message, sizeof message) == VOX_ERR_FORMAT);
+        memcpy(bad, bytes, 32); /* all but the sum, which is made right */
+        uint64_t sum = hash_bytes(hash_bytes(0, bad, 32), bad + N_HEADER, n_bytes - N_HEADER);
+        memcpy(bad + 32, &sum, sizeof sum);
+        if (vox_stream_load(m, bad, n_bytes, &loaded, NULL, 0) != VOX_OK) continue;
+        n_loaded++;
+        if (i % 10) { /* running each takes long */
+            vox_stream_close(loaded);
+            continue;
+        }
+        vox_slot slot;
+        CHECK(vox_stream_finish(loaded) == VOX_OK);
+        for (int k = 0; k < 2000 && vox_stream_next(loaded, &slot) == VOX_SLOT; k++)
+            CHECK(slot.n_text < 1000);
+        vox_stream_close(loaded);
+    }
+    CHECK(n_loaded > ROUNDS / 20);
+    free(bad);
+    free(bytes);
+    vox_stream_close(s);
 }
 
 static void test_reset(vox_model *m, const float *samples, size_t n, const result *whole) {
@@ -218,6 +365,126 @@ static void test_reset(vox_model *m, const float *samples, size_t n, const resul
     vox_stream_close(s);
 }
 
+/* Pads that cost something, with every width of a pass. The pad is one of the tokens that the
+ * random model says, such that its cost matters. */
+static void test_guard(const char *path, const float *samples, size_t n, const result *said) {
+    vox_stream_params params = {.pad_guard_ms = 80, .batch_ms = 80};
+    int n_differing = 0;
+    for (size_t i = 0; i < said->n_tokens && !n_differing; i += 4) {
+        vox_model *m = open_model(path, 1);
+        m->info.token_pad = said->tokens[i];
+        result without = run(m, samples, n, 0, 80, 0),
+               with = run_with(m, &params, samples, n, 0, 0);
+        if (memcmp(with.tokens, without.tokens, with.n_tokens * sizeof *with.tokens) != 0) {
+            n_differing++;
+            vox_stream_params wide = {.pad_guard_ms = 80};
+            test_drafts(m, &wide, samples, n, &with, 3);
+            test_saves(m, &wide, samples, n, 7777, 0);
+        }
+        free(without.logits);
+        free(with.logits);
+        vox_model_close(m);
+    }
+    CHECK(n_differing);
+}
+
+/* What the gate shuts out is as if it had never been said, wherever audio is cut; each of its slots
+ * is a pad. */
+static void test_gate(vox_model *m, const float *samples, size_t n) {
+    enum { GATE = 20, SKIPPED = 40 };
+    size_t n_zeros = (GATE + SKIPPED + 2) * 1280, n_all = 2 * n + n_zeros;
+    float *audio = calloc(n_all, sizeof *audio);
+    CHECK(audio);
+    memcpy(audio, samples, n * sizeof *audio);
+    memcpy(audio + n + n_zeros, samples, n * sizeof *audio);
+    vox_stream_params params = {.silence_gate_ms = 80 * GATE};
+    vox_stream *s;
+    CHECK(vox_stream_open(m, &params, &s, NULL, 0) == VOX_OK);
+    result gated = run_stream(s, audio, n_all, 0);
+    vox_stats stats;
+    CHECK(vox_stream_stats(s, &stats) == VOX_OK);
+    CHECK(stats.n_skipped >= SKIPPED && stats.n_skipped <= SKIPPED + 20);
+    CHECK(stats.n_accepted + stats.n_skipped == (int64_t)gated.n_tokens);
+    vox_stream_close(s);
+
+    size_t skipped = (size_t)stats.n_skipped, cut = skipped * 1280, at = 0;
+    memmove(audio + n, audio + n + cut, (n_all - n - cut) * sizeof *audio);
+    result spliced = run(m, audio, n_all - cut, 0, 0, 0);
+    CHECK(spliced.n_tokens + skipped == gated.n_tokens && spliced.n_text == gated.n_text);
+    CHECK(memcmp(spliced.text, gated.text, gated.n_text) == 0);
+    while (at < spliced.n_tokens && gated.tokens[at] == spliced.tokens[at]) at++;
+    for (size_t i = at; i < gated.n_tokens; i++)
+        CHECK(gated.tokens[i] ==
+              (i < at + skipped ? m->info.token_pad : spliced.tokens[i - skipped]));
+    free(spliced.logits);
+
+    memmove(audio + n + cut, audio + n, (n_all - n - cut) * sizeof *audio);
+    memset(audio + n, 0, cut * sizeof *audio);
+    size_t cuts[] = {1280, 1281, 159, 20000};
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        params.batch_ms = i % 2 ? 240 : 0;
+        CHECK(vox_stream_open(m, &params, &s, NULL, 0) == VOX_OK);
+        if (i == 3) CHECK(vox_stream_watch(s, "audio") == VOX_OK);
+        result r = run_stream(s, audio, n_all, cuts[i]);
+        CHECK(distance(&r, &gated) == 0);
+        vox_stream_close(s);
+    }
+    params.batch_ms = 0;
+    test_saves(m, &params, audio, n_all, 6001, 0);
+    free(audio);
+}
+
+/* The probability of each token and of the next best, from the logits; however wide the passes. */
+static void test_alternatives(vox_model *m, const float *samples, size_t n) {
+    vox_stream_params params = {.n_alternatives = 3, .batch_ms = 80};
+    enum { MOST = 64 };
+    vox_slot said[MOST], slot;
+    vox_alternative others[MOST][3];
+    for (int wide = 0; wide < 2; wide++) {
+        vox_stream *s;
+        CHECK(vox_stream_open(m, &params, &s, NULL, 0) == VOX_OK);
+        if (!wide) CHECK(vox_stream_watch(s, "dec.logits") == VOX_OK);
+        CHECK(vox_stream_push(s, samples, n) == VOX_OK && vox_stream_finish(s) == VOX_OK);
+        int n_vocab = m->info.n_vocab, n_text = 0;
+        float *logits = malloc((size_t)n_vocab * sizeof *logits);
+        CHECK(logits);
+        while (n_text < MOST && vox_stream_next(s, &slot) == VOX_SLOT) {
+            if (slot.token < m->info.n_special) {
+                CHECK(slot.confidence == 0 && slot.n_alternatives == 0);
+                continue;
+            }
+            CHECK(slot.n_alternatives == 3);
+            if (wide) {
+                CHECK(slot.token == said[n_text].token);
+                CHECK(slot.confidence == said[n_text].confidence);
+                CHECK(memcmp(slot.alternatives, others[n_text], sizeof others[0]) == 0);
+                n_text++;
+                continue;
+            }
+            said[n_text] = slot;
+            memcpy(others[n_text], slot.alternatives, sizeof others[0]);
+            CHECK(vox_stream_tensor(s, "dec.logits", logits, n_vocab) == n_vocab);
+            double sum = 0;
+            for (int t = 0; t < n_vocab; t++) sum += exp((double)logits[t] - logits[slot.token]);
+            CHECK(fabs(slot.confidence - 1 / sum) < 1e-5);
+            for (int k = 0; k < 3; k++) {
+                int32_t token = slot.alternatives[k].token;
+                int n_better = 0;
+                for (int t = m->info.n_special; t < n_vocab; t++)
+                    n_better += logits[t] > logits[token];
+                CHECK(token >= m->info.n_special && token != slot.token && n_better == k + 1);
+                double p = exp((double)logits[token] - logits[slot.token]) / sum;
+                CHECK(fabs(slot.alternatives[k].confidence - p) < 1e-5);
+            }
+            n_text++;
+        }
+        CHECK(n_text > 5);
+        free(logits);
+        vox_stream_close(s);
+        params.batch_ms = 0;
+    }
+}
+
 static void test_counts(vox_model *m) {
     static const float silence[3000];
     size_t lengths[] = {0, 1, 39, 40, 1279, 1280, 1281, 2999};
@@ -226,6 +493,33 @@ static void test_counts(vox_model *m) {
         CHECK(r.n_tokens == (lengths[i] + 1279) / 1280 + 10 && r.n_text == 0);
         free(r.logits);
     }
+}
+
+/* Rings that wrap while guesses are refused, and while copies come and go. */
+static void test_tight_rings(const char *path, vox_model *other) {
+    vox_model *m = open_model(path, 1);
+    CHECK((m->dec.window - 1 + DECODER_WIDTH) % KV_PAGE == 0 || m->dec.window % KV_PAGE == 0);
+    enum { N = 6 * 16000 };
+    float *samples = malloc(N * sizeof *samples);
+    CHECK(samples);
+    unsigned seed = 1;
+    for (int i = 0; i < N; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        float noise = (float)(seed >> 8) / 8388608.0f - 1;
+        samples[i] = 0.1f * noise * (1 + sinf((float)i / 3000));
+    }
+    result whole = run(m, samples, N, 0, 80, 0);
+    test_drafts(m, NULL, samples, N, &whole, 1);
+    test_copies(m, NULL, samples, N, 2501, 0);
+    test_copies(m, NULL, samples, N, 9000, 1);
+    test_saves(m, NULL, samples, N, 2501, 0);
+    test_saves(m, NULL, samples, N, 12345, (int64_t)1 << 33);
+    test_damaged_saves(m, other, samples, N / 2);
+    test_guard(path, samples, N / 2, &whole);
+    test_alternatives(m, samples, N);
+    free(whole.logits);
+    free(samples);
+    vox_model_close(m);
 }
 
 static void test_memory_stops_growing(vox_model *m, const float *samples, size_t n) {
@@ -246,8 +540,9 @@ static void test_memory_stops_growing(vox_model *m, const float *samples, size_t
 static void test_embeddings(vox_model *m, const float *samples, size_t n) {
     size_t dim = (size_t)m->dec.dim, n_slots = (n + 1279) / 1280 + 32 + 6 + 10, cuts[] = {n, 1000};
     float *rows[2];
-    vox_stream *s;
-    CHECK(vox_stream_open(m, NULL, &s, NULL, 0) == VOX_OK);
+    vox_stream *s, *copy;
+    vox_stream_params params = {.silence_gate_ms = 1360}; /* it shuts nobody out here */
+    CHECK(vox_stream_open(m, &params, &s, NULL, 0) == VOX_OK);
     for (int i = 0; i < 2; i++) {
         size_t count = 0;
         CHECK(rows[i] = malloc((n_slots + 1) * dim * sizeof **rows));
@@ -261,6 +556,9 @@ static void test_embeddings(vox_model *m, const float *samples, size_t n) {
         while (vox_stream_embed(s, rows[i] + count * dim) == VOX_SLOT) CHECK(++count <= n_slots);
         CHECK(vox_stream_embed(s, rows[i]) == VOX_DONE && count == n_slots);
     }
+    CHECK(vox_stream_save(s, NULL, 0) == VOX_ERR_STATE);
+    CHECK(vox_stream_copy(s, &copy) == VOX_OK && vox_stream_embed(copy, rows[0]) == VOX_DONE);
+    vox_stream_close(copy);
     CHECK(memcmp(rows[0], rows[1], n_slots * dim * sizeof **rows) == 0);
     vox_slot slot;
     CHECK(vox_stream_next(s, &slot) == VOX_ERR_STATE && *vox_stream_message(s));
@@ -295,8 +593,13 @@ static void test_misuse(vox_model *m) {
         CHECK(vox_stream_open(m, &p, &s, message, sizeof message) == VOX_ERR_ARGUMENT && !s &&
               *message);
     }
-    vox_stream_params bad_batch = {.batch_ms = 79};
-    CHECK(vox_stream_open(m, &bad_batch, &s, NULL, 0) == VOX_ERR_ARGUMENT);
+    vox_stream_params bad[] = {
+        {.batch_ms = 79},         {.pad_guard_ms = -80},     {.pad_guard_ms = 81},
+        {.silence_gate_ms = -80}, {.silence_gate_ms = 1280}, {.silence_gate_ms = 1401},
+        {.confidence = 2},        {.n_alternatives = -1},    {.n_alternatives = 9},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        CHECK(vox_stream_open(m, &bad[i], &s, message, n_message) == VOX_ERR_ARGUMENT && *message);
 
     CHECK(vox_stream_open(m, NULL, &s, NULL, 0) == VOX_OK);
     float nan_sample[2] = {0, NAN};
@@ -349,8 +652,12 @@ int main(int argc, char **argv) {
     CHECK(whole.n_text == strlen(expected) && memcmp(whole.text, expected, whole.n_text) == 0);
     test_same_bits(argv[1], samples, n, &whole);
     test_kernels(argv[1], samples, n, &whole);
-    test_drafts(m, samples, n, &whole, 5);
-    for (int i = 5; i < argc; i++) test_tight_rings(argv[i]);
+    test_drafts(m, NULL, samples, n, &whole, 5);
+    for (int i = 5; i < argc; i++) test_tight_rings(argv[i], m);
+    test_copies(m, NULL, samples, n, 8001, 0);
+    test_saves(m, NULL, samples, n, 4001, 0);
+    test_gate(m, samples, n);
+    test_alternatives(m, samples, n);
     test_far_clock(f32, samples, n / 2);
     vox_model_close(f32);
     test_reset(m, samples, n, &whole);
