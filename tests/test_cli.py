@@ -160,7 +160,9 @@ def test_json(voxtral: Voxtral, tiny: vox.Model, tiny_path: Path) -> None:
         "model": tiny.name,
         "delay_ms": 240,
         "segments": [asdict(segment) for segment in expected.segments],
-        "words": [asdict(word) for word in expected.words],
+        "words": [
+            {"text": w.text, "start_ms": w.start_ms, "end_ms": w.end_ms} for w in expected.words
+        ],
         "pieces": [
             {"text": p.text, "token": p.token, "start_ms": p.start_ms, "end_ms": p.end_ms}
             for p in expected.pieces
