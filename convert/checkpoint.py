@@ -2,7 +2,7 @@
 
 Checkpoint(folder) finds the layout, reads the configuration and the tokenizer, and compares the
 tensors' names, types and shapes with the table. slices() then yields all weights in the order of
-the files, so that the disk is read once and straight ahead; the hash of the weight files falls out
+the files, so that the disk is read once and straight ahead; the hashes of the weight files fall out
 of the same pass. A slice is a run of rows, small enough that memory stays bounded.
 """
 
@@ -12,7 +12,7 @@ import hashlib
 import math
 import os
 from collections import deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import params, tekken
-from .errors import ConversionError
+from .errors import ConversionError, DamagedFile
 from .json_file import load
 from .safetensors_file import FLOATS, Floats, SafetensorsFile, TensorInfo, decode
 from .tensors import CONV_TAPS, Layout, Tensor, tensors
@@ -69,9 +69,15 @@ class Slice(NamedTuple):
 class Checkpoint:
     """An open checkpoint; sha256 is known after the first full pass of slices()."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Open a folder and check everything that the headers tell."""
+    def __init__(
+        self, path: str | os.PathLike[str], published: Mapping[str, str] | None = None
+    ) -> None:
+        """Open a folder and check everything that the headers tell.
+
+        published: the SHA-256 that weight files must have, by name, where it is known.
+        """
         self.folder = folder = Path(path)
+        self.published = published or {}
         self.sha256: str | None = None
         self.files: list[SafetensorsFile] = []
         try:
@@ -113,15 +119,25 @@ class Checkpoint:
         return sum(file.size for file in self.files)
 
     def slices(self) -> Iterator[Slice]:
-        """Yield every weight once, file by file, in the order of the file."""
+        """Yield every weight once, file by file, in the order of the file.
+
+        Raises DamagedFile after the last slice of a file that is not what was published.
+        """
         wanted = {tensor.sources[self.layout]: tensor for tensor in self.tensors}
+        several = len(self.files) > 1
         with _Digest() as digest:
             for file in self.files:
+                published = self.published.get(file.path.name)
+                digest.begin_file(is_wanted=several and published is not None)
                 digest.update(file.header_bytes)
                 for name, info in file.tensors.items():
                     for slice_ in self._tensor_slices(wanted[self._name(name)], file, info):
                         digest.update(slice_.raw)
                         yield slice_
+                if published is None:
+                    continue
+                if published != (digest.file_result() if several else digest.result()):
+                    raise DamagedFile(file.path)
             self.sha256 = digest.result()
 
     def values(self, names: Collection[str]) -> dict[str, Floats]:
@@ -199,7 +215,8 @@ class _Digest:
     """SHA-256 of what passes by, computed beside the rest in a thread."""
 
     def __init__(self) -> None:
-        self.hash = hashlib.sha256()
+        self.hash, self.file_hash = hashlib.sha256(), hashlib.sha256()
+        self.is_file_wanted = False
         self.pending: deque[Future[None]] = deque()
 
     def __enter__(self) -> _Digest:
@@ -209,17 +226,34 @@ class _Digest:
     def __exit__(self, *error: object) -> None:
         self.thread.shutdown(cancel_futures=True)
 
+    def begin_file(self, *, is_wanted: bool) -> None:
+        """Hash what follows by itself as well, if that is wanted."""
+        self.file_hash, self.is_file_wanted = hashlib.sha256(), is_wanted
+
     def update(self, data: bytes) -> None:
         """Add bytes; at most a few slices wait."""
         if len(self.pending) == 4:
             self.pending.popleft().result()
-        self.pending.append(self.thread.submit(self.hash.update, data))
+        self.pending.append(self.thread.submit(self._add, data))
 
     def result(self) -> str:
         """Return the hash of all bytes, in hexadecimal."""
+        self._drain()
+        return self.hash.hexdigest()
+
+    def file_result(self) -> str:
+        """Return the hash of all bytes since begin_file()."""
+        self._drain()
+        return self.file_hash.hexdigest()
+
+    def _add(self, data: bytes) -> None:
+        self.hash.update(data)
+        if self.is_file_wanted:
+            self.file_hash.update(data)
+
+    def _drain(self) -> None:
         while self.pending:
             self.pending.popleft().result()
-        return self.hash.hexdigest()
 
 
 def _find(folder: Path) -> tuple[Layout, list[Path]]:

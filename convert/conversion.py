@@ -11,7 +11,7 @@ import math
 import os
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -50,19 +50,21 @@ def convert(
     name: str | None = None,
     description: str | None = None,
     license: str | None = None,
+    published: Mapping[str, str] | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Summary:
     """Convert a checkpoint folder to a GGUF file.
 
     type is one of FILE_TYPES. name, description and license go into the metadata; None: what is
-    known of the published model. threads pack (None: one per processor this process may use).
+    known of the published model. published: the SHA-256 that weight files must have, by name.
+    threads pack (None: one per processor this process may use).
     The same checkpoint and arguments give the same bytes. Raises ConversionError if something is
     wrong with the checkpoint or the target, OSError if the target cannot be written; then, as after
     an interruption, the target is as it was.
     """
     card = Card(name, description, license)
-    with Checkpoint(checkpoint) as source:
+    with Checkpoint(checkpoint, published) as source:
         recipe = whole(source, type, card)
         return _write(source, recipe, Path(target), type, threads, progress)
 
@@ -76,6 +78,7 @@ def convert_decoder(
     name: str | None = None,
     description: str | None = None,
     license: str | None = None,
+    published: Mapping[str, str] | None = None,
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> Summary:
@@ -84,7 +87,7 @@ def convert_decoder(
     delay_ms is the delay that the file is for (None: the model's default). All else as convert().
     """
     card = Card(name, description, license)
-    with Checkpoint(checkpoint) as source:
+    with Checkpoint(checkpoint, published) as source:
         delay_ms = source.vocabulary.default_delay_ms if delay_ms is None else delay_ms
         recipe = decoder(source, type, card, delay_ms)
         return _write(source, recipe, Path(target), type, threads, progress)

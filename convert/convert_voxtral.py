@@ -1,11 +1,11 @@
-"""The command line of the converter: a checkpoint folder to a GGUF file.
+"""The command line of the converter: a checkpoint, a folder or on a hub, to a GGUF file.
 
-    python convert/convert_voxtral.py CHECKPOINT model.gguf [--type q4_0] [--verify]
+    python convert/convert_voxtral.py CHECKPOINT [model.gguf] [--type q4_0] [--verify]
 
 runs from a clone once the package is installed; `voxtral convert` is the same. Exit status: 0 all
-is well; 1 the file cannot be written; 2 the checkpoint or an option cannot be used; 130 Ctrl-C;
-143 terminated. Whatever happens, no half file stays behind and an old file is kept until the new
-one is whole.
+is well; 1 the file cannot be written, or the download broke off; 2 the checkpoint or an option
+cannot be used; 130 Ctrl-C; 143 SIGTERM; 129 SIGHUP; 141 nobody reads standard output any more.
+Whatever happens, no half file stays behind and an old file is kept until the new one is whole.
 """
 
 from __future__ import annotations
@@ -16,36 +16,41 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
+from voxtral_edge import models
 from voxtral_edge.convert import (
     FILE_TYPES,
     Checkpoint,
     ConversionError,
     convert,
     convert_decoder,
+    hub,
     verify,
 )
 from voxtral_edge.convert.conversion import Progress
+from voxtral_edge.convert.errors import DamagedFile
 from voxtral_edge.convert.progress import Bar
+from voxtral_edge.terminal import SIGNALLED, STOPS, Stopped, complain, stoppable, write
 
-OK, FAILURE, BAD_INPUT, SIGNALLED = 0, 1, 2, 128
-
-STOPS = (signal.SIGINT, signal.SIGTERM)
+OK, FAILURE, BAD_INPUT = 0, 1, 2
 
 ABOUT = """\
 Convert a Voxtral Realtime checkpoint to one GGUF file.
 
-CHECKPOINT is a folder with params.json, consolidated.safetensors and tekken.json (the official
-layout, which wins if both are there), or with config.json, model*.safetensors and tekken.json (the
-transformers layout). The weights are read once, a slice at a time.
+    voxtral convert mistralai/Voxtral-Mini-4B-Realtime-2602
+    voxtral transcribe -m voxtral talk.wav
+
+CHECKPOINT is the name of a repository on the hub, of which only the files needed are downloaded
+into the hub's cache, or a folder. Either holds params.json, consolidated.safetensors and
+tekken.json (the official layout, which wins if both are there), or config.json, model*.safetensors
+and tekken.json (the transformers layout). The weights are read once, a slice at a time.
+
+Without MODEL.gguf, the model goes to the data directory, where voxtral models lists it and -m finds
+it by its name or the beginning of it.
 """
-
-
-class _Stopped(BaseException):
-    """A signal asked to stop; its number is the argument."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -61,38 +66,56 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = options.parse_args(argv)
     if args.delay and not args.decoder_only:
         options.error("--delay needs --decoder-only: other files serve every delay")
-    previous = {number: signal.signal(number, _stop) for number in STOPS}
+    if args.decoder_only and not args.target:
+        options.error("--decoder-only needs the file to write: it is not a model for this program")
     try:
-        _run(args)
-    except _Stopped as stopped:
-        return SIGNALLED + int(stopped.args[0])
+        with stoppable(signal.SIGINT, *STOPS):
+            _run(args)
+    except Stopped as stopped:
+        return SIGNALLED + stopped.number
     except ConversionError as error:
-        return _complain(str(error), BAD_INPUT)
+        complain(error)
+        return BAD_INPUT
     except OSError as error:
-        return _complain(f"{error.filename}: {error.strerror}", FAILURE)
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        complain(error)
+        return FAILURE
     return OK
 
 
 def _run(args: argparse.Namespace) -> None:
+    folder, source = args.checkpoint, str(args.checkpoint.resolve())
+    name, license, published = args.name, args.license, None
+    if not folder.is_dir() and hub.is_name(str(folder)):
+        found = hub.fetch(str(folder), lambda line: _say(args, line), progress=not args.quiet)
+        folder, source = found.folder, f"{found.name}@{found.revision}"
+        name = name or found.name.partition("/")[2].replace("-", " ")
+        license, published = license or found.license, found.sha256
+    target = args.target or models.place(str(args.checkpoint), args.type)
+    if not args.target:
+        target.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
-    with _progress("convert", args) as progress:
-        write, options = convert, {}
-        if args.decoder_only:
-            write, options = convert_decoder, {"delay_ms": args.delay}
-        made = write(
-            args.checkpoint,
-            args.target,
-            **options,
-            type=args.type,
-            name=args.name,
-            description=args.description,
-            license=args.license,
-            threads=args.threads,
-            progress=progress,
-        )
+    make = partial(convert_decoder, delay_ms=args.delay) if args.decoder_only else convert
+    try:
+        with _progress("convert", folder, args) as progress:
+            made = make(
+                folder,
+                target,
+                type=args.type,
+                name=name,
+                description=args.description,
+                license=license,
+                published=published,
+                threads=args.threads,
+                progress=progress,
+            )
+    except DamagedFile as error:
+        hub.forget(error.path)
+        raise ConversionError(
+            f"{error.path.name} is not what the hub has published (its SHA-256 differs); it was "
+            "removed from the cache: run the command again"
+        ) from error
+    if target.parent == models.folder():
+        models.record(target, source)
     types = ", ".join(f"{n / 1e6:,.1f} MB {name}" for name, n in sorted(made.types.items()))
     _say(
         args,
@@ -101,40 +124,29 @@ def _run(args: argparse.Namespace) -> None:
     )
     if not args.verify:
         return
-    with _progress("verify", args) as progress:
-        deviations = verify(args.checkpoint, args.target, threads=args.threads, progress=progress)
-    for name, found in sorted(deviations.items()):
+    with _progress("verify", folder, args) as progress:
+        deviations = verify(folder, target, threads=args.threads, progress=progress)
+    for kind, deviation in sorted(deviations.items()):
         _say(
             args,
-            f"verified {name}: {found.n:,} values, max error {found.max_error:.3g} "
-            f"({found.limit_share:.0%} of the limit), rms error {found.rms_error:.3g}",
+            f"verified {kind}: {deviation.n:,} values, max error {deviation.max_error:.3g} "
+            f"({deviation.limit_share:.0%} of the limit), rms error {deviation.rms_error:.3g}",
         )
 
 
 def _progress(
-    verb: str, args: argparse.Namespace
+    verb: str, folder: Path, args: argparse.Namespace
 ) -> contextlib.AbstractContextManager[Progress | None]:
     if args.quiet:
         return contextlib.nullcontext()
-    with Checkpoint(args.checkpoint) as source:
+    with Checkpoint(folder) as source:
         bar: Bar = Bar(verb, source.n_bytes)
     return bar
 
 
 def _say(args: argparse.Namespace, line: str) -> None:
     if not args.quiet:
-        print(line, flush=True)
-
-
-def _complain(message: str, status: int) -> int:
-    print("voxtral: " + message.replace("\n", " "), file=sys.stderr)
-    return status
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    for each in STOPS:  # a second one must not disturb the cleaning up after the first
-        signal.signal(each, signal.SIG_IGN)
-    raise _Stopped(number)
+        write(line + "\n")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -144,8 +156,16 @@ def parser() -> argparse.ArgumentParser:
         description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    options.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="a folder")
-    options.add_argument("target", type=Path, metavar="MODEL.gguf", help="the file to write")
+    options.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="a folder, or ORG/NAME on the hub"
+    )
+    options.add_argument(
+        "target",
+        type=Path,
+        nargs="?",
+        metavar="MODEL.gguf",
+        help="the file to write (default: one in the data directory, named by source and type)",
+    )
     options.add_argument(
         "--type", choices=FILE_TYPES, default="q4_0", help="how weights are stored (default: q4_0)"
     )
@@ -179,4 +199,6 @@ def _positive(text: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from voxtral_edge import cli
+
+    sys.exit(cli.main(["convert", *sys.argv[1:]]))

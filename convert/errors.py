@@ -1,6 +1,8 @@
-"""The one exception of the converter."""
+"""The exceptions of the converter."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from voxtral_edge.errors import ModelFormatError
 
@@ -10,3 +12,12 @@ class ConversionError(ModelFormatError):
 
     The message is one line that names the file, the tensor or key, and what to do.
     """
+
+
+class DamagedFile(ConversionError):  # noqa: N818  (the name says what happened, as in the package)
+    """A weight file does not have the published SHA-256; `path` is its path."""
+
+    def __init__(self, path: Path) -> None:
+        """Keep the path."""
+        super().__init__(f"{path.name} is not what was published: download it again")
+        self.path = path

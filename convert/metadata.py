@@ -51,12 +51,7 @@ def metadata(checkpoint: Checkpoint, type_name: str, card: Card, sha256: str) ->
         "voxtral_edge.rope_layout": text(ROPE_LAYOUT),
         "voxtral_edge.source.layout": text(checkpoint.layout),
         SHA256_KEY: text(sha256),
-        **_stack("encoder", p.encoder),
-        "voxtral_edge.adapter.downsample_factor": u32(DOWNSAMPLE),
-        **_stack("decoder", p.decoder),
-        "voxtral_edge.decoder.n_kv_heads": u32(p.decoder.n_kv_heads),
-        "voxtral_edge.decoder.n_vocab": u32(p.n_vocab),
-        "voxtral_edge.decoder.ada_dim": u32(p.ada_dim),
+        **sizes(p),
         "voxtral_edge.audio.sampling_rate": u32(16000),
         "voxtral_edge.audio.n_mel": u32(N_MEL),
         "voxtral_edge.audio.hop_length": u32(160),
@@ -66,10 +61,22 @@ def metadata(checkpoint: Checkpoint, type_name: str, card: Card, sha256: str) ->
     }
 
 
+def sizes(p: Params) -> dict[str, Value]:
+    """Return the keys that say how large the model is."""
+    return {
+        **_stack("encoder", p.encoder),
+        "voxtral_edge.adapter.downsample_factor": u32(DOWNSAMPLE),
+        **_stack("decoder", p.decoder),
+        "voxtral_edge.decoder.n_kv_heads": u32(p.decoder.n_kv_heads),
+        "voxtral_edge.decoder.n_vocab": u32(p.n_vocab),
+        "voxtral_edge.decoder.ada_dim": u32(p.ada_dim),
+    }
+
+
 def general(p: Params, type_name: str, card: Card, label: str) -> dict[str, Value]:
     """Return the keys that every GGUF file has; label: the number of parameters, rounded."""
-    sizes = (p.encoder.n_layers, p.encoder.dim, p.decoder.n_layers, p.decoder.dim, p.n_vocab)
-    is_published = sizes == PUBLISHED_SIZES
+    widths = (p.encoder.n_layers, p.encoder.dim, p.decoder.n_layers, p.decoder.dim, p.n_vocab)
+    is_published = widths == PUBLISHED_SIZES
     known = PUBLISHED if is_published else Card(name=f"Voxtral realtime {label}")
     words = {
         "name": card.name or known.name,

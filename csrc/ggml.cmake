@@ -11,10 +11,12 @@ set(ggml_sha256 e47ff53506342959ffb3ce15380b82828fea10ec5f208f9ef6915895f1a7a176
 
 if(VOXTRAL_GGML_DIR)
   set(ggml_dir "${VOXTRAL_GGML_DIR}")
+  set(ggml_source "a local tree")
   if(NOT EXISTS "${ggml_dir}/include/ggml.h")
     message(FATAL_ERROR "VOXTRAL_GGML_DIR=${ggml_dir} holds no include/ggml.h: name the root of a ggml tree.")
   endif()
 else()
+  set(ggml_source "${ggml_package} ${ggml_version}")
   set(ggml_root "${CMAKE_BINARY_DIR}/ggml-source")
   set(ggml_archive "${ggml_root}/libggml_python-${ggml_version}.tar.gz")
   set(ggml_dir "${ggml_root}/libggml_python-${ggml_version}/ggml")

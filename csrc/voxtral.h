@@ -190,6 +190,9 @@ int64_t vox_stream_tensor(const vox_stream *stream, const char *name, float *dst
 size_t vox_packed_size(int type, int64_t n);
 int vox_pack(int type, const float *values, int64_t n, int64_t n_row, void *blocks);
 int vox_unpack(int type, const void *blocks, int64_t n, float *values);
+
+/* ggml's version and where its source came from, at most n_version bytes. */
+int vox_ggml_version(char *version, size_t n_version);
 /* cffi: end */
 
 #ifdef __cplusplus

@@ -165,7 +165,8 @@ def test_long_file_takes_little_memory(tmp_path: Path) -> None:
     assert peak < 4 * 2**20
 
 
-def test_files_that_are_no_audio(tmp_path: Path) -> None:
+def test_files_that_are_no_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))  # without ffmpeg, which might be there
     text, empty, raw = (tmp_path / name for name in ("text.wav", "empty.wav", "samples.raw"))
     raw.write_bytes(bytes(range(256)) * 100)
     text.write_text("This is a text.\n" * 100)

@@ -24,6 +24,7 @@ from voxtral_edge.live import Pipe
 from voxtral_edge.terminal import Interrupt
 
 Voxtral = Callable[..., subprocess.CompletedProcess]
+ROOT = SAMPLES.parent
 CLIP = SAMPLES / "digits_1.wav"
 OTHER = SAMPLES / "sentence_1.wav"
 
@@ -159,7 +160,9 @@ def test_json(voxtral: Voxtral, tiny: vox.Model, tiny_path: Path) -> None:
         "model": tiny.name,
         "delay_ms": 240,
         "segments": [asdict(segment) for segment in expected.segments],
-        "words": [asdict(word) for word in expected.words],
+        "words": [
+            {"text": w.text, "start_ms": w.start_ms, "end_ms": w.end_ms} for w in expected.words
+        ],
         "pieces": [
             {"text": p.text, "token": p.token, "start_ms": p.start_ms, "end_ms": p.end_ms}
             for p in expected.pieces
@@ -298,12 +301,15 @@ def test_text_comes_while_the_audio_does(live: subprocess.Popen, digits: np.ndar
     assert live.returncode == 0
 
 
-def test_ctrl_c_prints_the_last_words(live: subprocess.Popen, digits: np.ndarray) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_print_the_last_words(
+    number: int, live: subprocess.Popen, digits: np.ndarray
+) -> None:
     """The pipe stays open, as that of a microphone does."""
     live.stdin.write(pcm(digits[: int(5.9 * 16000)]))  # the last word ends at 5.7 s
     begun = read_until(live, b"seven")
     assert b"four" not in begun
-    live.send_signal(signal.SIGINT)
+    live.send_signal(number)
     rest = live.stdout.read()
     assert live.wait(60) == 0
     assert (begun + rest).decode() == words(CLIP) + "\n"
@@ -397,6 +403,41 @@ def test_nobody_reads(run_python: Callable[..., tuple[str, ...]], options: list[
         stderr = process.stderr.read()
         assert process.wait(60) == 141
     assert re.fullmatch(r"voxtral: no --model, .*\n", stderr)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--help"],
+        ["--version"],
+        ["transcribe", "--help"],
+        ["convert", "--help"],
+        ["convert", ROOT / "demo", "{tmp}/m.gguf"],
+        ["models"],
+        ["inspect", ROOT / "demo"],
+        ["completion", "bash"],
+        ["bench", "--seconds", "1", "--parts", "offline"],
+        ["stream", "-"],
+    ],
+    ids=lambda args: " ".join(arg for arg in args if isinstance(arg, str)),
+)
+def test_nobody_reads_any_command(
+    args: list[object], run_python: Callable[..., tuple[str, ...]], tmp_path: Path
+) -> None:
+    models = tmp_path / "voxtral-edge" / "models"
+    models.mkdir(parents=True)
+    (models / "x.gguf").write_bytes(b"")
+    command = run_python("-m", "voxtral_edge", *(str(a).format(tmp=tmp_path) for a in args))
+    pipe, settings = subprocess.PIPE, {**os.environ, "XDG_DATA_HOME": str(tmp_path)}
+    with (
+        CLIP.open("rb") as sound,
+        subprocess.Popen(command, stdin=sound, stdout=pipe, stderr=pipe, env=settings) as process,
+    ):
+        process.stdout.close()
+        stderr = process.stderr.read().decode()
+        # argparse passes over it if standard output has no buffer.
+        assert process.wait(60) in ((0, 141) if str(args[-1]).startswith("--") else (141,)), stderr
+    assert not [x for x in stderr.splitlines() if "demo model" not in x and "measuring" not in x]
 
 
 @pytest.mark.parametrize("options", [["--format", "txt"], ["--format", "json"]])

@@ -54,7 +54,7 @@ def run(command: list[str], cwd: Path) -> str:
     done = subprocess.run(
         command,
         cwd=cwd,
-        env={**os.environ, "PATH": path},
+        env={**os.environ, "PATH": path, "XDG_DATA_HOME": str(cwd / ".data")},
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import resource
+import shutil
 import signal
 import struct
 import subprocess
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -20,8 +19,8 @@ import pytest
 import soundfile
 import soxr
 import voxtral_edge as vox
-from conftest import SAMPLES
-from voxtral_edge import audio, cli, inputs, outputs
+from conftest import SAMPLES, little_space
+from voxtral_edge import audio, cli, ffmpeg, inputs, outputs
 from voxtral_edge.errors import ArgumentError
 from voxtral_edge.inputs import Input
 
@@ -83,16 +82,48 @@ def test_video(video: Path, main: Main) -> None:
 
 @pytest.mark.usefixtures("with_ffmpeg")
 def test_what_ffmpeg_refuses(tmp_path: Path, video: Path) -> None:
-    silent, broken, playlist = (tmp_path / name for name in ("a.gif", "b.mkv", "c.m3u8"))
+    silent, broken = (tmp_path / name for name in ("a.gif", "b.mkv"))
     command = (imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", f"file:{video}", "-t", "1")
     subprocess.run([*command, str(silent)], check=True, stdin=subprocess.DEVNULL)
     broken.write_bytes(video.read_bytes()[:200])
-    playlist.write_text(
-        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/x.ts\n#EXT-X-ENDLIST\n"
-    )
-    for path in (silent, broken, playlist):
+    for path in (silent, broken):
         with pytest.raises(vox.AudioError, match=r"not audio that can be read \(ffmpeg: .+\)"):
             list(vox.read(path))
+
+
+@pytest.mark.usefixtures("with_ffmpeg")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/x.ts\n",
+        "ffconcat version 1.0\nfile 'film.mkv'\n",
+        '<?xml version="1.0"?>\n<!-- live -->\n<MPD type="dynamic"></MPD>\n',
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nm=audio 9 RTP/AVP 0\n",
+    ],
+    ids=["hls", "concat", "dash", "sdp"],
+)
+def test_playlists_are_refused(tmp_path: Path, main: Main, text: str) -> None:
+    """They name other files, and ffmpeg waits for ever for what a live one may still name."""
+    playlist = tmp_path / "list.m3u8"
+    playlist.write_text(text)
+    assert audio.duration_s(playlist) is None
+    status, out, errors = main("transcribe", playlist, "--threads", 1)
+    assert (status, out) == (2, "")
+    assert errors == f"voxtral: {playlist} is a playlist, a list of other files: name those"
+
+
+def test_ffmpeg_that_hangs(
+    tmp_path: Path, video: Path, main: Main, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that gives no byte, and does not end when it is asked to, is killed."""
+    program = tmp_path / "ffmpeg"
+    program.write_text(f"#!{shutil.which('bash')}\ntrap '' TERM\nread -u 9 9<><(:)\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(ffmpeg, "SILENT_SECONDS", 0.1)
+    status, out, errors = main("transcribe", video, "--threads", 1)
+    assert (status, out) == (2, "")
+    assert f"{video}: ffmpeg gave no sound for 0 s and was ended" in errors
 
 
 @pytest.mark.usefixtures("with_ffmpeg")
@@ -233,21 +264,8 @@ def test_a_device_is_written_to_and_not_replaced(main: Main) -> None:
     assert main("transcribe", CLIP, "-o", "/dev/null", "--threads", 1) == (0, "", "")
 
 
-@contextlib.contextmanager
-def little_space() -> Iterator[None]:
-    """Files may have no more than 64 bytes, as if the disk were full then."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, handler)
-
-
 def test_a_full_disk_leaves_nothing(tmp_path: Path, main: Main) -> None:
-    with little_space():
+    with little_space(64):
         status, out, errors = main("transcribe", CLIP, "-o", tmp_path / "x.json", "--threads", 1)
     assert (status, out) == (1, "")
     assert f"cannot write to {tmp_path / 'x.json'}: File too large" in errors
@@ -261,7 +279,10 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, main: Main) -> None:
     assert "cannot write to" in errors
 
 
-def test_ctrl_c_leaves_nothing(run_python: Callable[..., tuple[str, ...]], tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_signals_leave_nothing(
+    number: int, run_python: Callable[..., tuple[str, ...]], tmp_path: Path
+) -> None:
     soundfile.write(tmp_path / "long.wav", np.zeros(16000 * 600, np.int16), 16000)
     command = run_python(
         "-m", "voxtral_edge", "transcribe", tmp_path / "long.wav", "-o", tmp_path / "x.txt"
@@ -270,9 +291,9 @@ def test_ctrl_c_leaves_nothing(run_python: Callable[..., tuple[str, ...]], tmp_p
         while not list(tmp_path.glob(".x.txt.*.part")):
             assert process.poll() is None
             time.sleep(0.01)
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
-        process.stderr.read()
+        process.send_signal(number)
+        assert process.wait(60) == 128 + number
+        assert b"Traceback" not in process.stderr.read()
     assert [p.name for p in tmp_path.iterdir()] == ["long.wav"]
 
 

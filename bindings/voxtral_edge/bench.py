@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__
+from . import __version__, models
 from .audio import Samples, read
 from .errors import ArgumentError, AudioError
 from .model import Model
@@ -73,7 +73,10 @@ on an idle machine.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
     parser.add_argument(
-        "-m", "--model", metavar="MODEL", help="a GGUF file (default: the embedded demo model)"
+        "-m",
+        "--model",
+        metavar="MODEL",
+        help="a GGUF file, or the name of one of voxtral models (default: the embedded demo model)",
     )
     parser.add_argument(
         "--audio", nargs="+", metavar="FILE", help="sound files, joined to one clip"
@@ -112,7 +115,7 @@ def run(args: argparse.Namespace) -> int:
             raise ArgumentError(f"{path}: the folder {path.parent} does not exist: make it first")
     samples = _clip(args.audio, args.seconds)
     result = measure(
-        args.model,
+        None if args.model is None else models.find(args.model),
         samples,
         args.parts,
         delay_ms=args.delay,

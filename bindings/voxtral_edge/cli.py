@@ -3,8 +3,8 @@
 Text goes to standard output or to files, all else to standard error. Whatever the user can mend is
 told in one line, without a traceback. Exit status: 0 all is well; 1 a failure of the machine
 (memory, a full disk, the computation); 2 input that cannot be used (options, model, audio, a
-microphone or a package that is missing); 130 Ctrl-C; 141 nobody reads standard output any more,
-which is no error worth a word.
+microphone or a package that is missing); 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP; 141 nobody reads
+standard output any more, which is no error worth a word.
 """
 
 from __future__ import annotations
@@ -24,17 +24,29 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from . import __version__, bench, inputs, outputs, terminal
+from . import __version__, bench, doctor, inputs, models, outputs, terminal
 from .audio import Samples, duration_s, read, read_pcm
 from .errors import ArgumentError, AudioError, ComputeError, StreamError, VoxtralError
 from .formats import FORMATS, Feed, Origin
 from .live import Live, Microphone, Pipe, devices
 from .model import Model
 from .stream import DELAYS_MS, MAX_ALTERNATIVES, Piece
-from .terminal import Interrupt, OutputError, Screen, complain, pipe_in, write
+from .terminal import (
+    SIGNALLED,
+    STOPS,
+    Interrupt,
+    OutputError,
+    Screen,
+    Stopped,
+    complain,
+    pipe_in,
+    stoppable,
+    write,
+)
 from .wav import RATE
 
-OK, FAILURE, BAD_INPUT, INTERRUPTED, UNREAD = 0, 1, 2, 128 + signal.SIGINT, 128 + signal.SIGPIPE
+OK, FAILURE, BAD_INPUT = 0, 1, 2
+INTERRUPTED, UNREAD = SIGNALLED + signal.SIGINT, SIGNALLED + signal.SIGPIPE
 FAILURES = (ComputeError, MemoryError, StreamError)  # what is no fault of the input
 
 BEHIND_S = 10.0  # lag that is worth a line, and the next one when it has doubled
@@ -78,6 +90,21 @@ Draw a transcript: waveform, mel, words at their times, and the token of every 8
 In the lane of tokens, dots are pads, bars are markers (a word has ended), boxes are text. Times of
 words are approximate. At most two minutes fit; --from and --to choose them.
 """
+
+MODELS = """\
+List the models in the data directory, where voxtral convert puts those that are given no place:
+name, type, size, date, and what they were converted from.
+
+    voxtral models                  list them
+    voxtral models verify NAME      compare a file with the hash it was written with
+    voxtral models remove NAME      remove a file
+
+Everywhere -m takes the path of a file, it takes NAME, the beginning of it, or ORG/NAME of the hub,
+as long as a single model is meant. The checkpoints that were downloaded are in the hub's cache,
+which the command hf cache lists and empties.
+"""
+
+MODEL = "a GGUF file, or the name of one of voxtral models (default: the embedded demo model)"
 
 COMPLETION = """\
 Print the completion script of a shell. To use it:
@@ -142,18 +169,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.stderr is None:  # it was closed; messages must not end up anywhere else
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  (for as long as the process lives)
     try:
-        if argv[:1] == ["convert"]:
-            from .convert import convert_voxtral
-
-            return convert_voxtral.main(argv[1:])
-        args = _parser().parse_args(argv)
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            # UTF-8 whatever the locale says, and file names as the bytes that they are.
-            sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
-        command: Callable[[argparse.Namespace], int] = args.command
-        return command(args)
+        with stoppable(*STOPS):
+            try:
+                return _run(argv)
+            finally:
+                outputs.sweep()
     except KeyboardInterrupt:
         return INTERRUPTED
+    except Stopped as stopped:
+        return SIGNALLED + stopped.number
     except OutputError as error:
         # Python flushes standard output once more when it exits; nothing may come of that.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -164,6 +188,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (VoxtralError, OSError, MemoryError, ImportError) as error:
         complain(error)
         return FAILURE if isinstance(error, FAILURES) else BAD_INPUT
+
+
+def _run(argv: list[str]) -> int:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # UTF-8 whatever the locale says, and file names as the bytes that they are.
+        sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
+    try:
+        if argv[:1] == ["convert"]:
+            from .convert import convert_voxtral
+
+            return convert_voxtral.main(argv[1:])
+        args = _parser().parse_args(argv)
+    except SystemExit as end:
+        if not end.code:
+            write("")  # help is still on its way
+        raise
+    command: Callable[[argparse.Namespace], int] = args.command
+    return command(args)
 
 
 # ---- options ------------------------------------------------------------------------------------
@@ -239,6 +281,17 @@ def _parser(convert: argparse.ArgumentParser | None = None) -> argparse.Argument
         add_help=False,
     )
 
+    command = add("models", _models, "list, verify and remove converted models", MODELS)
+    verbs = command.add_subparsers(metavar="COMMAND", parser_class=_Parser)
+    for verb, run, help in (
+        ("verify", _verify, "compare a model with the hash it was written with"),
+        ("remove", _remove, "remove a model"),
+    ):
+        command = verbs.add_parser(verb, help=help, description=help.capitalize() + ".")
+        command.add_argument("name", metavar="NAME", help="as voxtral models lists it")
+        command.add_argument("--quiet", action="store_true", help="say nothing unless it fails")
+        command.set_defaults(command=run)
+
     command = commands.add_parser("inspect", help="describe a model file or a checkpoint")
     _files(
         command.add_argument(
@@ -257,6 +310,15 @@ def _parser(convert: argparse.ArgumentParser | None = None) -> argparse.Argument
     bench.add_arguments(command)
     command.set_defaults(command=bench.run)
 
+    command = commands.add_parser(
+        "doctor",
+        help="look at this machine, test, and estimate the speed",
+        description=doctor.ABOUT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    doctor.add_arguments(command)
+    command.set_defaults(command=doctor.run)
+
     command = add("completion", _completion, "print the completion script of a shell", COMPLETION)
     command.add_argument("shell", choices=SHELLS, help="the shell")
     return parser
@@ -265,11 +327,7 @@ def _parser(convert: argparse.ArgumentParser | None = None) -> argparse.Argument
 def _decoding() -> _Parser:
     """Options of all commands that run the model."""
     parser = _Parser(add_help=False)
-    _files(
-        parser.add_argument(
-            "-m", "--model", metavar="MODEL", help="a GGUF file (default: the embedded demo model)"
-        )
-    )
+    _files(parser.add_argument("-m", "--model", metavar="MODEL", help=MODEL))
     parser.add_argument(
         "--delay",
         type=int,
@@ -538,10 +596,50 @@ def _devices(args: argparse.Namespace) -> int:
     return OK
 
 
+def _models(args: argparse.Namespace) -> int:
+    rows = [
+        (
+            model.name,
+            model.type or "damaged",
+            f"{model.n_bytes / 1e6:,.1f} MB",
+            model.converted.isoformat(),
+            model.source or "-",
+        )
+        for model in models.stored()
+    ]
+    if not rows:
+        complain("no models yet: voxtral convert mistralai/Voxtral-Mini-4B-Realtime-2602 makes one")
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        cells[2] = row[2].rjust(widths[2])
+        write("  ".join(cells).rstrip() + "\n")
+    return OK
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from .convert.progress import Bar
+
+    n_bytes = models.find(args.name).stat().st_size
+    with contextlib.nullcontext() if args.quiet else Bar("verify", n_bytes) as progress:
+        model = models.verify(args.name, progress)
+    if not args.quiet:
+        write(f"{model.name}: whole, SHA-256 {model.sha256}\n")
+    return OK
+
+
+def _remove(args: argparse.Namespace) -> int:
+    model = models.remove(args.name)
+    if not args.quiet:
+        write(f"{model.name}: removed, {model.n_bytes / 1e6:,.1f} MB\n")
+    return OK
+
+
 def _inspect(args: argparse.Namespace) -> int:
     from .inspect import inspect
 
-    write(inspect(args.path, args.filter))
+    path = Path(args.path)
+    write(inspect(path if path.exists() else models.find(path), args.filter))
     return OK
 
 
@@ -638,7 +736,8 @@ def _screen(args: argparse.Namespace) -> Screen:
 
 
 def _open_model(args: argparse.Namespace) -> Model:
-    model = Model(args.model, threads=args.threads)
+    path = None if args.model is None else models.find(args.model)
+    model = Model(path, threads=args.threads)
     if args.model is None and not args.quiet:
         complain(f"no --model, so the demo model is used: {model.description}")
     return model

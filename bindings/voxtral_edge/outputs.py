@@ -19,6 +19,8 @@ from .terminal import OutputError
 
 ONE_BY_ONE = ("srt", "vtt", "tsv")  # formats that cannot hold several files
 
+_parts: set[Path] = set()  # files that have not got their names yet
+
 
 class Job(NamedTuple):
     """An input and its outputs: formats, and the path of each, None for standard output."""
@@ -82,6 +84,8 @@ class OutFile:
         # Devices and pipes cannot be replaced; and what was written there is gone anyway.
         self._is_direct = self._path.exists() and not self._path.is_file()
         part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+        if not self._is_direct:
+            _parts.add(part)
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             self._file = (self._path if self._is_direct else part).open("w", encoding="utf-8")
@@ -114,3 +118,10 @@ class OutFile:
         finally:
             if not self._is_direct:
                 part.unlink(missing_ok=True)
+                _parts.discard(part)
+
+
+def sweep() -> None:
+    """Remove what a signal has left that came where no `with` could tidy up, if anything."""
+    while _parts:
+        _parts.pop().unlink(missing_ok=True)

@@ -157,7 +157,8 @@ class Stream:
     def _begin(self, model: Model, stream: Any) -> None:
         """Take over a vox_stream * that nobody else has."""
         self._stream, self._model = stream, model
-        self._lock = threading.Lock()
+        # The same thread gets it twice: an interruption may come between taking it and noting so.
+        self._lock = threading.RLock()
         self._slot = ffi.new("vox_slot *")
         # A saved stream may have come to its end already; nothing else refuses no audio.
         self._ended = lib.vox_stream_push(stream, ffi.NULL, 0) < 0

@@ -15,6 +15,8 @@ import signal
 import sys
 import time
 import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -44,6 +46,45 @@ BELOW = "\x1bD\x1b[A\x1b7\x1b[B\r"
 BACK = "\x1b[J\x1b8"
 
 
+SIGNALLED = 128  # the exit status of what a signal ended is this and its number
+STOPS = (signal.SIGTERM, signal.SIGHUP)
+
+
+class Stopped(BaseException):
+    """A signal asked to stop, at once but tidily."""
+
+    def __init__(self, number: int) -> None:
+        """Keep the number of the signal."""
+        super().__init__(number)
+        self.number = number
+
+
+@contextmanager
+def stoppable(*numbers: int) -> Iterator[None]:
+    """Raise Stopped for the first of some signals, and ignore them after that.
+
+    So nothing disturbs the tidying up. What is ignored, as SIGHUP under nohup, stays ignored.
+    """
+    previous = {
+        number: handler
+        for number in numbers
+        if (handler := signal.getsignal(number)) != signal.SIG_IGN
+    }
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        for each in previous:
+            signal.signal(each, signal.SIG_IGN)
+        raise Stopped(number)
+
+    for number in previous:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
 class OutputError(Exception):
     """Something cannot be written; the cause is an OSError."""
 
@@ -53,9 +94,9 @@ class OutputError(Exception):
 
 
 class Interrupt:
-    """Ctrl-C ends the audio gently: what has come so far still becomes text.
+    """Ctrl-C and SIGTERM end the audio gently: what has come so far still becomes text.
 
-    A second Ctrl-C raises KeyboardInterrupt.
+    A second one raises KeyboardInterrupt or Stopped.
     """
 
     def __init__(self, live: Live) -> None:
@@ -64,17 +105,21 @@ class Interrupt:
         self.asked = False
 
     def __enter__(self) -> Interrupt:
-        """Take over SIGINT."""
-        self._previous = signal.signal(signal.SIGINT, self._on_signal)
+        """Take over both signals."""
+        self._previous = {
+            number: signal.signal(number, self._on_signal)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Give SIGINT back."""
-        signal.signal(signal.SIGINT, self._previous)
+        """Give them back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt if number == signal.SIGINT else Stopped(number)
         self.asked = True
         self._live.stop()
 
