@@ -16,6 +16,9 @@ lint:     ## ruff, mypy --strict, clang-format
 oracle:   ## compare with transformers (fetches torch)
 	@scripts/oracle
 
+llama:    ## compare with llama.cpp (builds it: minutes)
+	@scripts/llama
+
 evaluate: ## word error rates of the demo model on real digits, clean and disturbed
 	@scripts/install test lint
 	@.venv/bin/python scripts/evaluate.py
@@ -34,4 +37,4 @@ wheel:    ## one abi3 wheel in dist/
 clean:    ## remove everything that was built or installed here
 	rm -rf build dist .venv .oracle .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help demo test lint oracle evaluate bench fuzz wheel clean
+.PHONY: help demo test lint oracle llama evaluate bench fuzz wheel clean

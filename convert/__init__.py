@@ -1,4 +1,5 @@
 """Checkpoint to GGUF: convert() writes the file, verify() compares it with its source.
+convert_decoder() writes the decoder alone, for llama.cpp.
 
     convert("Voxtral-Mini-4B-Realtime-2602", "voxtral-q4_0.gguf", type="q4_0")
 
@@ -6,7 +7,7 @@ The command lines are `voxtral convert` and convert/convert_voxtral.py.
 """
 
 from .checkpoint import Checkpoint
-from .conversion import Summary, convert
+from .conversion import Summary, convert, convert_decoder
 from .errors import ConversionError
 from .gguf_file import GgufFile
 from .quantize import FILE_TYPES
@@ -22,5 +23,6 @@ __all__ = [
     "SafetensorsFile",
     "Summary",
     "convert",
+    "convert_decoder",
     "verify",
 ]

@@ -12,7 +12,7 @@ import hashlib
 import math
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -139,6 +139,18 @@ class Checkpoint:
                 if published != (digest.file_result() if several else digest.result()):
                     raise DamagedFile(file.path)
             self.sha256 = digest.result()
+
+    def values(self, names: Collection[str]) -> dict[str, Floats]:
+        """Return all values of some tensors, by the table's names and in the order of its rows."""
+        wanted = {tensor.sources[self.layout]: tensor for tensor in self.tensors}
+        return {
+            tensor.name: np.concatenate(
+                [part.values() for part in self._tensor_slices(tensor, file, info)]
+            )
+            for file in self.files
+            for name, info in file.tensors.items()
+            if (tensor := wanted[self._name(name)]).name in names
+        }
 
     def _tensor_slices(
         self, tensor: Tensor, file: SafetensorsFile, info: TensorInfo

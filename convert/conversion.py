@@ -1,4 +1,4 @@
-"""convert(): a checkpoint folder becomes a GGUF file, or nothing changes.
+"""convert(), convert_decoder(): a checkpoint folder becomes a GGUF file, or nothing changes.
 
 All sizes are known from the headers, so that the file is laid out first and every slice of the
 source, packed by a pool of threads, is written straight to its place. The file grows beside the
@@ -7,6 +7,7 @@ target under another name and takes the target's name only when it is whole and 
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 from collections import deque
@@ -19,8 +20,10 @@ from pathlib import Path
 from .checkpoint import Checkpoint, Slice
 from .errors import ConversionError
 from .gguf_file import Place, write_header
-from .metadata import ARCHITECTURE, SHA256_KEY, Card, metadata
-from .quantize import Bytes, file_type, pack, stored_type
+from .llama import decoder
+from .metadata import SHA256_KEY, Card
+from .quantize import Bytes, file_type, pack
+from .recipe import Recipe, whole
 
 Progress = Callable[[str, int], None]
 """Called as slices are done, with the tensor's name and the bytes of the source in this slice."""
@@ -30,7 +33,7 @@ UNKNOWN_SHA256 = "0" * 64
 
 @dataclass(frozen=True)
 class Summary:
-    """What convert() wrote; types: packed bytes by the type's name."""
+    """What was written; types: packed bytes by the type's name."""
 
     path: Path
     n_tensors: int
@@ -60,32 +63,70 @@ def convert(
     wrong with the checkpoint or the target, OSError if the target cannot be written; then, as after
     an interruption, the target is as it was.
     """
-    kind = file_type(type)
-    path = Path(target)
+    card = Card(name, description, license)
     with Checkpoint(checkpoint, published) as source:
-        _check_target(path, source)
-        keys = metadata(source, type, Card(name, description, license), UNKNOWN_SHA256)
-        layout = {t.name: (stored_type(t, kind), t.stored_shape) for t in source.tensors}
-        with replacing(path) as (temporary, fd):
-            places, size = write_header(temporary, ARCHITECTURE, keys, layout)
-            os.posix_fallocate(fd, 0, size)  # a full disk is noticed now rather than at the end
+        recipe = whole(source, type, card)
+        return _write(source, recipe, Path(target), type, threads, progress)
 
-            def write(part: Slice) -> None:
-                place = places[part.tensor.name]
-                try:
-                    packed = pack(part.values(), place.type)
-                except OverflowError as error:
-                    raise part.error(f"has {error}: choose --type bf16 or f32") from error
-                start = place.offset + part.start * (place.n_bytes // place.shape[0])
-                write_all(fd, packed, start)
 
-            for_each_slice(source, write, threads, progress)
-            assert source.sha256 is not None
-            _write_sha256(fd, source.sha256, places)
+def convert_decoder(
+    checkpoint: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    delay_ms: int | None = None,
+    type: str = "q4_0",
+    name: str | None = None,
+    description: str | None = None,
+    license: str | None = None,
+    published: Mapping[str, str] | None = None,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Summary:
+    """Convert the decoder of a checkpoint to a GGUF file for llama.cpp; see voxtral_edge.llama.
+
+    delay_ms is the delay that the file is for (None: the model's default). All else as convert().
+    """
+    card = Card(name, description, license)
+    with Checkpoint(checkpoint, published) as source:
+        delay_ms = source.vocabulary.default_delay_ms if delay_ms is None else delay_ms
+        recipe = decoder(source, type, card, delay_ms)
+        return _write(source, recipe, Path(target), type, threads, progress)
+
+
+def _write(
+    source: Checkpoint,
+    recipe: Recipe,
+    path: Path,
+    type: str,
+    threads: int | None,
+    progress: Progress | None,
+) -> Summary:
+    layout = recipe.layout(source, file_type(type))
+    _check_target(path, source)
+    with replacing(path) as (temporary, fd):
+        keys = recipe.metadata(UNKNOWN_SHA256)
+        places, size = write_header(temporary, recipe.architecture, keys, layout)
+        os.posix_fallocate(fd, 0, size)  # a full disk is noticed now rather than at the end
+
+        def write(part: Slice) -> None:
+            if part.tensor.name not in recipe.names:
+                return  # read for the hash only
+            place = places[recipe.names[part.tensor.name]]
+            try:
+                packed = pack(recipe.values(part), place.type)
+            except OverflowError as error:
+                raise part.error(f"has {error}: choose --type bf16 or f32") from error
+            start = place.offset + part.start * (place.n_bytes // place.shape[0])
+            write_all(fd, packed, start)
+
+        for_each_slice(source, write, threads, progress)
+        assert source.sha256 is not None
+        _write_sha256(fd, source.sha256, places)
     types: dict[str, int] = {}
     for place in places.values():
         types[place.type.name] = types.get(place.type.name, 0) + place.n_bytes
-    return Summary(path, len(places), source.n_params, size, types)
+    n_params = sum(math.prod(place.shape) for place in places.values())
+    return Summary(path, len(places), n_params, size, types)
 
 
 def for_each_slice(

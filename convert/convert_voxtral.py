@@ -16,11 +16,20 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from voxtral_edge import models
-from voxtral_edge.convert import FILE_TYPES, Checkpoint, ConversionError, convert, hub, verify
+from voxtral_edge.convert import (
+    FILE_TYPES,
+    Checkpoint,
+    ConversionError,
+    convert,
+    convert_decoder,
+    hub,
+    verify,
+)
 from voxtral_edge.convert.conversion import Progress
 from voxtral_edge.convert.errors import DamagedFile
 from voxtral_edge.convert.progress import Bar
@@ -53,7 +62,12 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run with arguments (None: those of the process); return the exit status."""
-    args = parser().parse_args(argv)
+    options = parser()
+    args = options.parse_args(argv)
+    if args.delay and not args.decoder_only:
+        options.error("--delay needs --decoder-only: other files serve every delay")
+    if args.decoder_only and not args.target:
+        options.error("--decoder-only needs the file to write: it is not a model for this program")
     try:
         with stoppable(signal.SIGINT, *STOPS):
             _run(args)
@@ -80,9 +94,10 @@ def _run(args: argparse.Namespace) -> None:
     if not args.target:
         target.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
+    make = partial(convert_decoder, delay_ms=args.delay) if args.decoder_only else convert
     try:
         with _progress("convert", folder, args) as progress:
-            made = convert(
+            made = make(
                 folder,
                 target,
                 type=args.type,
@@ -156,6 +171,16 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--verify", action="store_true", help="then compare every tensor with its source"
+    )
+    options.add_argument(
+        "--decoder-only", action="store_true", help="write the decoder alone, for llama.cpp"
+    )
+    options.add_argument(
+        "--delay",
+        type=_positive,
+        metavar="MS",
+        help="the delay that --decoder-only is for: 80 to 1200 in steps of 80, or 2400 (default: "
+        "the model's)",
     )
     options.add_argument(
         "--threads", type=_positive, metavar="N", help="threads (default: one per processor)"

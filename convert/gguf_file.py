@@ -38,6 +38,26 @@ class Value(NamedTuple):
     item: GGUFValueType | None = None
 
 
+def u32(value: int) -> Value:
+    """Return a whole number as a metadata value."""
+    return Value(GGUFValueType.UINT32, value)
+
+
+def f32(value: float) -> Value:
+    """Return a number as a metadata value."""
+    return Value(GGUFValueType.FLOAT32, value)
+
+
+def text(value: str) -> Value:
+    """Return a text as a metadata value."""
+    return Value(GGUFValueType.STRING, value)
+
+
+def texts(value: list[str]) -> Value:
+    """Return texts as a metadata value."""
+    return Value(GGUFValueType.ARRAY, value, GGUFValueType.STRING)
+
+
 class Place(NamedTuple):
     """Where a tensor's data belongs in the file, and what it is."""
 
@@ -122,12 +142,16 @@ class GgufFile:
 
     def pieces(self, name: str) -> Iterator[Floats]:
         """Yield the values of a tensor, unpacked to F32, in order, a piece at a time."""
-        info = self.tensors[name]
-        kind, n_row = GGMLQuantizationType[info.type], info.shape[-1]
-        n_rows, step = math.prod(info.shape[:-1]), max(PIECE // n_row, 1)
+        shape = self.tensors[name].shape
+        n_rows, step = math.prod(shape[:-1]), max(PIECE // shape[-1], 1)
         for start in range(0, n_rows, step):
-            stop = min(start + step, n_rows)
-            yield unpack(self.read_rows(name, start, stop), kind, (stop - start) * n_row)
+            yield self.values(name, start, min(start + step, n_rows))
+
+    def values(self, name: str, start: int, stop: int) -> Floats:
+        """Return the values of rows start to stop of a tensor, unpacked to F32, flat."""
+        info = self.tensors[name]
+        n = (stop - start) * info.shape[-1]
+        return unpack(self.read_rows(name, start, stop), GGMLQuantizationType[info.type], n)
 
     def read_rows(self, name: str, start: int, stop: int) -> bytes:
         """Return the packed bytes of rows start to stop; a vector is one row."""

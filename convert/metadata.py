@@ -9,7 +9,7 @@ from gguf import GGUFValueType
 from gguf.utility import size_label
 
 from .checkpoint import Checkpoint
-from .gguf_file import Value
+from .gguf_file import Value, f32, text, texts, u32
 from .params import DOWNSAMPLE, Params, Stack
 from .quantize import file_type
 from .tekken import N_RIGHT_PAD_EXTRA, Vocabulary
@@ -45,18 +45,18 @@ def metadata(checkpoint: Checkpoint, type_name: str, card: Card, sha256: str) ->
     p = checkpoint.params
     label = size_label(checkpoint.n_params, 0, 0, 0)
     return {
-        **_general(p, type_name, card, label),
-        "voxtral_edge.format_version": _u32(FORMAT_VERSION),
-        "voxtral_edge.file_type": _text(type_name),
-        "voxtral_edge.rope_layout": _text(ROPE_LAYOUT),
-        "voxtral_edge.source.layout": _text(checkpoint.layout),
-        SHA256_KEY: _text(sha256),
+        **general(p, type_name, card, label),
+        "voxtral_edge.format_version": u32(FORMAT_VERSION),
+        "voxtral_edge.file_type": text(type_name),
+        "voxtral_edge.rope_layout": text(ROPE_LAYOUT),
+        "voxtral_edge.source.layout": text(checkpoint.layout),
+        SHA256_KEY: text(sha256),
         **sizes(p),
-        "voxtral_edge.audio.sampling_rate": _u32(16000),
-        "voxtral_edge.audio.n_mel": _u32(N_MEL),
-        "voxtral_edge.audio.hop_length": _u32(160),
-        "voxtral_edge.audio.window_length": _u32(400),
-        "voxtral_edge.audio.log_mel_max": _f32(1.5),
+        "voxtral_edge.audio.sampling_rate": u32(16000),
+        "voxtral_edge.audio.n_mel": u32(N_MEL),
+        "voxtral_edge.audio.hop_length": u32(160),
+        "voxtral_edge.audio.window_length": u32(400),
+        "voxtral_edge.audio.log_mel_max": f32(1.5),
         **_vocabulary(checkpoint.vocabulary),
     }
 
@@ -65,15 +65,16 @@ def sizes(p: Params) -> dict[str, Value]:
     """Return the keys that say how large the model is."""
     return {
         **_stack("encoder", p.encoder),
-        "voxtral_edge.adapter.downsample_factor": _u32(DOWNSAMPLE),
+        "voxtral_edge.adapter.downsample_factor": u32(DOWNSAMPLE),
         **_stack("decoder", p.decoder),
-        "voxtral_edge.decoder.n_kv_heads": _u32(p.decoder.n_kv_heads),
-        "voxtral_edge.decoder.n_vocab": _u32(p.n_vocab),
-        "voxtral_edge.decoder.ada_dim": _u32(p.ada_dim),
+        "voxtral_edge.decoder.n_kv_heads": u32(p.decoder.n_kv_heads),
+        "voxtral_edge.decoder.n_vocab": u32(p.n_vocab),
+        "voxtral_edge.decoder.ada_dim": u32(p.ada_dim),
     }
 
 
-def _general(p: Params, type_name: str, card: Card, label: str) -> dict[str, Value]:
+def general(p: Params, type_name: str, card: Card, label: str) -> dict[str, Value]:
+    """Return the keys that every GGUF file has; label: the number of parameters, rounded."""
     widths = (p.encoder.n_layers, p.encoder.dim, p.decoder.n_layers, p.decoder.dim, p.n_vocab)
     is_published = widths == PUBLISHED_SIZES
     known = PUBLISHED if is_published else Card(name=f"Voxtral realtime {label}")
@@ -85,59 +86,43 @@ def _general(p: Params, type_name: str, card: Card, label: str) -> dict[str, Val
         "version": "2602" if is_published else None,
         "size_label": label,
     }
-    keys = {"general.type": _text("model")}
-    keys |= {f"general.{key}": _text(value) for key, value in words.items() if value}
-    keys["general.tags"] = _texts(["automatic-speech-recognition", "streaming"])
+    keys = {"general.type": text("model")}
+    keys |= {f"general.{key}": text(value) for key, value in words.items() if value}
+    keys["general.tags"] = texts(["automatic-speech-recognition", "streaming"])
     if is_published:
-        keys["general.languages"] = _texts(LANGUAGES)
-    keys["general.file_type"] = _u32(int(file_type(type_name).number))
-    keys["general.quantization_version"] = _u32(2)
+        keys["general.languages"] = texts(LANGUAGES)
+    keys["general.file_type"] = u32(int(file_type(type_name).number))
+    keys["general.quantization_version"] = u32(2)
     return keys
 
 
 def _stack(part: str, stack: Stack) -> dict[str, Value]:
     key = f"voxtral_edge.{part}."
     return {
-        key + "n_layers": _u32(stack.n_layers),
-        key + "dim": _u32(stack.dim),
-        key + "n_heads": _u32(stack.n_heads),
-        key + "head_dim": _u32(stack.head_dim),
-        key + "hidden_dim": _u32(stack.hidden_dim),
-        key + "window": _u32(stack.window),
-        key + "rope_theta": _f32(stack.rope_theta),
-        key + "norm_eps": _f32(stack.norm_eps),
+        key + "n_layers": u32(stack.n_layers),
+        key + "dim": u32(stack.dim),
+        key + "n_heads": u32(stack.n_heads),
+        key + "head_dim": u32(stack.head_dim),
+        key + "hidden_dim": u32(stack.hidden_dim),
+        key + "window": u32(stack.window),
+        key + "rope_theta": f32(stack.rope_theta),
+        key + "norm_eps": f32(stack.norm_eps),
     }
 
 
 def _vocabulary(v: Vocabulary) -> dict[str, Value]:
     offsets = np.cumsum([0, *map(len, v.tokens)]).tolist()
     return {
-        "voxtral_edge.stream.n_left_pad": _u32(v.n_left_pad),
-        "voxtral_edge.stream.n_right_pad_extra": _u32(N_RIGHT_PAD_EXTRA),
-        "voxtral_edge.stream.default_delay_ms": _u32(v.default_delay_ms),
-        "tokenizer.voxtral_edge.n_special": _u32(v.n_special),
-        "tokenizer.voxtral_edge.bos": _u32(v.bos),
-        "tokenizer.voxtral_edge.eos": _u32(v.eos),
-        "tokenizer.voxtral_edge.streaming_pad": _u32(v.streaming_pad),
-        "tokenizer.voxtral_edge.streaming_word": _u32(v.streaming_word),
+        "voxtral_edge.stream.n_left_pad": u32(v.n_left_pad),
+        "voxtral_edge.stream.n_right_pad_extra": u32(N_RIGHT_PAD_EXTRA),
+        "voxtral_edge.stream.default_delay_ms": u32(v.default_delay_ms),
+        "tokenizer.voxtral_edge.n_special": u32(v.n_special),
+        "tokenizer.voxtral_edge.bos": u32(v.bos),
+        "tokenizer.voxtral_edge.eos": u32(v.eos),
+        "tokenizer.voxtral_edge.streaming_pad": u32(v.streaming_pad),
+        "tokenizer.voxtral_edge.streaming_word": u32(v.streaming_word),
         "tokenizer.voxtral_edge.bytes": Value(
             GGUFValueType.ARRAY, b"".join(v.tokens), GGUFValueType.UINT8
         ),
         "tokenizer.voxtral_edge.offsets": Value(GGUFValueType.ARRAY, offsets, GGUFValueType.UINT32),
     }
-
-
-def _u32(value: int) -> Value:
-    return Value(GGUFValueType.UINT32, value)
-
-
-def _f32(value: float) -> Value:
-    return Value(GGUFValueType.FLOAT32, value)
-
-
-def _text(value: str) -> Value:
-    return Value(GGUFValueType.STRING, value)
-
-
-def _texts(value: list[str]) -> Value:
-    return Value(GGUFValueType.ARRAY, value, GGUFValueType.STRING)

@@ -19,8 +19,11 @@ from .checkpoint import Checkpoint, Slice
 from .conversion import Progress, for_each_slice
 from .errors import ConversionError
 from .gguf_file import GgufFile, Value
-from .metadata import ARCHITECTURE, Card, metadata
-from .quantize import FILE_TYPES, error_limits, file_type, pack, stored_type, unpack
+from .llama import ARCHITECTURE as LLAMA
+from .llama import DELAY_KEY, decoder
+from .metadata import Card
+from .quantize import FILE_TYPES, error_limits, file_type, pack, unpack
+from .recipe import Recipe, whole
 from .safetensors_file import Floats
 
 
@@ -63,10 +66,12 @@ def verify(
     deviations: dict[str, Deviation] = {}
     lock = threading.Lock()
     with Checkpoint(checkpoint) as source, GgufFile(path) as file:
-        type_name = _check_tensors(source, file)
+        recipe = _recipe(source, file)
 
         def compare(part: Slice) -> None:
-            name, values = part.tensor.name, part.values()
+            if part.tensor.name not in recipe.names:
+                return
+            name, values = recipe.names[part.tensor.name], recipe.values(part)
             kind = GGMLQuantizationType[file.tensors[name].type]
             # A vector is one row in the file.
             rows = (0, 1) if len(part.tensor.shape) == 1 else (part.start, part.stop)
@@ -86,7 +91,7 @@ def verify(
                 deviations.setdefault(kind.name, Deviation()).add(errors, limits)
 
         for_each_slice(source, compare, threads, progress)
-        _check_metadata(source, file, type_name)
+        _check_metadata(source, file, recipe)
     return deviations
 
 
@@ -94,29 +99,34 @@ def _different(file: GgufFile, what: str) -> ConversionError:
     return ConversionError(f"{file.path}: {what}: convert the checkpoint again")
 
 
-def _check_tensors(source: Checkpoint, file: GgufFile) -> str:
-    """Compare names, types and shapes; return the file type's name."""
-    found = file.metadata.get("voxtral_edge.file_type")
-    if found is None or found.value not in FILE_TYPES:
+def _recipe(source: Checkpoint, file: GgufFile) -> Recipe:
+    """Compare names, types and shapes; return what the file says that it was made by."""
+
+    def text(key: str) -> str | None:
+        return str(file.metadata[key].value) if key in file.metadata else None
+
+    type_name = text("voxtral_edge.file_type")
+    if type_name not in FILE_TYPES:
         raise _different(file, "voxtral_edge.file_type is missing or unknown")
-    type_name = str(found.value)
-    kind = file_type(type_name)
-    wanted = {t.name: (stored_type(t, kind).name, t.stored_shape) for t in source.tensors}
+    card = Card(text("general.name"), text("general.description"), text("general.license"))
+    if text("general.architecture") == LLAMA:
+        delay = file.metadata.get(DELAY_KEY)
+        recipe = decoder(source, type_name, card, delay.value if delay else 0)
+    else:
+        recipe = whole(source, type_name, card)
+    layout = recipe.layout(source, file_type(type_name))
+    wanted = {name: (kind.name, shape) for name, (kind, shape) in layout.items()}
     have = {name: (info.type, info.shape) for name, info in file.tensors.items()}
     for name in wanted | have:
         if wanted.get(name) != have.get(name):
             raise _different(file, f"tensor {name} is {have.get(name)}, not {wanted.get(name)}")
-    return type_name
+    return recipe
 
 
-def _check_metadata(source: Checkpoint, file: GgufFile, type_name: str) -> None:
-    def text(key: str) -> str | None:
-        return str(file.metadata[key].value) if key in file.metadata else None
-
+def _check_metadata(source: Checkpoint, file: GgufFile, recipe: Recipe) -> None:
     assert source.sha256 is not None
-    card = Card(text("general.name"), text("general.description"), text("general.license"))
-    wanted = {"general.architecture": Value(GGUFValueType.STRING, ARCHITECTURE)}
-    wanted |= metadata(source, type_name, card, source.sha256)
+    wanted = {"general.architecture": Value(GGUFValueType.STRING, recipe.architecture)}
+    wanted |= recipe.metadata(source.sha256)
     for key in wanted | file.metadata:
         if not _same(wanted.get(key), file.metadata.get(key)):
             raise _different(file, f"metadata key {key} is not what the checkpoint says")

@@ -7,21 +7,30 @@
 static const float MORE_COST = 0.1f;
 /* What a position is worth to the next pass if it heard a wrong guess, in the same unit. */
 static const float HINT_VALUE = 0.08f;
-static const float LEARNING_RATE = 1.0f / 16, FORGETTING_RATE = 1.0f / 2048;
+static const float LEARNING_RATE = 1.0f / 16;
+/* What a pass weighs after the next one, and what MORE_COST weighs beside all passes. */
+static const double REMEMBER = 63.0 / 64, PRIOR = 0.05;
 
-/* Normalised least mean squares. Narrow passes say nothing about further positions, so what is
- * known of them is slowly forgotten then, and tried again: a busy machine may have spoilt it. */
+/* Least squares of first + more x, and of PRIOR (more - MORE_COST first)^2. Narrow passes say
+ * nothing about further positions, so what is known of them is forgotten then and tried again: a
+ * busy machine may have spoilt it. */
 void pass_cost_learn(pass_cost *c, int n, int64_t ns) {
-    float x = (float)(n - 1), error = (float)ns - c->first - c->more * x;
-    if (c->first == 0) {
-        c->first = (float)ns / (1 + MORE_COST * x);
-        c->more = MORE_COST * c->first;
-        return;
+    double x = n - 1, y = (double)ns;
+    c->n = REMEMBER * c->n + 1;
+    c->x = REMEMBER * c->x + x;
+    c->xx = REMEMBER * c->xx + x * x;
+    c->y = REMEMBER * c->y + y;
+    c->xy = REMEMBER * c->xy + x * y;
+    double a = c->n + PRIOR * MORE_COST * MORE_COST, b = c->x - PRIOR * MORE_COST;
+    double d = c->xx + PRIOR, determinant = a * d - b * b;
+    double first = (c->y * d - c->xy * b) / determinant;
+    double more = (c->xy * a - c->y * b) / determinant;
+    if (first < 0 || more < 0) { /* noise: all of it is the first position, or all are alike */
+        more = first < 0 ? c->y / (c->n + c->x) : 0;
+        first = first < 0 ? more : c->y / c->n;
     }
-    c->first += LEARNING_RATE * error / (1 + x * x);
-    c->more += LEARNING_RATE * error * x / (1 + x * x);
-    if (n == 1) c->more += FORGETTING_RATE * (MORE_COST * c->first - c->more);
-    if (c->more < 0) c->more = 0;
+    c->first = (float)first;
+    c->more = (float)more;
 }
 
 static int kind(const draft_state *d, int32_t token) {

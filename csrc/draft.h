@@ -28,6 +28,8 @@ typedef struct {
 /* How long a pass takes, as measured: the first position, and each further one. */
 typedef struct {
     float first, more; /* 0 until something was measured */
+    /* Sums over passes, older ones weigh less: 1, further positions x, x^2, time y, x y. */
+    double n, x, xx, y, xy;
 } pass_cost;
 
 /* A pass over n positions took ns. */

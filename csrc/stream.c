@@ -265,15 +265,16 @@ static int decode(vox_stream *s, engine *e) {
 }
 
 /* Slots wait for the decoder, or for the encoder. A full batch is always worth encoding, so that
- * the decoder never runs out of slots to look ahead into; fewer only when it has none. */
-static int pass(vox_stream *s) {
+ * the decoder never runs out of slots to look ahead into; fewer only when it has none. Where
+ * embeddings are handed out, no slot ever waits for the decoder. */
+static int pass(vox_stream *s, int has_decoder) {
     vox_model *m = s->m;
     engine **e = s->watch.n > 0 ? &s->own : &m->engine;
     int status = VOX_OK;
     platform_lock_enter(m->lock);
     if (!*e && engine_open(e, m, s->watch.n > 0 ? &s->watch : NULL) != VOX_OK)
         status = fail(s, VOX_ERR_MEMORY, "out of memory, or of threads");
-    if (status == VOX_OK && s->n_encoded == 0) status = begin(s, *e);
+    if (status == VOX_OK && s->n_encoded == 0 && has_decoder) status = begin(s, *e);
     int64_t queued = s->n_encoded - s->n_decoded, ready = n_ready(s) - s->n_encoded;
     if (status == VOX_OK && (queued == 0 ? ready > 0 : queued < DECODER_WIDTH && ready >= s->batch))
         status = encode(s, *e, (int)min(ready, s->batch));
@@ -296,8 +297,16 @@ static int hand_out(vox_stream *s, vox_slot *slot) {
     return VOX_SLOT;
 }
 
+/* Positions that the decoder has heard: as many as were decoded, but none where embeddings are
+ * handed out. */
+static int64_t n_heard(const vox_stream *s) {
+    return s->dec_state.kv.end - s->clock;
+}
+
 int stream_next(vox_stream *s, vox_slot *slot) {
     if (s->phase == STREAM_FAILED) return refuse_failed(s);
+    if (n_heard(s) != s->n_decoded)
+        return fail(s, VOX_ERR_STATE, "the stream gives embeddings: reset it to have text");
     watch_clear(&s->watch);
     while (s->n_given == s->n_said) {
         if (s->phase != STREAM_OPEN && s->n_decoded == s->n_total) {
@@ -305,10 +314,32 @@ int stream_next(vox_stream *s, vox_slot *slot) {
             return VOX_DONE;
         }
         if (n_ready(s) <= s->n_decoded) return VOX_WAIT;
-        int status = pass(s);
+        int status = pass(s, 1);
         if (status != VOX_OK) return status;
     }
     return hand_out(s, slot);
+}
+
+int stream_embed(vox_stream *s, float *audio) {
+    if (s->phase == STREAM_FAILED) return refuse_failed(s);
+    if (n_heard(s) > 0)
+        return fail(s, VOX_ERR_STATE, "the stream gives text: reset it to have embeddings");
+    watch_clear(&s->watch);
+    if (s->n_encoded == s->n_decoded) {
+        if (s->phase != STREAM_OPEN && s->n_decoded == s->n_total) {
+            s->phase = STREAM_DONE;
+            return VOX_DONE;
+        }
+        if (n_ready(s) <= s->n_decoded) return VOX_WAIT;
+        int status = pass(s, 0);
+        if (status != VOX_OK) return status;
+    }
+    size_t dim = (size_t)s->m->dec.dim;
+    memcpy(audio, s->audio, dim * sizeof *audio);
+    s->n_decoded++;
+    memmove(s->audio, s->audio + dim,
+            (size_t)(s->n_encoded - s->n_decoded) * dim * sizeof *s->audio);
+    return VOX_SLOT;
 }
 
 /* ---- looking in ----------------------------------------------------------------------------- */

@@ -57,6 +57,7 @@ void stream_reset(vox_stream *s, int64_t slot);
 int stream_push(vox_stream *s, const float *samples, size_t n);
 int stream_finish(vox_stream *s);
 int stream_next(vox_stream *s, vox_slot *slot);
+int stream_embed(vox_stream *s, float *audio);
 int stream_watch(vox_stream *s, const char *name);
 int64_t stream_pending(const vox_stream *s);
 vox_stats stream_stats(const vox_stream *s);

@@ -96,6 +96,10 @@ int vox_stream_next(vox_stream *stream, vox_slot *slot) {
     return stream_next(stream, slot);
 }
 
+int vox_stream_embed(vox_stream *stream, float *audio) {
+    return stream && audio ? stream_embed(stream, audio) : VOX_ERR_ARGUMENT;
+}
+
 int vox_stream_reset(vox_stream *stream) {
     if (!stream) return VOX_ERR_ARGUMENT;
     stream_reset(stream, 0);

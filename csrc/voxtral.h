@@ -123,6 +123,10 @@ int vox_stream_finish(vox_stream *stream);
 /* VOX_SLOT with *slot filled, VOX_WAIT, VOX_DONE, or an error. After n samples and finish there are
  * exactly ceil(n / 1280) + 10 slots. */
 int vox_stream_next(vox_stream *stream, vox_slot *slot);
+/* Instead of next, for a decoder outside of this library: fill audio [decoder_dim] with the audio
+ * embedding of the next slot, those of the left padding first. VOX_SLOT, VOX_WAIT, VOX_DONE or an
+ * error. Until it is reset, a stream takes either this or next. */
+int vox_stream_embed(vox_stream *stream, float *audio);
 /* As if just opened, from any state; memory is kept. Same delay. */
 int vox_stream_reset(vox_stream *stream);
 /* Free the stream and its reference to the model. NULL is fine. */

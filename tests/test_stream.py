@@ -291,3 +291,51 @@ def test_text_is_that_of_pythons_decoder(tiny: vox.Model) -> None:
         expected[-1] += decoder.decode(b"", final=True)
         assert [slot.text for slot in slots] == expected
         assert "\N{REPLACEMENT CHARACTER}" in "".join(expected)
+
+
+# ---- embeddings for a decoder elsewhere ---------------------------------------------------------
+
+
+def embeddings(stream: vox.Stream, chunks: Sequence[np.ndarray]) -> np.ndarray:
+    rows = []
+    for chunk in chunks:
+        stream.push(chunk)
+        rows += stream.embeddings()
+    stream.end()
+    return np.array([*rows, *stream.embeddings()])
+
+
+@pytest.mark.parametrize("size", [1000, 1280, 50_000])
+def test_embeddings_are_those_that_the_decoder_hears(
+    tiny: vox.Model, noise: np.ndarray, size: int
+) -> None:
+    with tiny.stream() as stream:
+        stream.watch("audio")
+        stream.push(noise)
+        stream.end()
+        heard = [stream.tensor("audio") for _ in stream.slots()]
+    with tiny.stream() as stream:
+        rows = embeddings(stream, cut(noise, [size] * (len(noise) // size)))
+        assert stream.pending == 0
+    assert rows.shape == (32 + len(noise) // 1280 + 6 + 10, tiny.decoder_dim)
+    np.testing.assert_array_equal(rows.reshape(-1), np.concatenate(heard))
+
+
+def test_a_stream_gives_text_or_embeddings(
+    tiny: vox.Model, noise: np.ndarray, whole: list[vox.Piece]
+) -> None:
+    with tiny.stream() as stream:
+        stream.push(noise)
+        next(stream.embeddings())
+        with pytest.raises(vox.StreamError, match="gives embeddings: reset it to have text"):
+            next(stream.slots())
+        assert len(list(stream.embeddings())) > 50  # it goes on
+        stream.reset()
+        assert run(stream, [noise]) == whole
+        stream.reset()
+        stream.push(noise)
+        next(stream.slots())
+        with pytest.raises(vox.StreamError, match="gives text: reset it to have embeddings"):
+            next(stream.embeddings())
+        stream.end()
+        assert [whole[0], *stream.slots()] == whole

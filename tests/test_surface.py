@@ -31,8 +31,8 @@ PUBLIC = {
               "n_decoder_passes", "n_decoder_slots", "n_drafted", "n_encoder_passes",
               "n_encoder_slots", "n_prefill_passes", "n_prefill_slots", "prefill_ns",
               "scratch_bytes", "state_bytes", "weight_bytes"],
-    "Stream": ["close", "closed", "end", "feed", "finish", "memory", "model", "pending", "push",
-               "reset", "slots", "stats", "tensor", "watch"],
+    "Stream": ["close", "closed", "embeddings", "end", "feed", "finish", "memory", "model",
+               "pending", "push", "reset", "slots", "stats", "tensor", "watch"],
     "Transcript": ["delay_ms", "duration_s", "model", "of", "pieces", "segments", "slots", "text",
                    "to_json", "to_srt", "to_tsv", "to_vtt", "tokens", "words"],
     "Word": ["end_ms", "start_ms", "text"],
@@ -42,6 +42,7 @@ DATA = ("Device", "Piece", "Segment", "Stats", "Transcript", "Word")
 ATTRIBUTES = [
     "name", "description", "file_type", "kernels", "n_params", "n_bytes", "n_vocab", "n_special",
     "token_pad", "token_word", "default_delay_ms", "encoder_window", "decoder_window",
+    "decoder_dim",
 ]  # fmt: skip
 ERRORS = [
     "ArgumentError", "AudioError", "ComputeError", "ModelClosed", "ModelError", "ModelFormatError",

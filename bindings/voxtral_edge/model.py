@@ -45,7 +45,7 @@ class Model:
     those below `n_special` carry no text, among them `token_pad` (nothing to say in this slot) and
     `token_word` (a word group follows); `default_delay_ms` is the delay that is used if none is
     given; `encoder_window` (frames of 20 ms) and `decoder_window` (slots of 80 ms) say how far back
-    the model attends.
+    the model attends; `decoder_dim` is the width of an audio embedding.
     """
 
     def __init__(
@@ -84,6 +84,7 @@ class Model:
         self.default_delay_ms: Final[int] = info.default_delay_ms
         self.encoder_window: Final[int] = info.encoder_window
         self.decoder_window: Final[int] = info.decoder_window
+        self.decoder_dim: Final[int] = info.decoder_dim
 
     def transcribe(
         self,

@@ -162,6 +162,21 @@ class Stream:
                 return
             yield piece
 
+    def embeddings(self) -> Iterator[Floats]:
+        """Yield the audio embedding [decoder_dim] of every slot that the audio so far allows.
+
+        This instead of slots(), for a decoder outside of this package: voxtral_edge.llama. The
+        embeddings of the left padding, 32 slots of silence, come first. Until reset(), a stream
+        gives either text or embeddings. Raises StreamError, ComputeError, OutOfMemory.
+        """
+        while True:
+            row = np.empty(self._model.decoder_dim, np.float32)
+            with self._held():
+                into = ffi.from_buffer("float[]", row)
+                if self._check(lib.vox_stream_embed(self._stream, into)) != lib.VOX_SLOT:
+                    return
+            yield row
+
     def stats(self) -> Stats:
         """Return counts and times since the stream was opened or reset."""
         stats = ffi.new("vox_stats *")

@@ -1,11 +1,13 @@
 """Step 3, train: from the banks to a checkpoint of the averaged weights.
 
-    python train.py --work work --steps 18000 [--device cuda] [--tokens 26000]
+    python train.py --work work --steps 17300 [--device cuda] [--tokens 26000]
 
-Resumes from work/run/state.pt, which is written every --save seconds. Clips of several lengths and
-attention windows of several sizes are mixed, so that the model holds with its own short windows,
-which both wrap within a training clip, as with longer ones and streams of many minutes. A few sets
-of work/judge (step 2 with --set judge) are transcribed on the way; nothing is chosen by them.
+Resumes from work/run/state.pt, which is written every --save seconds; work/run/early.pt has the
+averaged weights of the first quarter of the run, which export.py needs. Clips of several lengths
+and attention windows of several sizes are mixed, so that the model holds with its own short
+windows, which both wrap within a training clip, as with longer ones and in streams of many minutes.
+A few sets of work/judge (step 2 with --set judge) are transcribed on the way; nothing is chosen by
+them.
 """
 
 from __future__ import annotations
@@ -100,7 +102,7 @@ def error_rate(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path("work"))
-    parser.add_argument("--steps", type=int, default=18000)
+    parser.add_argument("--steps", type=int, default=17300)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--tokens", type=int, default=26000, help="slots in a batch")
     parser.add_argument("--workers", type=int, default=12, help="processes that plan clips")
@@ -197,7 +199,8 @@ def main() -> None:
             keep = min(AVERAGE, (1 + step) / (10 + step))
             torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - keep)
             said_something = wanted != PAD
-            right = ((logits.argmax(-1) == wanted) & said_something).sum() / said_something.sum()
+            n_said = said_something.sum().clamp(min=1)
+            right = ((logits.argmax(-1) == wanted) & said_something).sum() / n_said
             sums += torch.stack([loss.detach(), right, norm, torch.ones((), device=device)])
         if step % 100 == 0 or step == args.steps:
             values = (sums[:3] / sums[3]).tolist()
@@ -216,6 +219,8 @@ def main() -> None:
             print(json.dumps(row), flush=True)
             log.write(json.dumps(row) + "\n")
             log.flush()
+        if step == args.steps // 4:
+            torch.save(average.state_dict(), run / "early.pt")
         if time.time() - saved_at > args.save or step == args.steps:
             save()
             saved_at = time.time()

@@ -76,6 +76,13 @@ int main(void) {
     CHECK(learned.more > 7.8e6f && learned.more < 8.2e6f);
     for (int i = 0; i < 1000; i++) pass_cost_learn(&learned, 1, 40000000);
     CHECK(learned.first > 39e6f && learned.first < 41e6f);
+    /* A few wide passes are enough to find out that guesses do not pay. */
+    pass_cost wide = {0};
+    for (int i = 0; i < 8; i++) {
+        int w = i % 2 ? 16 : 12;
+        pass_cost_learn(&wide, w, 80000000 + 60000000 * (w - 1) + (i % 3 - 1) * 10000000);
+    }
+    CHECK(wide.more > 0.4f * wide.first);
 
     /* The same tokens and costs give the same passes. */
     draft_reset(&d, PAD, WORD);

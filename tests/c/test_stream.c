@@ -242,6 +242,37 @@ static void test_memory_stops_growing(vox_model *m, const float *samples, size_t
     vox_stream_close(s);
 }
 
+/* Embeddings come without the decoder, bit by bit the same for every cut. */
+static void test_embeddings(vox_model *m, const float *samples, size_t n) {
+    size_t dim = (size_t)m->dec.dim, n_slots = (n + 1279) / 1280 + 32 + 6 + 10, cuts[] = {n, 1000};
+    float *rows[2];
+    vox_stream *s;
+    CHECK(vox_stream_open(m, NULL, &s, NULL, 0) == VOX_OK);
+    for (int i = 0; i < 2; i++) {
+        size_t count = 0;
+        CHECK(rows[i] = malloc((n_slots + 1) * dim * sizeof **rows));
+        CHECK(vox_stream_reset(s) == VOX_OK);
+        for (size_t done = 0; done < n; done += cuts[i]) {
+            size_t left = n - done < cuts[i] ? n - done : cuts[i];
+            CHECK(vox_stream_push(s, samples + done, left) == VOX_OK);
+            while (vox_stream_embed(s, rows[i] + count * dim) == VOX_SLOT) count++;
+        }
+        CHECK(vox_stream_finish(s) == VOX_OK);
+        while (vox_stream_embed(s, rows[i] + count * dim) == VOX_SLOT) CHECK(++count <= n_slots);
+        CHECK(vox_stream_embed(s, rows[i]) == VOX_DONE && count == n_slots);
+    }
+    CHECK(memcmp(rows[0], rows[1], n_slots * dim * sizeof **rows) == 0);
+    vox_slot slot;
+    CHECK(vox_stream_next(s, &slot) == VOX_ERR_STATE && *vox_stream_message(s));
+    CHECK(vox_stream_reset(s) == VOX_OK && vox_stream_push(s, samples, n) == VOX_OK);
+    CHECK(vox_stream_next(s, &slot) == VOX_SLOT && vox_stream_embed(s, *rows) == VOX_ERR_STATE);
+    CHECK(vox_stream_embed(s, NULL) == VOX_ERR_ARGUMENT &&
+          vox_stream_embed(NULL, *rows) == VOX_ERR_ARGUMENT);
+    vox_stream_close(s);
+    free(rows[0]);
+    free(rows[1]);
+}
+
 static void test_misuse(vox_model *m) {
     char message[200];
     vox_model *none;
@@ -324,6 +355,7 @@ int main(int argc, char **argv) {
     vox_model_close(f32);
     test_reset(m, samples, n, &whole);
     test_counts(m);
+    test_embeddings(m, samples, n);
     test_memory_stops_growing(m, samples, n);
     test_misuse(m);
 

@@ -6,7 +6,6 @@ speech. Run by make oracle: torch and transformers must be installed beside the 
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
 
@@ -22,11 +21,10 @@ from voxtral_edge.convert import convert
 pytest.importorskip("torch", reason="needs torch and transformers (make oracle)")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # they warn about themselves
-    from oracle.transformers_run import TransformersModel
+    from oracle.transformers_run import DEMO, TransformersModel, demo_model
 
 pytestmark = [pytest.mark.oracle, pytest.mark.filterwarnings("ignore")]
 
-ROOT = Path(__file__).parents[2]
 DELAYS_MS = (80, 240, 480, 960, 2400)
 PROBES = ("mel", "conv", "audio", "dec.logits")
 
@@ -87,14 +85,8 @@ def test_both_layouts_convert_to_the_same_model(trio: Trio) -> None:
 
 def test_demo_model_on_real_speech(tmp_path: Path) -> None:
     """The trained demo model gives the tokens of transformers on every clip."""
-    demo = ROOT / "demo"
-    reference = Reference(demo)
-    tekken = json.loads((demo / "tekken.json").read_text(encoding="utf-8"))
-    directory = tiny_model.to_transformers(
-        tmp_path / "transformers", reference.tensors, reference.decoder, tekken
-    )
-    transformers = TransformersModel(directory)
-    convert(demo, tmp_path / "demo.gguf", type="f32")
+    transformers = demo_model(tmp_path / "transformers")
+    convert(DEMO, tmp_path / "demo.gguf", type="f32")
 
     clips = [clip for clip, _ in speech.held_out()]
     clips += speech.unseen_speaker(300) + speech.training_speakers(400)

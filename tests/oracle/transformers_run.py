@@ -8,13 +8,17 @@ WAV, so samples must be exact in 16 bits.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
+import tiny_model
 import torch
+from reference import Reference
 from transformers import VoxtralRealtimeForConditionalGeneration, VoxtralRealtimeProcessor
 
 PAD_ID = 11
+DEMO = Path(__file__).parents[2] / "demo"
 
 
 class TransformersModel:
@@ -98,3 +102,11 @@ class TransformersModel:
                 hook.remove()
         probes["dec.logits"] = out.logits[0].numpy()
         return probes
+
+
+def demo_model(directory: Path) -> TransformersModel:
+    """The trained demo model, which is written to directory in the transformers layout."""
+    reference = Reference(DEMO)
+    tekken = json.loads((DEMO / "tekken.json").read_text(encoding="utf-8"))
+    tiny_model.to_transformers(directory, reference.tensors, reference.decoder, tekken)
+    return TransformersModel(directory)

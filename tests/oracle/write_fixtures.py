@@ -1,5 +1,5 @@
-"""Writes tests/fixtures/*.npz: what transformers makes of random checkpoints (PYTHONPATH=tests
-python -m oracle.write_fixtures).
+"""Writes what transformers makes of random checkpoints, into tests/fixtures/*.npz, and of the demo
+model, into tests/data/held_out/expected.json (PYTHONPATH=tests python -m oracle.write_fixtures).
 
 A fixture names its checkpoint (preset, seed), its clip (int16) and its delay, and holds tokens and
 probes. Large probes are thinned; <name>.stride says how. A clip whose logits come close to a tie is
@@ -8,14 +8,16 @@ refused: which token wins it depends on the last bit, so it would test nothing.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from pathlib import Path
 
 import numpy as np
+import speech
 import tiny_model
 from tolerances import margin
 
-from oracle.transformers_run import TransformersModel
+from oracle.transformers_run import TransformersModel, demo_model
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 STRIDES = {"mel": (5, 1), "conv": (3, 1), "audio": (1, 1), "dec.logits": (1, 7)}
@@ -30,7 +32,18 @@ CASES = [
 ]
 
 
+def write_demo_tokens() -> None:
+    path = speech.DATA / "held_out" / "expected.json"
+    with tempfile.TemporaryDirectory() as directory:
+        model = demo_model(Path(directory))
+    rows = json.loads(path.read_text())
+    for row, (clip, _) in zip(rows, speech.held_out(), strict=True):
+        row["tokens"] = model.tokens(clip.samples).tolist()
+    path.write_text("[\n" + ",\n".join(f"  {json.dumps(row)}" for row in rows) + "\n]\n")
+
+
 def main() -> None:
+    write_demo_tokens()
     FIXTURES.mkdir(exist_ok=True)
     for preset, seed, n, delay_ms in CASES:
         with tempfile.TemporaryDirectory() as directory:
