@@ -15,6 +15,7 @@ import hashlib
 import json
 import re
 import shutil
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -74,7 +75,7 @@ class Hub:
         }
 
     def __enter__(self) -> Hub:
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("_", (_Handler,), {"hub": self}))
+        self.server = _Server(("127.0.0.1", 0), type("_", (_Handler,), {"hub": self}))
         self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
         self.thread.start()
         return self
@@ -91,6 +92,13 @@ def tag(data: bytes) -> tuple[str, bool]:
     if is_large:
         return hashlib.sha256(data).hexdigest(), True
     return hashlib.sha1(b"blob %d\0%b" % (len(data), data)).hexdigest(), False
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, address: object) -> None:
+        """Say nothing of those who went away."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, address)
 
 
 class _Handler(BaseHTTPRequestHandler):

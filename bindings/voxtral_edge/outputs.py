@@ -6,6 +6,7 @@ fails, nothing is left behind and a file of that name stays as it was.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -124,4 +125,5 @@ class OutFile:
 def sweep() -> None:
     """Remove what a signal has left that came where no `with` could tidy up, if anything."""
     while _parts:
-        _parts.pop().unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there may be no such folder
+            _parts.pop().unlink()
