@@ -94,7 +94,7 @@ def microphone(terminal: Terminal) -> Callable[..., None]:
 
 def text_of(screen: str) -> str:
     """What is left of a finished run when the line about the demo model is gone."""
-    text = re.sub(r"voxtral: no --model.*?nonsense", "", screen, flags=re.DOTALL)
+    text = re.sub(r"voxtral: no --model.*?little", "", screen, flags=re.DOTALL)
     return " ".join(re.sub(r"(\^C|status \d+|Pane is dead.*)", "", text).split())
 
 
