@@ -17,13 +17,14 @@ import numpy as np
 import numpy.typing as npt
 from gguf import GGUFValueType, TokenType
 from gguf.utility import size_label
+from voxtral_edge.stream import DELAYS_MS, SLOT_MS
 
 from .checkpoint import Checkpoint
 from .errors import ConversionError
 from .gguf_file import Value, f32, text, texts, u32
 from .metadata import SHA256_KEY, Card, general
 from .recipe import Recipe
-from .tekken import DELAYS_MS, SLOT_MS, Vocabulary
+from .tekken import Vocabulary
 
 ARCHITECTURE = "llama"
 DELAY_KEY = "voxtral_edge.decoder.delay_ms"

@@ -11,6 +11,7 @@ from gguf.utility import size_label
 from .checkpoint import Checkpoint
 from .gguf_file import Value, f32, text, texts, u32
 from .params import DOWNSAMPLE, Params, Stack
+from .params import PUBLISHED as PUBLISHED_PARAMS
 from .quantize import file_type
 from .tekken import N_RIGHT_PAD_EXTRA, Vocabulary
 from .tensors import N_MEL
@@ -30,14 +31,20 @@ class Card:
     license: str | None = None
 
 
-# The published checkpoint, known by its sizes: encoder and decoder layers, widths, vocabulary.
-PUBLISHED_SIZES = (32, 1280, 26, 3072, 131072)
 PUBLISHED = Card(
     name="Voxtral Mini 4B Realtime 2602",
     description="Streaming speech to text in 13 languages",
     license="apache-2.0",
 )
 LANGUAGES = ["en", "fr", "es", "de", "ru", "zh", "ja", "it", "pt", "nl", "ar", "hi", "ko"]
+
+
+def _widths(p: Params) -> tuple[int, ...]:
+    """Encoder and decoder layers and widths, and the vocabulary."""
+    return (p.encoder.n_layers, p.encoder.dim, p.decoder.n_layers, p.decoder.dim, p.n_vocab)
+
+
+PUBLISHED_SIZES = _widths(PUBLISHED_PARAMS)  # by which the published checkpoint is known
 
 
 def metadata(checkpoint: Checkpoint, type_name: str, card: Card, sha256: str) -> dict[str, Value]:
@@ -75,8 +82,7 @@ def sizes(p: Params) -> dict[str, Value]:
 
 def general(p: Params, type_name: str, card: Card, label: str) -> dict[str, Value]:
     """Return the keys that every GGUF file has; label: the number of parameters, rounded."""
-    widths = (p.encoder.n_layers, p.encoder.dim, p.decoder.n_layers, p.decoder.dim, p.n_vocab)
-    is_published = widths == PUBLISHED_SIZES
+    is_published = _widths(p) == PUBLISHED_SIZES
     known = PUBLISHED if is_published else Card(name=f"Voxtral realtime {label}")
     words = {
         "name": card.name or known.name,

@@ -39,6 +39,14 @@ class Params:
     ada_dim: int
 
 
+PUBLISHED = Params(  # its params.json
+    encoder=Stack(32, 1280, 32, 32, 64, 5120, window=750, rope_theta=1e6, norm_eps=1e-5),
+    decoder=Stack(26, 3072, 32, 8, 128, 9216, window=8192, rope_theta=1e6, norm_eps=1e-5),
+    n_vocab=131072,
+    ada_dim=ADA_DIM,
+)
+
+
 def official(params: Section) -> Params:
     """Read params.json."""
     whisper = params.section("multimodal").section("whisper_model_args")

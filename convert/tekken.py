@@ -11,11 +11,11 @@ import binascii
 from dataclasses import dataclass
 from pathlib import Path
 
+from voxtral_edge.stream import DELAYS_MS
+
 from .errors import ConversionError
 from .json_file import Section, load
 
-SLOT_MS = 80  # audio of one token
-DELAYS_MS = (*range(80, 1201, 80), 2400)
 # mistral_common: one slot for BOS and ten in which the last words come out, after the delay.
 N_RIGHT_PAD_EXTRA = 11
 

@@ -72,12 +72,7 @@ on an idle machine.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.add_argument(
-        "-m",
-        "--model",
-        metavar="MODEL",
-        help="a GGUF file, or the name of one of voxtral models (default: the embedded demo model)",
-    )
+    parser.add_argument("-m", "--model", metavar="MODEL", help=models.OPTION)
     parser.add_argument(
         "--audio", nargs="+", metavar="FILE", help="sound files, joined to one clip"
     )
@@ -115,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
             raise ArgumentError(f"{path}: the folder {path.parent} does not exist: make it first")
     samples = _clip(args.audio, args.seconds)
     result = measure(
-        None if args.model is None else models.find(args.model),
+        models.chosen(args.model),
         samples,
         args.parts,
         delay_ms=args.delay,

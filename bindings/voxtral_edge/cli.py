@@ -104,8 +104,6 @@ as long as a single model is meant. The checkpoints that were downloaded are in 
 which the command hf cache lists and empties.
 """
 
-MODEL = "a GGUF file, or the name of one of voxtral models (default: the embedded demo model)"
-
 COMPLETION = """\
 Print the completion script of a shell. To use it:
 
@@ -327,7 +325,7 @@ def _parser(convert: argparse.ArgumentParser | None = None) -> argparse.Argument
 def _decoding() -> _Parser:
     """Options of all commands that run the model."""
     parser = _Parser(add_help=False)
-    _files(parser.add_argument("-m", "--model", metavar="MODEL", help=MODEL))
+    _files(parser.add_argument("-m", "--model", metavar="MODEL", help=models.OPTION))
     parser.add_argument(
         "--delay",
         type=int,
@@ -736,8 +734,7 @@ def _screen(args: argparse.Namespace) -> Screen:
 
 
 def _open_model(args: argparse.Namespace) -> Model:
-    path = None if args.model is None else models.find(args.model)
-    model = Model(path, threads=args.threads)
+    model = Model(models.chosen(args.model), threads=args.threads)
     if args.model is None and not args.quiet:
         complain(f"no --model, so the demo model is used: {model.description}")
     return model

@@ -29,7 +29,8 @@ from gguf import GGUFValueType
 from .convert.conversion import write_all
 from .convert.gguf_file import GgufFile, Place, Value, write_header
 from .convert.metadata import ARCHITECTURE, sizes
-from .convert.params import ADA_DIM, Params, Stack
+from .convert.params import PUBLISHED as PUBLISHED
+from .convert.params import Params
 from .convert.quantize import Bytes, Type, file_type, pack, packed_size, stored_type
 from .convert.tensors import Tensor, tensors
 from .model import Model
@@ -37,12 +38,6 @@ from .stream import SLOT_MS, Stats, Stream
 from .wav import RATE
 
 TYPE = "q4_0"
-PUBLISHED = Params(  # params.json
-    encoder=Stack(32, 1280, 32, 32, 64, 5120, window=750, rope_theta=1e6, norm_eps=1e-5),
-    decoder=Stack(26, 3072, 32, 8, 128, 9216, window=8192, rope_theta=1e6, norm_eps=1e-5),
-    n_vocab=131072,
-    ada_dim=ADA_DIM,
-)
 # Together larger than the caches of nearly all processors, and small for their memory: 0.3 GB.
 N_ENCODER_LAYERS, N_DECODER_LAYERS = 6, 3
 BYTES_PER_THREAD = 64 << 20  # csrc/model.c: weights that make the core take another thread

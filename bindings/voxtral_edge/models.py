@@ -18,6 +18,7 @@ from typing import Any
 from .errors import ModelError, ModelFormatError, ModelNotFound
 
 SUFFIX = ".gguf"
+OPTION = "a GGUF file, or the name of one of voxtral models (default: the embedded demo model)"
 BLOCK_BYTES = 4 << 20
 
 
@@ -67,6 +68,11 @@ def find(name: str | os.PathLike[str]) -> Path:
         if path.exists():  # a folder, which will be refused as one
             return path
         raise
+
+
+def chosen(option: str | None) -> Path | None:
+    """Return the file that an option -m, described by OPTION, means: None is the demo model."""
+    return None if option is None else find(option)
 
 
 def record(path: Path, source: str) -> None:
