@@ -329,8 +329,6 @@ static void pack(packed_matrix *m, const struct ggml_tensor *t, int n_threads) {
     }
 }
 
-/* All quantised matrices, one after the other, so that at no time two copies of more than one are
- * in memory. */
 /* All weights but float matrices leave the map, so that a quantised model needs neither the file
  * nor the map's pages, which a system may map in lumps of megabytes around each small tensor. */
 static void pack_weights(loader *l) {
@@ -369,6 +367,7 @@ static void pack_weights(loader *l) {
         pack(next, t, m->n_threads);
         t->extra = next++;
     }
+    platform_forget(m->file.data, m->file.size); /* the header was read as well */
 }
 
 /* Other weights differ in nearly every value, so the first bytes of each tensor tell them apart. */

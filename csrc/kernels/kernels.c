@@ -4,12 +4,15 @@
 #include <stddef.h>
 
 const kernels *kernels_at(int i) {
-    const kernels *list[3] = {&kernels_portable};
+    const kernels *list[4] = {&kernels_portable};
     int n = 1;
 #if defined(__x86_64__)
     __builtin_cpu_init();
     /* Every processor with AVX2 and FMA has F16C. */
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) list[n++] = &kernels_avx2;
+#if defined(VOXTRAL_AVX_VNNI) /* compilers before 2021 know nothing of it */
+    if (__builtin_cpu_supports("avxvnni")) list[n++] = &kernels_avx_vnni;
+#endif
     if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512vnni"))
         list[n++] = &kernels_avx512;
