@@ -67,6 +67,27 @@ def test_passes_add_up(result: bench.Result) -> None:
             assert 0 < stage["p50_ms"] <= stage["p95_ms"]
 
 
+def test_a_stream_that_has_heard_something(result: bench.Result, samples: np.ndarray) -> None:
+    parts = ("offline", "live", "paced")
+    old = bench.measure(None, samples, parts, threads=1, chunks_ms=(480,), heard_s=5.0)
+    assert list(old["runs"]) == ["offline", "live 480 ms", "paced"]
+    texts, young = set(), result["runs"]["paced"]
+    for name, run in old["runs"].items():
+        # What was heard before still waits for as many slots as the delay has, and for one more.
+        assert run["n_slots"] == -(-(80000 + len(samples)) // 1280) + 10 - (62 - 6)
+        assert run["stages"]["prefill"]["n_passes"] == 0
+        assert run["stages"]["encoder"]["n_slots"] == run["n_slots"]
+        assert run["n_decoder_passes"] == run["stages"]["decoder"]["n_passes"]
+        assert run["n_slots"] <= run["n_decoder_passes"] + run["n_agreed"], name
+        texts.add(run["text"])
+    (text,) = texts
+    assert text.endswith(CLIP.with_suffix(".txt").read_text().strip())
+    due = old["runs"]["paced"]["due_s"]  # 5 s are 62 slots and a half
+    np.testing.assert_allclose(np.diff(due), 0.08)
+    assert 0 < due[0] <= 0.08 + 0.02 and len(due) >= len(young["due_s"]) + 6
+    assert min(old["runs"]["paced"]["lag_ms"]) > 0
+
+
 def test_lag_counts_slots_whose_audio_was_heard(result: bench.Result, samples: np.ndarray) -> None:
     paced = result["runs"]["paced"]
     # A slot hears 6 more, and 40 samples; audio arrives by 320 samples.

@@ -61,6 +61,7 @@ Measure speed, lag and memory of a model on this machine.
 
     voxtral bench -m MODEL --seconds 60
     voxtral bench -m MODEL --audio talk.wav --seconds 600 --parts paced --plot lag.png
+    voxtral bench -m MODEL --heard 660 --parts live --chunks 480
 
 offline: all audio at once. live: in chunks of 80 to 480 ms, each as soon as the one before is done.
 paced: audio arrives at the speed of the clock; the run takes as long as the clip. RTF is time over
@@ -89,6 +90,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--parts", type=_parts, default=PARTS, metavar="LIST", help=f"(default: {','.join(PARTS)})"
     )
     parser.add_argument(
+        "--chunks",
+        type=_chunks,
+        default=CHUNKS_MS,
+        metavar="LIST",
+        help=f"of live runs, in ms (default: {','.join(map(str, CHUNKS_MS))})",
+    )
+    parser.add_argument(
+        "--heard",
+        type=_number,
+        default=0.0,
+        metavar="N",
+        help="seconds of the clip, over and over, that each stream has heard before it is measured",
+    )
+    parser.add_argument(
         "--late", type=_number, default=500.0, metavar="MS", help="lag that is late (default: 500)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
@@ -115,6 +130,8 @@ def run(args: argparse.Namespace) -> int:
         args.parts,
         delay_ms=args.delay,
         threads=args.threads,
+        chunks_ms=args.chunks,
+        heard_s=args.heard,
         late_ms=args.late,
     )
     write(report(result))
@@ -132,11 +149,15 @@ def measure(
     *,
     delay_ms: int | None = None,
     threads: int | None = None,
+    chunks_ms: tuple[int, ...] = CHUNKS_MS,
+    heard_s: float = 0.0,
     late_ms: float = 500.0,
 ) -> Result:
     """Run the parts with samples [n]; path as for Model. Raises what Model and Stream raise.
 
-    Times are in ms unless named otherwise, memory in bytes; None stands where nothing was measured.
+    Before it is measured, each stream hears heard_s seconds of samples, over and over: its rings
+    are then as full as those of a stream that old. Times are in ms unless named otherwise, memory
+    in bytes; None stands where nothing was measured.
     """
     start = time.perf_counter()
     with Model(path, threads=threads) as model:
@@ -154,19 +175,23 @@ def measure(
             "threads": threads,
             "delay_ms": delay_ms,
             "audio_s": len(samples) / RATE,
+            "heard_s": heard_s,
             "load_ms": load_ms,
             "streams": [_first_slot(model, samples, delay_ms) for _ in range(2)],
             "runs": {},
         }
         runs = result["runs"]
+        names = {"offline": ["offline"], "live": [f"live {ms} ms" for ms in chunks_ms]}
         for part in parts:
-            if part == "offline":
-                runs["offline"] = _offline(model, samples, delay_ms)
-            elif part == "live":
-                for chunk_ms in CHUNKS_MS:
-                    runs[f"live {chunk_ms} ms"] = _live(model, samples, delay_ms, chunk_ms)
-            else:
-                runs["paced"] = _paced(model, samples, delay_ms, late_ms)
+            for name in names.get(part, [part]):
+                with model.stream(delay_ms=delay_ms) as stream:
+                    run = _Run(name, stream, samples, delay_ms, heard_s)
+                    if part == "offline":
+                        runs[name] = _offline(run)
+                    elif part == "live":
+                        runs[name] = _live(run, int(name.split()[1]))
+                    else:
+                        runs[name] = _paced(run, late_ms)
     memory = [run.pop("memory") for run in runs.values()]
     result["memory"] = {key: max(each[key] for each in memory) for key in memory[0]}
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # Linux counts in KiB
@@ -178,14 +203,25 @@ def measure(
 
 
 class _Run:
-    """Draws the slots of a stream and keeps what came out and the time of each pass."""
+    """Draws the slots of a stream and keeps what came out and the time of each pass.
 
-    def __init__(self, name: str, stream: Stream, n_samples: int) -> None:
+    The stream has heard n_heard samples, which gave n_before slots, when the run begins.
+    """
+
+    def __init__(
+        self, name: str, stream: Stream, samples: Samples, delay_ms: int, heard_s: float
+    ) -> None:
+        self.name, self.stream, self.samples, self.delay_ms = name, stream, samples, delay_ms
+        self.total_s = len(samples) / RATE
+        self.n_heard, self.n_before = round(heard_s * RATE), 0
+        if self.n_heard:
+            print(f"voxtral: hearing {heard_s:g} s before {name}", file=sys.stderr)
+        for i in range(0, self.n_heard, len(samples)):
+            stream.push(samples[: self.n_heard - i])
+            self.n_before += sum(1 for _ in stream.slots())
         print(f"voxtral: measuring {name}", file=sys.stderr)
-        self.name, self.total_s = name, n_samples / RATE
         self.shown = time.monotonic()
-        self.stream = stream
-        self.before = stream.stats()
+        self.first = self.before = stream.stats()
         self.text: list[str] = []
         self.tokens: list[int] = []
         self.ms: dict[str, list[float]] = {stage: [] for stage in STAGES}
@@ -216,6 +252,10 @@ class _Run:
             pass
         return len(self.tokens) - n
 
+    def due(self) -> int:
+        """Samples of the run's after which the slot drawn last could be computed."""
+        return _needed(self.n_before + len(self.tokens) - 1, self.delay_ms) - self.n_heard
+
     def _keep(self, before: Stats, after: Stats) -> None:
         def grown(name: str) -> int:
             return int(getattr(after, name) - getattr(before, name))
@@ -235,15 +275,15 @@ class _Run:
 
     def result(self, work_s: float) -> Result:
         """Return what all runs have in common; work_s is time without waiting."""
-        stats, model = self.before, self.stream.model
+        stats, first, model = self.before, self.first, self.stream.model
         return {
             "rtf": work_s / self.total_s,
             "n_slots": len(self.tokens),
             "n_pads": self.tokens.count(model.token_pad),
             "n_words": self.tokens.count(model.token_word),
-            "n_decoder_passes": stats.n_decoder_passes,
-            "n_drafted": stats.n_drafted,
-            "n_agreed": stats.n_agreed,
+            "n_decoder_passes": stats.n_decoder_passes - first.n_decoder_passes,
+            "n_drafted": stats.n_drafted - first.n_drafted,
+            "n_agreed": stats.n_agreed - first.n_agreed,
             "stages": {
                 stage: {
                     "n_passes": len(ms),
@@ -286,88 +326,82 @@ def _first_slot(model: Model, samples: Samples, delay_ms: int) -> Result:
         return {"open_ms": open_ms, "first_slot_ms": _ms_since(start)}
 
 
-def _offline(model: Model, samples: Samples, delay_ms: int) -> Result:
+def _offline(run: _Run) -> Result:
     start = time.perf_counter()
-    with model.stream(delay_ms=delay_ms) as stream:
-        run = _Run("offline", stream, len(samples))
-        stream.push(samples)
-        stream.end()
-        run.drain()
-        return run.result(_ms_since(start) / 1000)
+    run.stream.push(run.samples)
+    run.stream.end()
+    run.drain()
+    return run.result(_ms_since(start) / 1000)
 
 
-def _live(model: Model, samples: Samples, delay_ms: int, chunk_ms: int) -> Result:
+def _live(run: _Run, chunk_ms: int) -> Result:
     n, calls, work_ms = RATE * chunk_ms // 1000, [], 0.0
-    with model.stream(delay_ms=delay_ms) as stream:
-        run = _Run(f"live, chunks of {chunk_ms} ms", stream, len(samples))
-        for i in range(0, len(samples), n):
-            start = time.perf_counter()
-            stream.push(samples[i : i + n])
-            n_new, ms = run.drain(), _ms_since(start)
-            work_ms += ms
-            if n_new and len(run.tokens) > n_new:  # not the first, which the prompt makes longer
-                calls.append(ms)
+    for i in range(0, len(run.samples), n):
         start = time.perf_counter()
-        stream.end()
-        run.drain()
-        finish_ms = _ms_since(start)
-        return {
-            **run.result((work_ms + finish_ms) / 1000),
-            "call_p50_ms": _percentile(calls, 50),
-            "call_p95_ms": _percentile(calls, 95),
-            "finish_ms": finish_ms,
-        }
+        run.stream.push(run.samples[i : i + n])
+        n_new, ms = run.drain(), _ms_since(start)
+        work_ms += ms
+        if n_new and len(run.tokens) > n_new:  # not the first, which the prompt makes longer
+            calls.append(ms)
+    start = time.perf_counter()
+    run.stream.end()
+    run.drain()
+    finish_ms = _ms_since(start)
+    return {
+        **run.result((work_ms + finish_ms) / 1000),
+        "call_p50_ms": _percentile(calls, 50),
+        "call_p95_ms": _percentile(calls, 95),
+        "finish_ms": finish_ms,
+    }
 
 
-def _paced(model: Model, samples: Samples, delay_ms: int, late_ms: float) -> Result:
-    n, n_pushed, ended = len(samples), 0, False
+def _paced(run: _Run, late_ms: float) -> Result:
+    stream, n, n_pushed, ended = run.stream, len(run.samples), 0, False
     due, lag = [], []  # s, ms: of each slot that came of heard audio
     first_text: Result = {"first_text_s": None, "first_text_lag_ms": None}
-    with model.stream(delay_ms=delay_ms) as stream:
-        run = _Run("paced", stream, n)
-        start, waited_s = time.perf_counter(), 0.0
-        while True:
-            now_s = time.perf_counter() - start
-            arrived = min(int(now_s * RATE) // BLOCK * BLOCK, n) if now_s * RATE < n else n
-            if arrived > n_pushed:
-                stream.push(samples[n_pushed:arrived])
-                n_pushed = arrived
-            if arrived == n and not ended:
-                stream.end()
-                ended = True
-            piece = run.next()
-            if piece:
-                done_s = time.perf_counter() - start
-                needed = _needed(len(run.tokens) - 1, delay_ms)
-                due_s = min(-(-needed // BLOCK) * BLOCK, n) / RATE
-                if needed <= n:
-                    due.append(due_s)
-                    lag.append(1000 * (done_s - due_s))
-                if piece.text and first_text["first_text_s"] is None:
-                    first_text = {
-                        "first_text_s": done_s,
-                        "first_text_lag_ms": 1000 * (done_s - due_s),
-                    }
-            elif ended:
-                break
-            else:
-                before_s = time.perf_counter() - start
-                next_s = min(n_pushed + BLOCK, n) / RATE
-                time.sleep(max(next_s - before_s, 0))
-                waited_s += time.perf_counter() - start - before_s
-        total_s = time.perf_counter() - start
-        return {
-            **run.result(total_s - waited_s),
-            "lag_p50_ms": _percentile(lag, 50),
-            "lag_p95_ms": _percentile(lag, 95),
-            "lag_max_ms": max(lag, default=None),
-            "late_ms": late_ms,
-            "late_share": sum(each > late_ms for each in lag) / len(lag) if lag else None,
-            **first_text,
-            "finish_ms": 1000 * (total_s - n / RATE),
-            "due_s": due,
-            "lag_ms": lag,
-        }
+    start, waited_s = time.perf_counter(), 0.0
+    while True:
+        now_s = time.perf_counter() - start
+        arrived = min(int(now_s * RATE) // BLOCK * BLOCK, n) if now_s * RATE < n else n
+        if arrived > n_pushed:
+            stream.push(run.samples[n_pushed:arrived])
+            n_pushed = arrived
+        if arrived == n and not ended:
+            stream.end()
+            ended = True
+        piece = run.next()
+        if piece:
+            done_s = time.perf_counter() - start
+            needed = run.due()
+            due_s = min(-(-needed // BLOCK) * BLOCK, n) / RATE
+            if needed <= n:
+                due.append(due_s)
+                lag.append(1000 * (done_s - due_s))
+            if piece.text and first_text["first_text_s"] is None:
+                first_text = {
+                    "first_text_s": done_s,
+                    "first_text_lag_ms": 1000 * (done_s - due_s),
+                }
+        elif ended:
+            break
+        else:
+            before_s = time.perf_counter() - start
+            next_s = min(n_pushed + BLOCK, n) / RATE
+            time.sleep(max(next_s - before_s, 0))
+            waited_s += time.perf_counter() - start - before_s
+    total_s = time.perf_counter() - start
+    return {
+        **run.result(total_s - waited_s),
+        "lag_p50_ms": _percentile(lag, 50),
+        "lag_p95_ms": _percentile(lag, 95),
+        "lag_max_ms": max(lag, default=None),
+        "late_ms": late_ms,
+        "late_share": sum(each > late_ms for each in lag) / len(lag) if lag else None,
+        **first_text,
+        "finish_ms": 1000 * (total_s - n / RATE),
+        "due_s": due,
+        "lag_ms": lag,
+    }
 
 
 def _clip(paths: list[str] | None, seconds: float | None) -> Samples:
@@ -424,9 +458,11 @@ def report(result: Result) -> str:
     console = Console(file=text, width=width, highlight=False, soft_wrap=True)
     runs, memory, here = result["runs"], result["memory"], result["machine"]
     threads = result["threads"] or "default"
+    heard = f" after {result['heard_s']:g} s" if result["heard_s"] else ""
     console.print(
         f"{result['model']}, {result['type']}, {result['n_params'] / 1e6:.0f} M parameters; "
-        f"{result['audio_s']:.1f} s of audio, delay {result['delay_ms']} ms, threads: {threads}, "
+        f"{result['audio_s']:.1f} s of audio{heard}, delay {result['delay_ms']} ms, "
+        f"threads: {threads}, "
         f"kernels: {result['kernels']}\n"
         f"{here['cpu']}, {here['n_cpus']} processors ({' '.join(here['cpu_flags'])}), "
         f"{here['memory_bytes'] / 2**30:.0f} GiB, {here['system']}, "
@@ -537,6 +573,10 @@ def _number(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return value
+
+
+def _chunks(text: str) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(_count(each) for each in text.split(",")))
 
 
 def _parts(text: str) -> tuple[str, ...]:

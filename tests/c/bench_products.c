@@ -1,0 +1,119 @@
+/* bench_products.c - how fast all matrices of the full-sized decoder in q4_0 pass over 1 to 64
+ * columns: with each kernel table of this processor, and with ggml's own products as this build has
+ * them. One argument: the number of threads. Prints milliseconds per pass, the median of RUNS, and
+ * billions of multiply-adds per second. */
+#include "check.h"
+#include "compute.h"
+#include "platform.h"
+#include "voxtral.h"
+
+#include <ggml-backend.h>
+#include <string.h>
+
+enum { LAYERS = 26, PER_LAYER = 7, RUNS = 5, N_INPUTS = 3, N_WIDTHS = 8 };
+static const int WIDTHS[N_WIDTHS] = {64, 32, 16, 8, 4, 3, 2, 1}; /* the widest first: graph_end */
+static const int INPUTS[N_INPUTS] = {3072, 4096, 9216};
+/* q, k, v, output, gate, up, down: outputs, and which of the inputs they take. */
+static const int SHAPES[PER_LAYER][2] = {{4096, 0}, {1024, 0}, {1024, 0}, {3072, 1},
+                                         {9216, 0}, {9216, 0}, {3072, 2}};
+
+typedef struct {
+    struct ggml_context *ctx;
+    struct ggml_tensor *weights[LAYERS * PER_LAYER];
+    packed_matrix packed[LAYERS * PER_LAYER];
+} matrices;
+
+static double milliseconds(int64_t ns) {
+    return (double)ns / 1e6;
+}
+
+static int by_size(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Random numbers; scales are all 1/16, so that sums stay finite. */
+static void fill(struct ggml_tensor *t) {
+    static uint32_t seed = 1;
+    ggml_fp16_t scale = ggml_fp32_to_fp16(0.0625f);
+    unsigned char *p = t->data;
+    for (size_t i = 0; i < ggml_nbytes(t); i++) p[i] = (seed = seed * 1664525u + 1013904223u) >> 24;
+    for (size_t i = 0; i < ggml_nbytes(t); i += ggml_type_size(t->type))
+        memcpy(p + i, &scale, sizeof scale);
+}
+
+static void make(matrices *m) {
+    struct ggml_init_params params = {.mem_size = (LAYERS * PER_LAYER + 1) * ggml_tensor_overhead(),
+                                      .no_alloc = true};
+    m->ctx = ggml_init(params);
+    CHECK(m->ctx);
+    for (int i = 0; i < LAYERS * PER_LAYER; i++) {
+        const int *shape = SHAPES[i % PER_LAYER];
+        struct ggml_tensor *t = m->weights[i] =
+            ggml_new_tensor_2d(m->ctx, GGML_TYPE_Q4_0, INPUTS[shape[1]], shape[0]);
+        size_t size = matrix_layout(&m->packed[i], Q4_0, shape[0], t->ne[0]);
+        CHECK((t->data = platform_alloc_large(ggml_nbytes(t))) != NULL);
+        CHECK((m->packed[i].groups = platform_alloc_large(size)) != NULL);
+        fill(t);
+        matrix_pack(&m->packed[i], t->data, 0, (shape[0] + GROUP - 1) / GROUP);
+    }
+}
+
+/* One pass of all products over n columns; the weights' extra says by whose kernels. */
+static void build(graph *g, compute *c, ggml_gallocr_t memory, const matrices *m, int n) {
+    CHECK(graph_begin(g, c, 4 * LAYERS * PER_LAYER) == VOX_OK);
+    struct ggml_tensor *x[N_INPUTS];
+    for (int i = 0; i < N_INPUTS; i++) x[i] = graph_input(g, GGML_TYPE_F32, INPUTS[i], n);
+    for (int i = 0; i < LAYERS * PER_LAYER; i++)
+        ggml_build_forward_expand(g->cgraph,
+                                  linear(g, m->weights[i], NULL, x[SHAPES[i % PER_LAYER][1]]));
+    CHECK(graph_end(g, memory) == VOX_OK);
+    for (int i = 0; i < N_INPUTS; i++)
+        for (int64_t j = 0; j < ggml_nelements(x[i]); j++)
+            ((float *)x[i]->data)[j] = (float)(j * 7 % 255 - 127) / 64;
+}
+
+static void measure(matrices *m, int n_threads, const kernels *table) {
+    compute c;
+    CHECK(compute_init(&c, n_threads, table ? table : kernels_best(), NULL) == VOX_OK);
+    for (int i = 0; i < LAYERS * PER_LAYER; i++)
+        m->weights[i]->extra = table ? &m->packed[i] : NULL;
+    ggml_gallocr_t memory = ggml_gallocr_new(ggml_backend_cpu_buffer_type());
+    double ms[N_WIDTHS], multiplies = 0;
+    for (int w = 0; w < N_WIDTHS; w++) {
+        graph g;
+        double runs[RUNS];
+        build(&g, &c, memory, m, WIDTHS[w]);
+        for (int i = 0; i < RUNS; i++) {
+            int64_t start = platform_clock_ns();
+            CHECK(graph_run(&g) == VOX_OK);
+            runs[i] = milliseconds(platform_clock_ns() - start);
+        }
+        qsort(runs, RUNS, sizeof *runs, by_size);
+        ms[w] = runs[RUNS / 2];
+        graph_free(&g);
+    }
+    for (int i = 0; i < LAYERS * PER_LAYER; i++)
+        multiplies += (double)ggml_nelements(m->weights[i]);
+    printf("%-9s ms", table ? table->name : "ggml");
+    for (int w = N_WIDTHS; w-- > 0;) printf(" %7.0f", ms[w]);
+    printf("\n         G/s");
+    for (int w = N_WIDTHS; w-- > 0;) printf(" %7.0f", multiplies * WIDTHS[w] / ms[w] / 1e6);
+    printf("\n");
+    ggml_gallocr_free(memory);
+    compute_free(&c);
+}
+
+int main(int argc, char **argv) {
+    static matrices m;
+    int n_threads = argc > 1 ? atoi(argv[1]) : 1;
+    CHECK(n_threads > 0);
+    ggml_cpu_init();
+    make(&m);
+    printf("columns     ");
+    for (int w = N_WIDTHS; w-- > 0;) printf(" %7d", WIDTHS[w]);
+    printf("\n");
+    measure(&m, n_threads, NULL);
+    for (int i = 1; kernels_at(i); i++) measure(&m, n_threads, kernels_at(i));
+    return 0;
+}
