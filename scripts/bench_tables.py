@@ -22,7 +22,7 @@ Result = dict[str, Any]
 Cell = Callable[[Result], float | None]
 
 SAME = ("model", "type", "kernels", "n_params", "encoder_window", "decoder_window", "threads",
-        "delay_ms", "audio_s", "version")  # fmt: skip
+        "delay_ms", "audio_s", "heard_s", "version")  # fmt: skip
 SIDES = ("audio_s", "threads", "delay_ms")
 SIDE_ROWS = {  # of side_by_side: name, digits
     "rtf": ("RTF", 3),
