@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -158,3 +160,27 @@ def test_models_open_and_close_in_threads(tiny_path: Path, noise: np.ndarray) ->
         for thread in threads:
             thread.join()
     assert results == expected * 30
+
+
+FORK = """
+import os, sys
+import numpy as np
+import voxtral_edge as vox
+noise = np.load(sys.argv[2])
+model = vox.Model(sys.argv[1])  # its weights are read once, for both processes
+child = os.fork()
+text = model.transcribe(noise).tokens
+if child == 0:
+    np.save(sys.argv[3], text)
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+assert np.load(sys.argv[3]).tolist() == list(text)
+"""
+
+
+def test_forked_before_the_first_stream(tiny_path: Path, noise: np.ndarray, tmp_path: Path) -> None:
+    """A process that forks then shares its weights with its child; each has threads of its own."""
+    audio, tokens = tmp_path / "audio.npy", tmp_path / "tokens.npy"
+    np.save(audio, noise)
+    command = [sys.executable, "-c", FORK, str(tiny_path), str(audio), str(tokens)]
+    subprocess.run(command, check=True, timeout=60)
