@@ -37,10 +37,11 @@ static int kind(const draft_state *d, int32_t token) {
     return token == d->pad ? 0 : token == d->word ? 1 : 2;
 }
 
-/* The i-th guess, after token. Without a hint: silence and the gaps between words are long, and
- * text repeats itself. */
+/* The i-th guess, after token. A hint that says what was said just before is none: its position had
+ * not heard that yet. Without a hint: silence and the gaps between words are long, and text repeats
+ * itself. */
 static int32_t guess(const draft_state *d, int i, int32_t token) {
-    if (i < d->n_hints) return d->hint[i];
+    if (i < d->n_hints && (d->hint[i] != token || token == d->pad)) return d->hint[i];
     return token == d->pad ? d->pad : d->next[token % DRAFT_SEEN];
 }
 

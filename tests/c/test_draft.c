@@ -95,5 +95,16 @@ int main(void) {
     draft_reset(&d, PAD, WORD);
     hints = 1;
     CHECK(run(&d, &cheap, tokens, N, DRAFT_WIDTH) < n_passes * 4 / 5);
+
+    /* One that says again what came before it is no such help: what followed that last time is. */
+    draft_reset(&d, PAD, WORD);
+    const int32_t heard[] = {PAD, WORD, TEXT, PAD, PAD, PAD};
+    const int32_t said[] = {WORD, TEXT, PAD, WORD, WORD, TEXT};
+    draft_learn(&d, heard, said, 6, 4);
+    draft_plan(&d, &cheap, WORD, 3, guesses);
+    CHECK(guesses[0] == TEXT && guesses[1] == PAD);
+    draft_learn(&d, heard + 3, said + 3, 3, 1);
+    draft_plan(&d, &cheap, PAD, 3, guesses);
+    CHECK(guesses[0] == WORD && guesses[1] == TEXT);
     return 0;
 }
