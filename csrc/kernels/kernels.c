@@ -10,7 +10,7 @@ const kernels *kernels_at(int i) {
     __builtin_cpu_init();
     /* Every processor with AVX2 and FMA has F16C. */
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) list[n++] = &kernels_avx2;
-#if defined(VOXTRAL_AVX_VNNI) /* compilers before 2021 know nothing of it */
+#if defined(VOXTRAL_AVX_VNNI) /* not every compiler knows of it */
     if (__builtin_cpu_supports("avxvnni")) list[n++] = &kernels_avx_vnni;
 #endif
     if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
