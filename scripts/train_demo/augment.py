@@ -10,7 +10,7 @@ import math
 
 import torch
 from bank import LEVEL
-from clips import GAIN, LENGTH, SOURCE, SPEED, START, WARP, Batch
+from clips import GAIN, LENGTH, SOURCE, SPEED, START, TWIST, WARP, Batch
 from network import Mel
 from torch import Tensor
 
@@ -30,45 +30,42 @@ class Augmenter:
     def chance(self, n: int, share: float) -> Tensor:
         return torch.rand(n, 1, device=self.device) < share
 
+    def some(self, chosen: Tensor) -> Tensor:
+        """Indices of the clips that something happens to: what is costly is done to them only."""
+        return chosen.nonzero()[:, 0].to(self.device, non_blocking=True)
+
     def assembled(self, plan: Tensor, n_samples: int) -> Tensor:
         """Segments at their places, resampled to their speeds (cubic interpolation)."""
         starts = plan[..., START].clamp(max=2.0**40).long()
         t = torch.arange(n_samples, device=self.device).expand(len(plan), -1).contiguous()
-        index = torch.searchsorted(starts, t, right=True) - 1
-        inside = index >= 0
-        index = index.clamp(min=0)
+        index = (torch.searchsorted(starts, t, right=True) - 1).clamp(min=0)
 
         def of(column: int) -> Tensor:
             return plan[..., column].gather(1, index)
 
         since = t - starts.gather(1, index)
-        inside &= since < of(LENGTH)
+        inside = (since >= 0) & (since < of(LENGTH))
         place = since.double() * of(SPEED)
         whole = place.floor()
         u = (place - whole).float()
-        at = (of(SOURCE).long() + whole.long()) * inside + 1
-        a, b, c, d = (
-            self.bank[(at + k).clamp(0, len(self.bank) - 1)].float() for k in (-1, 0, 1, 2)
-        )
+        at = (of(SOURCE).long() + whole.long()) * inside
+        a, b, c, d = (self.bank[k:].take(at).float() for k in range(4))
         y = b + 0.5 * u * (c - a + u * (2 * a - 5 * b + 4 * c - d + u * (3 * (b - c) + d - a)))
         return y * of(GAIN).float() * inside
 
-    def tracts(self, plan: Tensor, n_frames: int) -> Tensor:
-        """The vocal tract factor of each mel frame of the whole padded signal."""
+    def tracts(self, plan: Tensor, n_frames: int) -> tuple[Tensor, Tensor]:
+        """The vocal tract's factor and twist in each mel frame of the whole padded signal."""
         starts = plan[..., START].clamp(max=2.0**40)
         t = ((torch.arange(n_frames, device=self.device) - 32 * 8) * 160.0).expand(len(plan), -1)
         index = (torch.searchsorted(starts, t.double().contiguous() + 800, right=True) - 1).clamp(
             min=0
         )
-        factor = plan[..., WARP].gather(1, index).float()
-        return torch.where(factor > 0, factor, torch.ones_like(factor))
+        factor, twist = (plan[..., column].gather(1, index).float() for column in (WARP, TWIST))
+        none = factor == 0
+        return factor.masked_fill(none, 1.0), twist.masked_fill(none, 1.0)
 
     def music(self, rows: Tensor, n_samples: int) -> Tensor:
-        start, length, gain = (
-            rows[:, :1].long(),
-            rows[:, 1:2].long().clamp(min=1),
-            rows[:, 2:].float(),
-        )
+        start, length, gain = rows[:, :1].long(), rows[:, 1:2].long(), rows[:, 2:].float()
         t = torch.arange(n_samples, device=self.device)[None]
         return self.bank[start + t % length + 1].float() * gain
 
@@ -89,12 +86,27 @@ class Augmenter:
         on = on | self.chance(b, 0.3)
         return y * on * 10 ** (self.uniform(b, -25, 12) / 20) * LEVEL
 
-    def heard(self, x: Tensor, extra: Tensor) -> Tensor:
-        """Speech x in a room, with noise and extra sounds, through a channel, at some level."""
-        b, n_samples = x.shape
-        n = fast_size(n_samples + 6400)
-        f = torch.linspace(0, RATE / 2, n // 2 + 1, device=self.device)[None]
+    def rooms(self, b: int, n: int) -> Tensor:
+        """Spectra of the impulse responses of rooms."""
+        t = torch.arange(6400, device=self.device)[None] / RATE
+        room = torch.randn(b, 6400, device=self.device) * (t > 0.003)
+        room = room * torch.exp(-6.9 * t / self.uniform(b, 0.08, 0.5))
+        room = room / room.norm(dim=1, keepdim=True) * 10 ** (-self.uniform(b, 0, 14) / 20)
+        room[:, 0] = 1
+        return torch.fft.rfft(room, n)
 
+    def noises(self, b: int, n: int) -> Tensor:
+        """Spectra of noise of several colours and levels."""
+        f = torch.linspace(0, RATE / 2, n // 2 + 1, device=self.device)[None]
+        shape = (1 + f / 100) ** -self.uniform(b, 0, 1.2)
+        size = LEVEL * 10 ** (-self.uniform(b, 0, 42) / 20) * n
+        shape = shape * size / (shape.square().sum(1, keepdim=True) * 4).sqrt()
+        noise = torch.randn(b, n // 2 + 1, 2, device=self.device) * shape[..., None]
+        return torch.view_as_complex(noise)
+
+    def channels(self, b: int, n: int) -> Tensor:
+        """How much of each frequency microphones and lines let through."""
+        f = torch.linspace(0, RATE / 2, n // 2 + 1, device=self.device)[None]
         octave = torch.log2(f / 250 + 0.2)
         curve = torch.zeros_like(f)
         for _ in range(3):
@@ -104,51 +116,47 @@ class Augmenter:
         low_pass = torch.sigmoid((self.uniform(b, 3000, 4000) - f) / 60)
         channel = channel * torch.where(self.chance(b, 0.3), low_pass, 1.0)
         high_pass = torch.sigmoid((f - self.uniform(b, 50, 320)) / 25)
-        channel = channel * torch.where(self.chance(b, 0.25), high_pass, 1.0)
+        return channel * torch.where(self.chance(b, 0.25), high_pass, 1.0)
 
-        t = torch.arange(6400, device=self.device)[None] / RATE
-        room = torch.randn(b, 6400, device=self.device) * (t > 0.003)
-        room = room * torch.exp(-6.9 * t / self.uniform(b, 0.08, 0.5))
-        room = room / room.norm(dim=1, keepdim=True) * 10 ** (-self.uniform(b, 0, 14) / 20)
-        room = room * self.chance(b, 0.4)
-        room[:, 0] = 1
-        spectrum = torch.fft.rfft(x, n) * torch.fft.rfft(room, n)
-
-        noise = torch.fft.rfft(torch.randn(b, n_samples, device=self.device), n)
-        noise = noise * (1 + f / 100) ** -self.uniform(b, 0, 1.2)
-        loudness = torch.fft.irfft(noise, n)[:, :n_samples].std(1, keepdim=True) + 1e-9
-        noise = noise * (
-            LEVEL * 10 ** (-self.uniform(b, 0, 42) / 20) * self.chance(b, 0.65) / loudness
-        )
-
-        y = torch.fft.irfft((spectrum + noise + torch.fft.rfft(extra, n)) * channel, n)[
-            :, :n_samples
-        ]
-        y = (y * 10 ** (self.uniform(b, -26, 12) / 20)).clamp(-1, 1)
-        telephone = torch.sign(y) * torch.log1p(255 * y.abs()) / math.log(256)  # mu-law, 8 bits
-        telephone = torch.round(telephone * 127) / 127
-        telephone = torch.sign(telephone) * (256 ** telephone.abs() - 1) / 255
-        y = torch.where(self.chance(b, 0.06), telephone, y)
-        return torch.round(y * 32768) / 32768
+    def heard(self, x: Tensor, silent: Tensor, music: Tensor) -> Tensor:
+        """Speech x in a room, with noise, music and tones, through a channel, at some level."""
+        b, n_samples = x.shape
+        n = fast_size(n_samples + 6400)
+        spectrum = torch.fft.rfft(x, n)
+        if len(rows := self.some(torch.rand(b) < 0.4)):
+            spectrum[rows] *= self.rooms(len(rows), n)
+        if len(rows := self.some(torch.rand(b) < 0.65)):
+            spectrum[rows] += self.noises(len(rows), n)
+        if len(rows := self.some(music[:, 2] > 0)):
+            played = self.music(music.to(self.device)[rows], n_samples)
+            spectrum[rows] += torch.fft.rfft(played, n)
+        if len(rows := self.some(torch.rand(b) < torch.where(silent, 0.5, 0.05))):
+            spectrum[rows] += torch.fft.rfft(self.tones(len(rows), n_samples), n)
+        spectrum *= self.channels(b, n)
+        y = torch.fft.irfft(spectrum, n)[:, :n_samples]
+        y = (y * 10 ** (self.uniform(b, -26, 12) / 20)).clamp_(-1, 1)
+        rows = self.some(torch.rand(b) < 0.06)
+        telephone = torch.sign(y[rows]) * torch.log1p(255 * y[rows].abs()) / math.log(256)
+        telephone = torch.round(telephone * 127) / 127  # mu-law, 8 bits
+        y[rows] = torch.sign(telephone) * (256 ** telephone.abs() - 1) / 255
+        return y.mul_(32768).round_().div_(32768)
 
     @torch.no_grad()
     def features(self, batch: Batch, mel: Mel) -> Tensor:
         """Mel frames [clips, 128, 8 * n_slots] of a batch."""
-        plan = torch.as_tensor(batch.plan, device=self.device)
-        n_samples, b = batch.n_audio * 1280, len(batch.plan)
-        x = self.assembled(plan, n_samples)
-        silent = ~torch.isfinite(plan[:, :1, START])
-        tones = self.tones(b, n_samples)
-        tones = tones * torch.where(silent, self.chance(b, 0.5), self.chance(b, 0.02))
-        music = self.music(torch.as_tensor(batch.music, device=self.device), n_samples)
-        frames = mel(self.heard(x, tones + music), batch.n_slots)
-        frames = mel.warped(frames, self.tracts(plan, frames.shape[-1]))
+        plan, music = torch.as_tensor(batch.plan), torch.as_tensor(batch.music)
+        silent = plan[:, 0, START].isinf()
+        plan = plan.to(self.device, non_blocking=True)
+        x = self.assembled(plan, batch.n_audio * 1280)
+        frames = mel(self.heard(x, silent, music), batch.n_slots)
+        frames = mel.warped(frames, *self.tracts(plan, frames.shape[-1]))
         band = torch.arange(frames.shape[1], device=self.device)[None]
+        masked = torch.zeros(len(plan), frames.shape[1], dtype=torch.bool, device=self.device)
         for _ in range(2):  # now and then a few bands are masked
-            low, width = self.uniform(b, 0, 120), self.uniform(b, 0, 16) * self.chance(b, 0.4)
-            masked = (band >= low) & (band < low + width)
-            frames = torch.where(masked[..., None], frames.mean((1, 2), keepdim=True), frames)
-        return frames
+            low, width = self.uniform(len(plan), 0, 120), self.uniform(len(plan), 0, 16)
+            width = width * self.chance(len(plan), 0.4)
+            masked |= (band >= low) & (band < low + width)
+        return torch.where(masked[..., None], frames.mean((1, 2), keepdim=True), frames)
 
 
 def fast_size(n: int) -> int:

@@ -20,18 +20,18 @@ BOS, PAD, WORD = 1, 32, 33
 SAMPLES_PER_SLOT = 1280
 N_LEFT_PAD, N_RIGHT_EXTRA = 32, 11
 SLOT = SAMPLES_PER_SLOT / RATE  # seconds
-DELAYS = (1, 2, 4, 5, 7, 8, 9, 10, 11, 13, 14, 15, 30)  # beside the common 6, 3 and 12
+DELAYS = (2, 4, 5, 7, 8, 9, 10, 11, 13, 14, 15, 30)  # beside the common 6, 3, 12 and 1
 LEVELS_OF_MUSIC = (5, 28)  # dB that speech is above it
 
 # Columns of a plan, one row per segment
-START, SOURCE, LENGTH, SPEED, GAIN, WARP = range(6)
+START, SOURCE, LENGTH, SPEED, GAIN, WARP, TWIST = range(7)
 
 
 class Batch(NamedTuple):
     n_slots: int  # decoder positions of each clip, padding and delay included
     n_delay: int
     n_audio: int  # slots of audio
-    plan: np.ndarray  # [clips, segments, 6]; unused rows start at infinity
+    plan: np.ndarray  # [clips, segments, 7]; unused rows start at infinity
     music: np.ndarray  # [clips, 3]: start and length in the bank, gain (0: none)
     targets: np.ndarray  # [clips, n_audio + 11]
 
@@ -73,7 +73,7 @@ class Planner:
         self.said_digits = groups["digits"]
         written = ("digits", "number", "date", "command", "sentence", "random", "mixed")
         self.said = [i for kind in written for i in groups[kind]]
-        self.other = groups["other"]
+        self.other, self.prompts = groups["other"], groups["prompt"]
         self.music = groups["music"]
 
     def gap(self) -> float:
@@ -86,14 +86,15 @@ class Planner:
         """Lists to draw each segment from, and how far the speed may differ, for one clip."""
         r = self.r
         styles = (
-            (0.36, lambda: ([r.choice(self.people)], 0.28)),
+            (0.07, lambda: ([r.choice(self.people)], 0.28)),
             (0.06, lambda: ([self.digits], 0.28)),
-            (0.06, lambda: ([self.recorded_words], 0.24)),
-            (0.09, lambda: ([self.said_digits], 0.18)),
-            (0.28, lambda: ([self.said], 0.18)),
-            (0.05, lambda: ([self.digits, self.recorded_words, self.said], 0.2)),
-            (0.02, lambda: ([self.digits, self.other, self.said], 0.2)),
-            (0.05, lambda: ([self.other], 0.2)),
+            (0.05, lambda: ([self.recorded_words], 0.24)),
+            (0.10, lambda: ([self.said_digits], 0.22)),
+            (0.52, lambda: ([self.said], 0.22)),
+            (0.07, lambda: ([self.digits, self.recorded_words, self.said], 0.22)),
+            (0.02, lambda: ([self.digits, self.other, self.prompts, self.said], 0.2)),
+            (0.03, lambda: ([self.other], 0.2)),
+            (0.05, lambda: ([self.prompts, self.prompts, self.other], 0.2)),
             (0.03, lambda: ([], 0.0)),
         )
         return r.choices([make for _, make in styles], [share for share, _ in styles])[0]()
@@ -107,8 +108,10 @@ class Planner:
         at = r.choice([0.0, r.uniform(0, 0.3), r.uniform(0, 1), r.uniform(0, 1), r.uniform(0, 3)])
         stop = seconds if r.random() < 0.75 else r.uniform(0.3, 1) * seconds
         speed = 1.0 if r.random() < 0.15 else math.exp(r.uniform(-spread, spread))
-        warp = r.uniform(-0.16, 0.16) if r.random() < 0.75 else 0.0
-        each = r.random() < 0.4  # a new vocal tract and speed for each segment
+        warp, twist = 0.0, 0.0
+        if r.random() < 0.8:
+            warp, twist = r.uniform(-0.2, 0.2), r.uniform(-0.1, 0.1)
+        each = r.random() < 0.5  # a new vocal tract and speed for each segment
         rows: list[tuple[float, ...]] = []
         ends: list[tuple[float, int]] = []
         while lists and len(rows) < most:
@@ -116,12 +119,13 @@ class Planner:
             pace = math.exp(r.uniform(-spread, spread)) if each else speed
             pace *= math.exp(r.gauss(0, 0.03))
             tract = math.exp(r.uniform(-0.2, 0.2) if each else warp + r.gauss(0, 0.01))
+            bend = math.exp(r.uniform(-0.1, 0.1) if each else twist)
             length = int(segment.length / pace)
             if at + length / RATE > stop:
                 break
             start = int(at * RATE)
             gain = segment.gain * 10 ** (r.gauss(0, 2) / 20)
-            rows.append((start, segment.start, length, pace, gain, tract))
+            rows.append((start, segment.start, length, pace, gain, tract, bend))
             ends += [
                 (start / 16 + end / pace, int(word))
                 for end, word in zip(segment.ends, segment.words, strict=True)
@@ -134,7 +138,7 @@ class Planner:
         r = self.r
         n_audio = n_slots - N_LEFT_PAD - n_delay - N_RIGHT_EXTRA
         most = max(48, n_audio // 6)
-        plan = np.zeros((n_clips, most, 6))
+        plan = np.zeros((n_clips, most, 7))
         plan[:, :, START] = math.inf
         music = np.zeros((n_clips, 3))
         wanted = np.zeros((n_clips, n_audio + N_RIGHT_EXTRA), np.int64)
@@ -156,5 +160,5 @@ class Planner:
         r = self.r
         while True:
             length = r.choices(lengths, shares)[0]
-            n_delay = r.choices([6, 3, 12, r.choice(DELAYS)], [0.5, 0.13, 0.13, 0.24])[0]
+            n_delay = r.choices([6, 3, 12, 1, r.choice(DELAYS)], [0.46, 0.11, 0.11, 0.09, 0.23])[0]
             yield self.batch(length, n_delay, max(2, n_slots_in_all // length))

@@ -6,8 +6,9 @@ DIGITS: the folder of the Free Spoken Digit Dataset's WAV files ({digit}_{speake
 Single words of the Asterisk prompts, their French and Spanish prompts (speech that is not to be
 written) and music come from Debian packages, the tokens of the vocabulary from demo/tekken.json.
 Writes work/recorded.npz, work/tokens.json, work/other_words.txt (English words that do not sound
-like any of the vocabulary), and for judging work/judge/foreign.npz and work/judge/music.npz:
-Italian and Russian prompts and pieces of music that are not trained on.
+like any of the vocabulary), work/foreign_words.json (words of other languages), and for judging
+work/judge/foreign.npz and work/judge/music.npz: Italian and Russian prompts and pieces of music
+that are not trained on.
 """
 
 from __future__ import annotations
@@ -35,16 +36,16 @@ from vocabulary import (
     VOCABULARY,
     WORD_ID,
 )  # fmt: skip
-from voices import Espeak, at_16k
+from voices import FOREIGN, Espeak, at_16k
 
 ROOT = Path(__file__).parents[2]
 SOUNDS = Path("/usr/share/asterisk/sounds")
 MUSIC = Path("/usr/share/asterisk/moh")
-DICTIONARY = Path("/usr/share/dict/american-english")
+DICTIONARIES = Path("/usr/share/dict")
 N_UNSEEN = 5  # recordings 0..4 of each speaker are never trained on
 UNSEEN_SPEAKER = "lucas"
-FOREIGN = {"fr": "fr_CA_f_June", "es": "es_MX_f_Allison"}
-FOREIGN_HELD = {"it": "it_IT_m_Carlo", "ru": "ru_RU_f_IvrvoiceRU"}
+PROMPTS_ABROAD = {"fr": "fr_CA_f_June", "fr-armelle": "fr", "es": "es_MX_f_Allison"}
+PROMPTS_HELD = {"it": "it_IT_m_Carlo", "ru": "ru_RU_f_IvrvoiceRU"}
 MUSIC_HELD = ("manolo_camp-morning_coffee", "reno_project-system")
 
 PROMPTS = {
@@ -61,10 +62,11 @@ PROMPTS = {
 
 
 def decode(path: Path) -> np.ndarray:
-    """A headerless G.722 file as int16 at 16 kHz; some of the packages' files are empty."""
-    with av.open(str(path), format="g722") as container:
+    """A headerless G.722 or GSM file as int16 at 16 kHz; some of the packages' files are empty."""
+    with av.open(str(path), format=path.suffix[1:]) as container:
         frames = [frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]
-    return np.concatenate([np.zeros(0, np.int16), *frames])
+    samples = np.concatenate([np.zeros(0, np.int16), *frames])
+    return at_16k(samples, 8000) if path.suffix == ".gsm" else samples
 
 
 def add_digits(bank: Bank, folder: Path) -> None:
@@ -86,15 +88,16 @@ def add_prompts(bank: Bank) -> None:
 
 
 def add_foreign(bank: Bank, folders: dict[str, str], seconds: float) -> None:
+    """Whole prompts of each language, up to so many seconds."""
     for language, folder in folders.items():
         left = seconds
-        paths = sorted((SOUNDS / folder).glob("*.g722"))
+        paths = sorted([*(SOUNDS / folder).glob("*.g722"), *(SOUNDS / folder).glob("*.gsm")])
         Random(language).shuffle(paths)
         for path in paths:
             samples = decode(path)
             if left > 0 and 0.5 < len(samples) / 16000 < 8 and np.abs(samples).max() > 1000:
                 samples, _ = trimmed(samples, [])
-                bank.add(samples, [], [], "other", f"asterisk-{language}")
+                bank.add(samples, [], [], "prompt", f"asterisk-{language}")
                 left -= len(samples) / 16000
 
 
@@ -138,7 +141,9 @@ def other_words(n: int) -> list[str]:
     espeak = Espeak()
     known = [espeak.phonemes(word) for word in VOCABULARY]
     words = [
-        w for w in DICTIONARY.read_text().split() if w.isascii() and w.isalpha() and w.islower()
+        w
+        for w in (DICTIONARIES / "american-english").read_text().split()
+        if w.isascii() and w.isalpha() and w.islower()
     ]
     Random("other words").shuffle(words)
     found: list[str] = []
@@ -156,26 +161,42 @@ def other_words(n: int) -> list[str]:
     return found
 
 
+def foreign_words(n: int) -> dict[str, list[str]]:
+    """Words of each of the languages' lists."""
+    found = {}
+    for name in sorted(set(FOREIGN.values())):
+        data = (DICTIONARIES / name).read_bytes()
+        try:
+            words = data.decode().split()
+        except UnicodeDecodeError:
+            words = data.decode("latin-1").split()
+        words = [w for w in words if w.isalpha() and 4 <= len(w) <= 12 and w not in WORD_ID]
+        found[name] = Random(name).sample(words, n)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("digits", type=Path)
     parser.add_argument("--out", type=Path, default=Path("work"))
-    parser.add_argument("--seconds", type=float, default=90, help="of each language and piece")
+    parser.add_argument("--seconds", type=float, default=90, help="of each piece of music")
     parser.add_argument("--words", type=int, default=4000, help="that are not to be written")
     args = parser.parse_args()
     (args.out / "judge").mkdir(parents=True, exist_ok=True)
     bank = Bank()
     add_digits(bank, args.digits)
     add_prompts(bank)
-    add_foreign(bank, FOREIGN, args.seconds)
+    add_foreign(bank, PROMPTS_ABROAD, float("inf"))
     add_music(bank, False, args.seconds)
     bank.save(args.out / "recorded.npz")
     foreign, music = Bank(), Bank()
-    add_foreign(foreign, FOREIGN_HELD, 4 * args.seconds)
+    add_foreign(foreign, PROMPTS_HELD, 4 * args.seconds)
     add_music(music, True, args.seconds)
     foreign.save(args.out / "judge" / "foreign.npz")
     music.save(args.out / "judge" / "music.npz")
     (args.out / "tokens.json").write_text(json.dumps(tokens()))
+    words = json.dumps(foreign_words(args.words // 2))
+    (args.out / "foreign_words.json").write_text(words)
     (args.out / "other_words.txt").write_text("\n".join(other_words(args.words)) + "\n")
     print(f"{len(bank.segments)} segments, {bank.n_samples / 16000:.0f} s")
 

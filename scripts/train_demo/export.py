@@ -2,7 +2,7 @@
 
     python export.py --work work --out CHECKPOINT
 
-The weights are mixed with those of the first quarter of the run, which hear digits of new voices
+The weights are mixed with those of the first sixth of the run, which hear digits of new voices
 better and sentences worse (docs/demo-model.md).
 
 CHECKPOINT gets consolidated.safetensors, params.json and tekken.json; the last two are demo/'s,
@@ -26,7 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path("work"))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--early", type=float, default=0.12, help="share of the first quarter's")
+    parser.add_argument("--early", type=float, default=0.1, help="share of the early ones")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     run = args.work / "run"

@@ -1,6 +1,8 @@
 """The model in torch, for training: names and shapes of the official checkpoint's layout.
 
 The architecture is docs/model.md's; here a clip goes through at once, with masks instead of rings.
+A layer is two functions of all positions of all clips, one before and one after the attention:
+their shape is the same in every step, so that train.py compiles each of them once.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from clips import PAD
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812
 
@@ -26,15 +29,16 @@ class Shape(NamedTuple):
     delay_norm: bool  # feed-forward norm conditioned on the delay: the decoder's
 
 
-ENCODER = Shape(256, 5, 4, 4, 64, 1024, 256, bias=True, delay_norm=False)
-DECODER = Shape(256, 4, 4, 1, 128, 768, 192, bias=False, delay_norm=True)
+ENCODER = Shape(256, 8, 4, 4, 64, 1024, 256, bias=True, delay_norm=False)
+DECODER = Shape(256, 5, 4, 1, 128, 768, 192, bias=False, delay_norm=True)
 N_VOCAB = 4096
 ADA_DIM = 32
 EPS = 1e-5
 ROPE_THETA = 1e6
 N_MEL, HOP, FFT = 128, 160, 400
 PREFIX = "mm_streams_embeddings.embedding_module."
-BLOCK = 768  # positions; longer sequences attend block by block, each to itself and the one before
+TWIST_HZ = 1100  # between the first formants and the others
+NOT_JUDGED = -100  # a target that has no loss
 
 
 class Mel(nn.Module):
@@ -67,17 +71,22 @@ class Mel(nn.Module):
         spectrum = torch.stft(
             padded, FFT, HOP, window=self.window, center=False, return_complex=True
         )[..., : 8 * n_slots]
-        power = spectrum.real**2 + spectrum.imag**2
+        power = torch.view_as_real(spectrum).square().sum(-1)
         mel = torch.einsum("bft,fm->bmt", power, self.bank)
         log = torch.clamp(torch.log10(torch.clamp(mel, min=1e-10)), min=1.5 - 8)
         return (log + 4) / 4
 
-    def warped(self, mel: Tensor, factor: Tensor) -> Tensor:
-        """The frequency axis scaled by factor [b, frames]: another vocal tract."""
-        wanted = (self.centres[None, :, None] * factor[:, None]).clamp(max=float(self.centres[-1]))
+    def warped(self, mel: Tensor, factor: Tensor, twist: Tensor) -> Tensor:
+        """The frequency axis scaled, per frame: another vocal tract.
+
+        factor, twist [b, frames]: low frequencies by factor, high ones by factor * twist.
+        """
+        high = torch.sigmoid(torch.log2(self.centres / TWIST_HZ) / 0.35)[None, :, None]
+        scale = factor[:, None] * (1 + (twist[:, None] - 1) * high)
+        wanted = torch.minimum(self.centres[None, :, None] * scale, self.centres[-1])
         above = torch.searchsorted(self.centres, wanted.contiguous()).clamp(1, N_MEL - 1)
-        low, high = self.centres[above - 1], self.centres[above]
-        share = ((wanted - low) / (high - low)).clamp(0, 1)
+        below, over = self.centres[above - 1], self.centres[above]
+        share = ((wanted - below) / (over - below)).clamp(0, 1)
         return mel.gather(1, above - 1) * (1 - share) + mel.gather(1, above) * share
 
 
@@ -98,42 +107,29 @@ def angles(positions: Tensor, head_dim: int) -> tuple[Tensor, Tensor]:
 
 
 def rotated(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
-    """x [b, t, heads, head_dim]; pairs (2j, 2j + 1) turn together."""
-    cos, sin = turn[0][None, :, None], turn[1][None, :, None]
+    """x [n, heads, head_dim]; pairs (2j, 2j + 1) turn together."""
+    cos, sin = turn[0][:, None], turn[1][:, None]
     x = x.float()
     even, odd = x[..., 0::2], x[..., 1::2]
     return torch.stack([even * cos - odd * sin, odd * cos + even * sin], -1).flatten(-2)
 
 
-def window_mask(n_queries: int, n_keys: int, window: int, device: torch.device) -> Tensor:
-    """True where a query may look; the queries are the last positions of the keys."""
-    query = torch.arange(n_keys - n_queries, n_keys, device=device)[:, None]
-    back = query - torch.arange(n_keys, device=device)[None]
-    return (back >= 0) & (back < window)
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    """q, k, v [b, heads, t, head_dim]. A mask [BLOCK, 2 * BLOCK] means: block by block."""
-    if mask.shape[1] == q.shape[2] or mask.shape[0] != BLOCK:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-    b, heads, t, width = q.shape
-    n = -(-t // BLOCK)
-
-    def blocks(x: Tensor, before: int) -> Tensor:  # [b * n, heads, (1 + before) * BLOCK, width]
-        x = F.pad(x, (0, 0, before * BLOCK, n * BLOCK - t))
-        x = x.unfold(2, (1 + before) * BLOCK, BLOCK)  # [b, heads, n, width, size]
-        return x.permute(0, 2, 1, 4, 3).flatten(0, 1)
-
-    first = mask.clone()
-    first[:, :BLOCK] = False  # nothing comes before the first block
-    each = mask.expand(n, -1, -1).clone()
-    each[0] = first
-    out = F.scaled_dot_product_attention(
-        blocks(q, 0), blocks(k, 1), blocks(v, 1), attn_mask=each.repeat(b, 1, 1)[:, None]
-    )
-    return (
-        out.view(b, n, heads, BLOCK, width).transpose(1, 2).reshape(b, heads, -1, width)[:, :, :t]
-    )
+def attend(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
+    """q [b, queries, heads, head_dim], k and v [b, keys, ...]; the queries are the last keys."""
+    n_queries, n_keys, n_heads = q.shape[1], k.shape[1], q.shape[2]
+    if q.is_cuda and q.dtype == torch.bfloat16:
+        out: Tensor = torch.ops.aten._flash_attention_forward(
+            q, k, v, None, None, n_queries, n_keys, 0.0, True, False,
+            window_size_left=window - 1, window_size_right=0,
+        )[0]  # fmt: skip
+        return out
+    query = torch.arange(n_keys - n_queries, n_keys, device=q.device)[:, None]
+    back = query - torch.arange(n_keys, device=q.device)[None]
+    group = n_heads // k.shape[2]
+    k, v = k.repeat_interleave(group, 2), v.repeat_interleave(group, 2)
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    mask = (back >= 0) & (back < window)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
 
 
 class Attention(nn.Module):
@@ -144,27 +140,6 @@ class Attention(nn.Module):
         self.wk = nn.Linear(s.dim, s.n_kv_heads * s.head_dim, bias=False)
         self.wv = nn.Linear(s.dim, s.n_kv_heads * s.head_dim, bias=s.bias)
         self.wo = nn.Linear(s.n_heads * s.head_dim, s.dim, bias=s.bias)
-
-    def forward(
-        self,
-        x: Tensor,
-        turn: tuple[Tensor, Tensor],
-        mask: Tensor,
-        cache: list[Tensor] | None = None,
-        at: int = 0,
-    ) -> Tensor:
-        s, (b, t, _) = self.s, x.shape
-        q = rotated(self.wq(x).view(b, t, s.n_heads, s.head_dim), turn)
-        k = rotated(self.wk(x).view(b, t, s.n_kv_heads, s.head_dim), turn)
-        v = self.wv(x).view(b, t, s.n_kv_heads, s.head_dim).transpose(1, 2)
-        q, k = q.to(v.dtype).transpose(1, 2), k.to(v.dtype).transpose(1, 2)
-        if cache is not None:
-            cache[0][:, :, at : at + t], cache[1][:, :, at : at + t] = k, v
-            k, v = cache[0][:, :, : at + t].to(q.dtype), cache[1][:, :, : at + t].to(q.dtype)
-        group = s.n_heads // s.n_kv_heads
-        if group > 1:
-            k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
-        return self.wo(attend(q, k, v, mask).transpose(1, 2).reshape(b, t, -1))
 
 
 class FeedForward(nn.Module):
@@ -181,7 +156,7 @@ class FeedForward(nn.Module):
 class Layer(nn.Module):
     def __init__(self, s: Shape, dropout: float) -> None:
         super().__init__()
-        self.dropout = dropout
+        self.s, self.dropout = s, dropout
         self.attention_norm, self.ffn_norm = RmsNorm(s.dim), RmsNorm(s.dim)
         self.attention, self.feed_forward = Attention(s), FeedForward(s)
         if s.delay_norm:
@@ -191,21 +166,38 @@ class Layer(nn.Module):
                 nn.Linear(ADA_DIM, s.dim, bias=False),
             )
 
-    def forward(
-        self,
-        h: Tensor,
-        turn: tuple[Tensor, Tensor],
-        mask: Tensor,
-        delay: Tensor | None = None,
-        cache: list[Tensor] | None = None,
-        at: int = 0,
-    ) -> Tensor:
-        mixed = self.attention(self.attention_norm(h), turn, mask, cache, at)
-        h = h + F.dropout(mixed, self.dropout, self.training)
+    def before(self, h: Tensor, turn: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """h [n, dim] -> queries, keys and values [n, heads, head_dim]."""
+        s, x = self.s, self.attention_norm(h)
+        v = self.attention.wv(x).view(-1, s.n_kv_heads, s.head_dim)
+        q = rotated(self.attention.wq(x).view(-1, s.n_heads, s.head_dim), turn)
+        k = rotated(self.attention.wk(x).view(-1, s.n_kv_heads, s.head_dim), turn)
+        return q.to(v.dtype), k.to(v.dtype), v
+
+    def after(self, h: Tensor, mixed: Tensor, delay: Tensor | None) -> Tensor:
+        """h [n, dim] and what the attention gave [n, heads * head_dim] -> the next h."""
+        h = h + F.dropout(self.attention.wo(mixed), self.dropout, self.training)
         y = self.ffn_norm(h)
         if delay is not None:
             y = y * (1 + self.ada_rms_norm_t_cond(delay).float())
         return h + F.dropout(self.feed_forward(y), self.dropout, self.training)
+
+    def forward(
+        self,
+        h: Tensor,
+        n_clips: int,
+        turn: tuple[Tensor, Tensor],
+        window: int,
+        delay: Tensor | None = None,
+        cache: list[Tensor] | None = None,
+        at: int = 0,
+    ) -> Tensor:
+        q, k, v = (x.unflatten(0, (n_clips, -1)) for x in self.before(h, turn))
+        if cache is not None:
+            end = at + q.shape[1]
+            cache[0][:, at:end], cache[1][:, at:end] = k, v
+            k, v = cache[0][:, :end].to(q.dtype), cache[1][:, :end].to(q.dtype)
+        return self.after(h, attend(q, k, v, window).flatten(2).flatten(0, 1), delay)
 
 
 class Network(nn.Module):
@@ -236,18 +228,18 @@ class Network(nn.Module):
                 nn.init.zeros_(p)
 
     def encode(self, mel: Tensor, window: int = ENCODER.window) -> Tensor:
-        """[b, 128, 8 n] -> audio embeddings [b, n, dim]."""
+        """[b, 128, 8 n] -> audio embeddings [b * n, dim]."""
         h = F.gelu(self.conv0(F.pad(mel, (2, 0))))
         h = F.gelu(self.conv1(F.pad(h, (1, 0)))).transpose(1, 2).float()
-        t = h.shape[1]
-        turn = angles(torch.arange(t, device=h.device), ENCODER.head_dim)
-        blockwise = t > 3 * BLOCK and window <= BLOCK
-        mask = window_mask(
-            BLOCK if blockwise else t, 2 * BLOCK if blockwise else t, window, h.device
-        )
+        b, t, _ = h.shape
+        h = h.flatten(0, 1)
+        turn = angles(torch.arange(t, device=h.device).repeat(b), ENCODER.head_dim)
         for layer in self.encoder:
-            h = layer(h, turn, mask)
-        h = self.encoder_norm(h).reshape(h.shape[0], t // 4, -1)
+            h = layer(h, b, turn, window)
+        return self.adapted(h)
+
+    def adapted(self, h: Tensor) -> Tensor:
+        h = self.encoder_norm(h).view(-1, 4 * ENCODER.dim)
         return self.adapter2(F.gelu(self.adapter0(h)))
 
     def delay_embedding(self, n_delay: int, device: torch.device) -> Tensor:
@@ -265,32 +257,46 @@ class Network(nn.Module):
         caches: list[list[Tensor]] | None = None,
         at: int = 0,
     ) -> Tensor:
-        """ids [b, t] and embeddings [b, t, dim] -> logits [b, t, vocabulary]."""
-        h = self.embedding(ids).float() + audio.float()
-        t = h.shape[1]
-        turn = angles(torch.arange(at, at + t, device=h.device), DECODER.head_dim)
-        mask = window_mask(t, at + t, window, h.device)
+        """ids [b, t] and audio embeddings [b * t, dim] -> hidden states [b * t, dim]."""
+        b, t = ids.shape
+        h = self.embedding(ids.flatten()).float() + audio.float()
+        positions = torch.arange(at, at + t, device=h.device).repeat(b)
+        turn = angles(positions, DECODER.head_dim)
         delay = self.delay_embedding(n_delay, h.device)
         for i, layer in enumerate(self.decoder):
-            h = layer(h, turn, mask, delay, caches[i] if caches else None, at)
+            h = layer(h, b, turn, window, delay, caches[i] if caches else None, at)
+        return h
+
+    def logits(self, h: Tensor) -> Tensor:
         return F.linear(self.norm(h), self.embedding.weight)
+
+    def judged(self, h: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean loss, and the share of markers and text that is the likeliest token."""
+        logits = self.logits(h).float()
+        loss = F.cross_entropy(logits, targets, ignore_index=NOT_JUDGED)
+        said = targets > PAD
+        right = (logits.detach().argmax(-1) == targets) & said
+        return loss, right.sum() / said.sum().clamp(min=1)
 
     @torch.no_grad()
     def greedy(self, mel: Tensor, n_delay: int) -> Tensor:
         """The likeliest token of each slot: [b, slots]."""
-        audio = self.encode(mel)
-        b, n, _ = audio.shape
-        room = (b, DECODER.n_kv_heads, n, DECODER.head_dim)
+        b = len(mel)
+        audio = self.encode(mel).unflatten(0, (b, -1))
+        n = audio.shape[1]
+        room = (b, n, DECODER.n_kv_heads, DECODER.head_dim)
         caches = [[torch.zeros(room, device=mel.device) for _ in "kv"] for _ in self.decoder]
         n_prompt = 33 + n_delay
         ids = torch.full((b, n_prompt), 32, device=mel.device)
         ids[:, 0] = 1
-        logits = self.decode(ids, audio[:, :n_prompt], n_delay, caches=caches)
-        tokens = [logits[:, -1].argmax(-1)]
-        for at in range(n_prompt, n):
-            now = tokens[-1][:, None]
-            logits = self.decode(now, audio[:, at : at + 1], n_delay, caches=caches, at=at)
-            tokens.append(logits[:, -1].argmax(-1))
+        tokens: list[Tensor] = []
+        at = 0
+        while at < n:
+            heard = audio[:, at : at + ids.shape[1]].flatten(0, 1)
+            h = self.decode(ids, heard, n_delay, caches=caches, at=at)
+            at += ids.shape[1]
+            tokens.append(self.logits(h.unflatten(0, (b, -1))[:, -1]).argmax(-1))
+            ids = tokens[-1][:, None]
         return torch.stack(tokens, 1)
 
 

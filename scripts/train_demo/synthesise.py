@@ -1,4 +1,4 @@
-"""Step 2, synthesise: some 50 hours of speech from three synthesisers, one process per core.
+"""Step 2, synthesise: some 80 hours of speech from four synthesisers, one process per core.
 
     python synthesise.py --out work [--scale 1.0] [--set train|judge]
 
@@ -9,6 +9,7 @@ that no training job uses, and other texts. Digits of real people are also stret
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import time
 from collections.abc import Iterator
@@ -33,16 +34,19 @@ class Job(NamedTuple):
 
 def train_jobs(scale: float) -> list[Job]:
     """Long jobs first, so that all processes end at about the same time."""
-    jobs = []
+    jobs: list[Job] = []
     for engine, kind, shards, n in (
-        ("flite", None, 20, 1500),
-        ("festival", None, 20, 600),
-        ("espeak", None, 16, 3500),
-        ("flite", "other", 4, 800),
-        ("flite", "mixed", 4, 800),
-        ("espeak", "other", 2, 2000),
-        ("espeak-foreign", "other", 2, 2000),
-        ("espeak", "mixed", 4, 1500),
+        ("pico", None, 32, 360),
+        ("festival", None, 24, 500),
+        ("flite", None, 24, 1300),
+        ("espeak", None, 16, 4000),
+        ("flite", "other", 2, 800),
+        ("flite", "mixed", 2, 800),
+        ("espeak", "other", 2, 1500),
+        ("espeak", "mixed", 2, 1500),
+        ("espeak-accented", "other", 2, 1500),
+        ("espeak-foreign", "foreign", 6, 2000),
+        ("pico-foreign", "foreign", 4, 1000),
     ):
         first = len(jobs) + 1
         jobs += [Job(engine, kind, first + i, max(4, int(n * scale))) for i in range(shards)]
@@ -52,7 +56,7 @@ def train_jobs(scale: float) -> list[Job]:
 def judge_jobs(scale: float) -> list[Job]:
     """Enough for 1000 words of each kind; "digits" with an "oh" among them are counted apart."""
     jobs = []
-    for engine in ("espeak-held", "festival-held"):
+    for engine in ("espeak-held", "flite-held"):
         for kind in KINDS:
             jobs.append(Job(engine, kind, 5000 + len(jobs), max(4, int(320 * scale))))
     return jobs
@@ -75,19 +79,32 @@ def utterances(
     job: Job, texts: list[tuple[list[str], list[int], str]], r: Random
 ) -> Iterator[voices.Utterance | None]:
     words = [text[0] for text in texts]
-    if job.engine.startswith("festival"):
-        held = job.engine.endswith("held")
-        names = voices.FESTIVAL_HELD if held else voices.FESTIVAL_VOICES
-        yield from voices.festival(words, names, r)
+    if job.engine == "festival":
+        yield from voices.festival(words, voices.FESTIVAL_VOICES, r)
         return
     engine = {
         "espeak": lambda: voices.Espeak(),
         "espeak-held": lambda: voices.Espeak(voices.ESPEAK_HELD),
-        "espeak-foreign": lambda: voices.Espeak(accents=voices.ESPEAK_FOREIGN),
+        "espeak-accented": lambda: voices.Espeak(accents=voices.ESPEAK_ACCENTED),
         "flite": lambda: voices.Flite(),
+        "flite-held": lambda: voices.Flite(voices.FLITE_HELD),
+        "pico": lambda: voices.Pico(),
     }[job.engine]()
     for text in words:
         yield engine(text, r)
+
+
+def foreign(job: Job, lists: dict[str, list[str]], r: Random) -> Iterator[tuple[np.ndarray, str]]:
+    """Speech of other languages, without words, and the voice."""
+    espeak, pico = voices.Espeak(), voices.Pico()
+    for _ in range(job.n):
+        which = voices.PICO_FOREIGN if job.engine == "pico-foreign" else voices.FOREIGN
+        voice = r.choice(sorted(which))
+        words = r.choices(lists[which[voice]], k=r.randint(1, 8))
+        if job.engine == "pico-foreign":
+            yield pico.say(" ".join(words), voice, r.uniform(0.7, 1.4), r), f"pico-{voice}"
+        elif made := espeak(words, r, voice):
+            yield made[0], made[2]
 
 
 def stretched(samples: np.ndarray, factor: float) -> np.ndarray:
@@ -134,6 +151,11 @@ def run(task: tuple[Job, Path, Path]) -> tuple[str, int, float, float]:
     r, bank = Random(job.seed), Bank()
     if job.engine == "tempo":
         tempi(folder / "recorded.npz", bank)
+    elif job.kind == "foreign":
+        lists = json.loads((folder / "foreign_words.json").read_text())
+        for samples, voice in foreign(job, lists, r):
+            if 0 < len(samples) <= LONGEST * voices.RATE and np.abs(samples).max() > 500:
+                bank.add(trimmed(samples, [])[0], [], [], "other", voice)
     else:
         other = (folder / "other_words.txt").read_text().split()
         texts = [say(job.kind, r, other) for _ in range(job.n)]

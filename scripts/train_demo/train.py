@@ -1,20 +1,22 @@
 """Step 3, train: from the banks to a checkpoint of the averaged weights.
 
-    python train.py --work work --steps 17300 [--device cuda] [--tokens 26000]
+    python train.py --work work [--device cuda] [--tokens 32000] [--steps N | --minutes M]
+    torchrun --standalone --nproc-per-node 2 train.py ...      on two GPUs
 
-Resumes from work/run/state.pt, which is written every --save seconds; work/run/early.pt has the
-averaged weights of the first quarter of the run, which export.py needs. Clips of several lengths
-and attention windows of several sizes are mixed, so that the model holds with its own short
-windows, which both wrap within a training clip, as with longer ones and in streams of many minutes.
-A few sets of work/judge (step 2 with --set judge) are transcribed on the way; nothing is chosen by
-them.
+Every GPU has batches of its own; their gradients are averaged. The learning rate is constant, and
+falls to zero over the last quarter of --steps or --minutes. Resumes from work/run/state.pt, which
+is written every --save seconds; work/run/early.pt has the averaged weights of the first sixth of
+the run, which export.py mixes in. Clips of several lengths and attention windows of several sizes
+are mixed, so that the model holds with its own short windows, which both wrap within a training
+clip, as with longer ones and in streams of many minutes. A few sets of work/judge (step 2 with
+--set judge) are transcribed on the way; nothing is chosen by them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,39 +24,35 @@ from random import Random
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from augment import Augmenter
 from bank import Bank
 from clips import BOS, PAD, Batch, Planner
 from judge import connected_digits, said, word_errors
-from network import DECODER, ENCODER, Mel, Network
+from muon import Muon
+from network import DECODER, ENCODER, NOT_JUDGED, Layer, Mel, Network
 from torch import Tensor
 from vocabulary import VOCABULARY
 
-LENGTHS = (104, 184, 352, 1600, 8000)  # slots of a clip
-SHARES = (0.29, 0.48, 0.155, 0.05, 0.025)
+LENGTHS = (100, 200, 400, 1600, 8000)  # slots of a clip; 32000 are a multiple of each
+SHARES = (0.27, 0.48, 0.17, 0.05, 0.03)
 LONG = 1000  # slots; from here on
 WARM_UP = 300  # steps
+DECAY = 0.25  # of the run, in which the rate falls
 AVERAGE = 0.999
+EARLY = 1 / 6  # of the run, when export.py's early weights are kept
+CLOCK = 20  # steps between looks at the clock, which all processes share
 
 
 class Batches(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
-    def __init__(
-        self, planner_seed: int, bank: Bank, tokens: list[list[int]], n_slots: int, long: bool
-    ) -> None:
-        self.seed, self.bank, self.tokens, self.n_slots, self.long = (
-            planner_seed,
-            bank,
-            tokens,
-            n_slots,
-            long,
-        )
+    def __init__(self, seed: int, bank: Bank, tokens: list[list[int]], n_slots: int) -> None:
+        self.seed, self.bank, self.tokens, self.n_slots = seed, bank, tokens, n_slots
 
     def __iter__(self) -> Iterator[Batch]:
         worker = torch.utils.data.get_worker_info()
-        seed = self.seed * 1000 + (worker.id if worker else 0)
-        shares = SHARES if self.long else SHARES[:3]
-        planner = Planner(self.bank, self.tokens, seed)
-        return planner.batches(self.n_slots, LENGTHS[: len(shares)], shares)
+        planner = Planner(self.bank, self.tokens, self.seed * 1000 + (worker.id if worker else 0))
+        lengths = [n for n in LENGTHS if 2 * n <= self.n_slots]
+        return planner.batches(self.n_slots, lengths, SHARES[: len(lengths)])
 
 
 def windows(r: Random, n_slots: int) -> tuple[int, int]:
@@ -65,16 +63,21 @@ def windows(r: Random, n_slots: int) -> tuple[int, int]:
     return encoder, r.choices([DECODER.window, 1024, n_slots], [0.2, 0.2, 0.6])[0]
 
 
-def forced_tokens(batch: Batch, wanted: Tensor) -> Tensor:
-    """The decoder's input: the prompt, then what was to be written, now and then something else."""
+def forced_tokens(batch: Batch, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """The decoder's input and targets [clips, n_slots].
+
+    The input is the prompt, then what was to be written, now and then something else.
+    """
     b, prompt = len(wanted), 33 + batch.n_delay
     ids = torch.full((b, batch.n_slots), PAD, device=wanted.device)
     ids[:, 0] = BOS
     ids[:, prompt:] = wanted[:, : batch.n_slots - prompt]
+    targets = torch.full_like(ids, NOT_JUDGED)
+    targets[:, prompt - 1 :] = wanted
     other = ids.flatten()[torch.randint(0, ids.numel(), (ids.numel(),), device=ids.device)]
     wrong = torch.rand(ids.shape, device=ids.device) < 0.02
     wrong[:, :prompt] = False
-    return torch.where(wrong, other.view_as(ids), ids)
+    return torch.where(wrong, other.view_as(ids), ids), targets
 
 
 @torch.no_grad()
@@ -82,6 +85,7 @@ def error_rate(
     network: Network, mel: Mel, sets: dict[str, list], pieces: dict[int, bytes]
 ) -> dict[str, float]:
     network.eval()
+    torch.compiler.set_stance("force_eager")  # for the shapes are others here
     rates = {}
     device = next(network.parameters()).device
     for name, clips in sets.items():
@@ -95,23 +99,75 @@ def error_rate(
             text = b"".join(pieces.get(token, b"") for token in tokens[: n + 10])
             wrong += word_errors(words, text.decode("utf-8", "replace").split())
         rates[name] = round(100 * wrong / max(1, sum(len(words) for _, words in clips)), 2)
+    torch.compiler.set_stance("default")
     network.train()
     return rates
+
+
+class Optimizer:
+    """Muon for the layers' matrices, AdamW for everything else."""
+
+    def __init__(self, network: Network, rate: float, fused: bool) -> None:
+        named = dict(network.named_parameters())
+        self.rate = rate
+        matrices = [
+            p
+            for name, p in named.items()
+            if p.dim() == 2 and "embedding" not in name and "ada_rms" not in name
+        ]
+        taken = {id(p) for p in matrices}
+        others = [p for p in named.values() if id(p) not in taken]
+        self.parts = [
+            Muon(matrices, lr=rate),
+            torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0, fused=fused),
+        ]
+
+    def step(self, share: float) -> None:
+        """share: of the greatest learning rate."""
+        for part in self.parts:
+            for group in part.param_groups:
+                group["lr"] = self.rate * share
+            part.step()
+            part.zero_grad(set_to_none=True)
+
+    def state_dict(self) -> list[dict]:
+        return [part.state_dict() for part in self.parts]
+
+    def load_state_dict(self, states: list[dict]) -> None:
+        for part, state in zip(self.parts, states, strict=True):
+            part.load_state_dict(state)
+
+
+def averaged_over_processes(parameters: list[Tensor]) -> None:
+    """Every gradient becomes the mean of the processes' gradients."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    parts = flat.split([g.numel() for g in gradients])
+    torch._foreach_copy_(gradients, [p.view_as(g) for p, g in zip(parts, gradients, strict=True)])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path("work"))
-    parser.add_argument("--steps", type=int, default=17300)
+    parser.add_argument("--steps", type=int, default=7400)
+    parser.add_argument("--minutes", type=float, help="of training; steps are then not counted")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--tokens", type=int, default=26000, help="slots in a batch")
-    parser.add_argument("--workers", type=int, default=12, help="processes that plan clips")
+    parser.add_argument("--tokens", type=int, default=32000, help="slots in a batch")
+    parser.add_argument("--workers", type=int, default=12, help="processes that plan clips, each")
     parser.add_argument("--rate", type=float, default=1.5e-3, help="greatest learning rate")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--save", type=float, default=60, help="seconds between saved states")
     parser.add_argument("--check", type=int, default=2000, help="steps between transcriptions")
     args = parser.parse_args()
-    device, on_gpu = torch.device(args.device), args.device.startswith("cuda")
+    rank, n_ranks = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    on_gpu = args.device.startswith("cuda")
+    device = torch.device(args.device)
+    if n_ranks > 1:
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+        dist.init_process_group("nccl", device_id=device)
     run = args.work / "run"
     run.mkdir(parents=True, exist_ok=True)
     log = (run / "log.jsonl").open("a")
@@ -123,7 +179,7 @@ def main() -> None:
     audio = bank.audio()
     sets = {"unseen speaker": connected_digits(bank, audio, "fsdd-lucas", 100)}
     for path in sorted((args.work / "judge").glob("*.npz")):
-        if path.name.split("-")[2] in ("digits", "sentence"):
+        if path.name.split("-")[2:3] in (["digits"], ["sentence"]):
             sets[path.stem] = said(Bank.load([path]), 100)
     augmenter = Augmenter(torch.from_numpy(audio).to(device))
     bank.chunks.clear()
@@ -133,97 +189,110 @@ def main() -> None:
     torch.manual_seed(args.seed)
     network, average, mel = Network().to(device), Network().to(device), Mel().to(device)
     average.load_state_dict(network.state_dict())
-    matrices = [p for n, p in network.named_parameters() if p.dim() >= 2 and "embedding" not in n]
-    others = [p for n, p in network.named_parameters() if p.dim() < 2 or "embedding" in n]
-    groups = [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=args.rate, betas=(0.9, 0.98), fused=on_gpu)
-    step = 0
+    parameters = list(network.parameters())
+    optimizer = Optimizer(network, args.rate, fused=on_gpu)
+    step, before = 0, 0.0  # seconds of training before this start
     state = run / "state.pt"
     if state.exists():
         saved = torch.load(state, map_location=device, weights_only=True)
-        step = saved["step"]
+        step, before = saved["step"], saved["seconds"]
         network.load_state_dict(saved["network"])
         average.load_state_dict(saved["average"])
         optimizer.load_state_dict(saved["optimizer"])
-    if on_gpu:  # one compilation per layer and length; the few long clips go without
+    torch.manual_seed(1000 * step + 10 * args.seed + rank)
+    if on_gpu:
         torch._dynamo.config.cache_size_limit = 64
-        for layer in [*network.encoder, *network.decoder]:
-            layer.fast = torch.compile(layer.forward, dynamic=False)  # type: ignore[attr-defined]
-            layer.slow = layer.forward  # type: ignore[attr-defined]
-
-    def save() -> None:
-        part = state.with_suffix(".part")
-        values = {"step": step, "network": network.state_dict(), "average": average.state_dict()}
-        torch.save({**values, "optimizer": optimizer.state_dict()}, part)
-        part.rename(state)
+        for owner, name in (
+            (Layer, "before"),
+            (Layer, "after"),
+            (Network, "adapted"),
+            (Network, "judged"),
+        ):
+            setattr(owner, name, torch.compile(getattr(owner, name), dynamic=False))
 
     # A resumed run plans other clips than the first part of it did.
-    planned = Batches(args.seed + step, bank, tokens, args.tokens, args.tokens >= 2 * LENGTHS[-1])
+    planned = Batches(args.seed + step + 100_000 * rank, bank, tokens, args.tokens)
+    prefetch = 4 if args.workers else None
     loader = iter(
         torch.utils.data.DataLoader(
             planned,
             batch_size=None,
             num_workers=args.workers,
-            prefetch_factor=4 if args.workers else None,
+            prefetch_factor=prefetch,
+            pin_memory=on_gpu,
         )
     )
-    r = Random(args.seed + step)
+    r = Random(args.seed + step + 100_000 * rank)
     begun = saved_at = time.time()
-    sums, waited, seconds = torch.zeros(4, device=device), 0.0, 0.0
-    while step < args.steps:
-        share = 0.5 * (1 + math.cos(math.pi * step / args.steps)) * 0.99 + 0.01
-        for group in optimizer.param_groups:
-            group["lr"] = args.rate * min(1.0, (step + 1) / WARM_UP) * share
+    sums, waited, seconds, progress = torch.zeros(4, device=device), 0.0, 0.0, 0.0
+
+    def elapsed() -> float:
+        """Seconds of training, by the clock of the first process."""
+        if n_ranks == 1:
+            return before + time.time() - begun
+        now = torch.tensor([before + time.time() - begun], device=device)
+        dist.broadcast(now, 0)
+        return float(now)
+
+    while True:
+        if args.minutes is None:
+            progress = step / args.steps
+        elif step % CLOCK == 0:
+            progress = elapsed() / (60 * args.minutes)
+        done = progress >= 1
+        early = run / "early.pt"
+        if rank == 0 and progress >= EARLY and not early.exists():
+            torch.save(average.state_dict(), early)
+        if rank == 0 and (done or time.time() - saved_at > args.save):
+            values = {"network": network.state_dict(), "average": average.state_dict()}
+            values |= {"step": step, "seconds": before + time.time() - begun}
+            part = state.with_suffix(".part")
+            torch.save({**values, "optimizer": optimizer.state_dict()}, part)
+            part.rename(state)
+            saved_at = time.time()
+        if step % 100 == 0 or done:
+            values = (sums[:3] / sums[3].clamp(min=1)).tolist()
+            row = {
+                "step": step,
+                "seconds": round(before + time.time() - begun, 1),
+                "loss": round(values[0], 4),
+                "right": round(values[1], 4),
+                "norm": round(values[2], 3),
+                "audio_hours": round(n_ranks * seconds / 3600, 1),
+                "waited": round(waited, 1),
+            }
+            sums.zero_()
+            if rank == 0 and step:
+                if step % args.check == 0 or done:
+                    row["word_error_rate"] = error_rate(average, mel, sets, pieces)
+                print(json.dumps(row), flush=True)
+                log.write(json.dumps(row) + "\n")
+                log.flush()
+        if done:
+            break
+
         asked = time.time()
         batch = next(loader)
         waited += time.time() - asked
         frames = augmenter.features(batch, mel)
-        wanted = torch.as_tensor(batch.targets, device=device)
-        ids = forced_tokens(batch, wanted)
+        wanted = torch.as_tensor(batch.targets).to(device, non_blocking=True)
+        ids, targets = forced_tokens(batch, wanted)
         encoder_window, decoder_window = windows(r, batch.n_slots)
-        if on_gpu:
-            for layer in [*network.encoder, *network.decoder]:
-                layer.forward = layer.fast if batch.n_slots < LONG else layer.slow
         with torch.autocast(device.type, torch.bfloat16):
             embeddings = network.encode(frames, encoder_window)
-            logits = network.decode(ids, embeddings, batch.n_delay, decoder_window)
-        logits = logits[:, 32 + batch.n_delay :]
-        loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 1), wanted.flatten())
+            hidden = network.decode(ids, embeddings, batch.n_delay, decoder_window)
+            loss, right = network.judged(hidden, targets.flatten())
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        if n_ranks > 1:
+            averaged_over_processes(parameters)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step(min(1.0, (step + 1) / WARM_UP, (1 - progress) / DECAY))
         step += 1
-        seconds += len(wanted) * batch.n_audio * 0.08
+        seconds += len(ids) * batch.n_audio * 0.08
         with torch.no_grad():
             keep = min(AVERAGE, (1 + step) / (10 + step))
-            torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - keep)
-            said_something = wanted != PAD
-            n_said = said_something.sum().clamp(min=1)
-            right = ((logits.argmax(-1) == wanted) & said_something).sum() / n_said
+            torch._foreach_lerp_(list(average.parameters()), parameters, 1 - keep)
             sums += torch.stack([loss.detach(), right, norm, torch.ones((), device=device)])
-        if step % 100 == 0 or step == args.steps:
-            values = (sums[:3] / sums[3]).tolist()
-            row = {
-                "step": step,
-                "seconds": round(time.time() - begun, 1),
-                "loss": round(values[0], 4),
-                "right": round(values[1], 4),
-                "norm": round(values[2], 3),
-                "audio_hours": round(seconds / 3600, 1),
-                "waited": round(waited, 1),
-            }
-            if step % args.check == 0 or step == args.steps:
-                row["word_error_rate"] = error_rate(average, mel, sets, pieces)
-            sums.zero_()
-            print(json.dumps(row), flush=True)
-            log.write(json.dumps(row) + "\n")
-            log.flush()
-        if step == args.steps // 4:
-            torch.save(average.state_dict(), run / "early.pt")
-        if time.time() - saved_at > args.save or step == args.steps:
-            save()
-            saved_at = time.time()
 
 
 if __name__ == "__main__":

@@ -214,7 +214,7 @@ def random_words(r: Random) -> list[str]:
 
 def sentence(r: Random, kind: str | None = None) -> tuple[list[str], str]:
     """Words and kind; kinds come in the shares of training unless one is asked for."""
-    kind = kind or r.choices(KINDS, [22, 10, 6, 20, 22, 20])[0]
+    kind = kind or r.choices(KINDS, [14, 8, 12, 22, 30, 14])[0]
     makers = {
         "digits": digits,
         "number": number,

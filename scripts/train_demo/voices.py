@@ -1,10 +1,10 @@
-"""Speech synthesisers that tell when each word ends: espeak-ng, flite and festival.
+"""Speech synthesisers that tell when each word ends: espeak-ng, flite, festival and Pico.
 
 An engine is called with the words of one utterance and a random generator; it gives
 (samples int16 [n] at 16 kHz, end of each word in milliseconds, name of the voice), or None if the
 synthesiser did something unexpected with the text. espeak-ng and flite are called in this process
-through their libraries, festival as a program, many utterances at a time. Voices in *_HELD are
-never trained on.
+through their libraries, festival as a program, many utterances at a time. Pico does not tell; there
+the ends come from flite. Voices in *_HELD are never trained on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import py_nanotts
 import soxr
+from align import word_ends
+from bank import trimmed
 
 RATE = 16000
 
@@ -38,11 +41,25 @@ ESPEAK_VARIANTS = words(
     "zac"
 )
 ESPEAK_HELD = words("m7 f4 Andy linda steph Alex marcelo")
-# Accents that a speaker of English hears as another language: for speech that is not to be written.
-ESPEAK_FOREIGN = words("de fr-fr es it pl nl sv fi pt-br cs tr hu")
-FLITE_VOICES = words("slt awb rms slt awb rms kal16 kal")
-FESTIVAL_VOICES = ["kal_diphone", "cmu_us_slt_arctic_hts"]
-FESTIVAL_HELD = ["ked_diphone"]
+FLITE_VOICES = words("slt awb slt awb kal16 kal")
+FLITE_HELD = ["rms"]
+FESTIVAL_VOICES = words("kal_diphone ked_diphone cmu_us_slt_arctic_hts cmu_us_slt_arctic_hts")
+PICO_VOICES = words("en-US en-GB")
+# For speech that is not to be written: voice of espeak-ng or Pico, and the word list of its
+# language in /usr/share/dict. Italian and Russian are for judging.
+FOREIGN = dict(
+    zip(
+        words("de fr-fr es es-419 pl nl sv pt pt-br da bg uk ca nb eo"),
+        words(
+            "ngerman french spanish spanish polish dutch swedish portuguese brazilian danish "
+            "bulgarian ukrainian catalan bokmaal esperanto"
+        ),
+        strict=True,
+    )
+)
+PICO_FOREIGN = {"de-DE": "ngerman", "es-ES": "spanish", "fr-FR": "french"}
+# These speak English, as a speaker of English hears as another language.
+ESPEAK_ACCENTED = words("de fr-fr es pl nl sv fi pt-br cs tr hu")
 
 SPOKEN = {"oclock": "o'clock"}  # what the synthesiser is given for a word
 
@@ -133,8 +150,10 @@ class Espeak:
         found = self.library.espeak_TextToPhonemes(ctypes.byref(text), 1, 0)
         return found.decode().translate(str.maketrans("", "", "',|_: "))
 
-    def __call__(self, words: Sequence[str], r: Random) -> Utterance | None:
-        voice = f"{r.choice(self.accents)}+{r.choice(self.variants)}"
+    def __call__(
+        self, words: Sequence[str], r: Random, accent: str | None = None
+    ) -> Utterance | None:
+        voice = f"{accent or r.choice(self.accents)}+{r.choice(self.variants)}"
         if self.library.espeak_SetVoiceByName(voice.encode()) != 0:
             return None
         for parameter, value in (
@@ -197,7 +216,8 @@ class FliteWave(ctypes.Structure):
 class Flite:
     """The CMU voices of flite, with their durations stretched at random."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Sequence[str] = FLITE_VOICES) -> None:
+        self.names = names
         for name in ("libflite", "libflite_cmulex", "libflite_usenglish"):
             ctypes.CDLL(f"{name}.so.1", mode=ctypes.RTLD_GLOBAL)
         self.flite = flite = ctypes.CDLL("libflite.so.1")
@@ -226,14 +246,19 @@ class Flite:
         return self.voices[name]
 
     def __call__(self, words: Sequence[str], r: Random) -> Utterance | None:
-        name = r.choice(FLITE_VOICES)
+        text, stretch = spoken(words, r)[0], r.uniform(0.75, 1.5)
+        return self.say(text, len(words), r.choice(self.names), stretch, r)
+
+    def say(
+        self, text: str, n_words: int, name: str, stretch: float, r: Random
+    ) -> Utterance | None:
         voice, flite = self.voice(name), self.flite
         features = ctypes.cast(voice, ctypes.POINTER(ctypes.c_void_p))[1]  # cst_voice.features
-        flite.feat_set_float(features, b"duration_stretch", r.uniform(0.75, 1.5))
+        flite.feat_set_float(features, b"duration_stretch", stretch)
         if name.startswith("kal"):  # the voices whose pitch comes from a model with parameters
             flite.feat_set_float(features, b"int_f0_target_mean", r.uniform(70, 190))
             flite.feat_set_float(features, b"int_f0_target_stddev", r.uniform(5, 30))
-        utterance = flite.flite_synth_text(spoken(words, r)[0].encode(), voice)
+        utterance = flite.flite_synth_text(text.encode(), voice)
         audio = ctypes.cast(flite.utt_wave(utterance), ctypes.POINTER(FliteWave)).contents
         samples = np.ctypeslib.as_array(audio.samples, (audio.num_samples,)).copy()
         rate = audio.sample_rate
@@ -244,9 +269,40 @@ class Flite:
             ends.append(1000 * flite.ffeature_float(item, path))
             item = flite.item_next(item)
         flite.delete_utterance(utterance)
-        if len(ends) != len(words):
+        if len(ends) != n_words:
             return None
         return at_16k(samples, rate), ends, f"flite-{name}"
+
+
+# ---- Pico ---------------------------------------------------------------------------------------
+
+
+class Pico:
+    """SVOX Pico in two English voices; where words end, two voices of flite must agree."""
+
+    AGREE_MS = 80
+
+    def __init__(self) -> None:
+        self.pico, self.flite = py_nanotts.NanoTTS(), Flite()
+
+    def say(self, text: str, voice: str, speed: float, r: Random) -> np.ndarray:
+        pitch = r.uniform(0.7, 1.5)
+        return np.frombuffer(self.pico.speak(text, voice, speed, pitch, volume=0.5), "<i2")
+
+    def __call__(self, words: Sequence[str], r: Random) -> Utterance | None:
+        text, name = spoken(words, r)[0], r.choice(PICO_VOICES)
+        speed = r.uniform(0.7, 1.4)
+        samples, _ = trimmed(self.say(text, name, speed, r), [])
+        found = []
+        for other in ("slt", "awb"):
+            reference = self.flite.say(text, len(words), other, 1 / speed, r)
+            ends = reference and word_ends(samples, *trimmed(*reference[:2]))
+            if ends is None:
+                return None
+            found.append(ends)
+        apart = np.abs(np.subtract(*found)).max()
+        mean = np.mean(found, 0).tolist()
+        return (samples, mean, f"pico-{name}") if apart <= self.AGREE_MS else None
 
 
 # ---- festival -----------------------------------------------------------------------------------
