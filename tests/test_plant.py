@@ -29,7 +29,7 @@ LOGIT_TOLERANCE = 1e-4
 SHAPE: dict[str, Any] = {
     "vocab_size": 5000,
     "dim": 512,
-    "n_layers": 5,
+    "n_layers": 6,
     "n_heads": 10,
     "n_kv_heads": 2,
     "hidden_dim": 1024,
@@ -37,7 +37,7 @@ SHAPE: dict[str, Any] = {
         "whisper_model_args": {
             "encoder_args": {
                 "dim": 768,
-                "n_layers": 6,
+                "n_layers": 9,
                 "n_heads": 6,
                 "n_kv_heads": 6,
                 "hidden_dim": 1088,
