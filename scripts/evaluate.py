@@ -15,6 +15,7 @@ core.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import os
@@ -49,6 +50,7 @@ class Result(NamedTuple):
     said: int  # words in the text
     seconds: float
     late_ms: list[float]  # marker's slot minus the true end, of words in clips without an error
+    tokens: tuple[int, int, int, int]  # slots of pads, markers and text, and runs of pads
 
 
 _model: vox.Model
@@ -68,7 +70,11 @@ def _hear(task: tuple[speech.Clip, int]) -> Result:
     if text == clip.words and len(markers) == len(clip.ends):
         late = [at - end for at, end in zip(markers, clip.ends, strict=True)]
     errors = speech.word_errors(clip.words, text)
-    return Result(len(clip.words), errors, len(text), len(clip.samples) / RATE, late)
+    kinds = [(t == _model.token_pad, t == _model.token_word) for t in transcript.tokens]
+    pads, words = (sum(kind[i] for kind in kinds) for i in range(2))
+    runs = sum(key[0] for key, _ in itertools.groupby(kinds))
+    tokens = pads, words, len(kinds) - pads - words, runs
+    return Result(len(clip.words), errors, len(text), len(clip.samples) / RATE, late, tokens)
 
 
 class Judge:
@@ -88,7 +94,8 @@ class Judge:
         found = list(self.pool.imap(_hear, [(clip, delay_ms) for clip in clips], chunksize=4))
         late = [value for result in found for value in result.late_ms]
         words, errors, said, seconds = (sum(r[i] for r in found) for i in range(4))
-        return Result(words, errors, said, seconds, late)
+        pads, markers, text, runs = (sum(r.tokens[i] for r in found) for i in range(4))
+        return Result(words, errors, said, seconds, late, (pads, markers, text, runs))
 
 
 # ---- sets ---------------------------------------------------------------------------------------
@@ -158,6 +165,16 @@ def pieces(bank: Bank, seconds: float) -> Iterator[speech.Clip]:
 # ---- tables -------------------------------------------------------------------------------------
 
 
+def token_table(results: dict[str, Result]) -> None:
+    """Shares of the kinds of tokens, and slots from the first of a run of pads to its last."""
+    print("\n| set | slots | pads % | markers % | text % | mean run of pads |")
+    print("|---|---|---|---|---|---|")
+    for name, result in results.items():
+        *kinds, runs = result.tokens
+        shares = " | ".join(f"{100 * n / sum(kinds):.1f}" for n in kinds)
+        print(f"| {name} | {sum(kinds)} | {shares} | {kinds[0] / max(1, runs):.1f} |", flush=True)
+
+
 def row(name: str, result: Result) -> None:
     wer = f"{100 * result.errors / result.words:.2f}" if result.words else "-"
     times = "- | -"
@@ -170,26 +187,30 @@ def overall(judge: Judge, folder: Path | None, n: int) -> None:
     print("| set | words | WER % | marker minus word end, median ms | p95 ms |")
     print("|---|---|---|---|---|")
     lucas = speech.unseen_speaker(n)
-    row("digits, unseen speaker", judge.hear(lucas))
-    row("digits, training speakers, unseen recordings", judge.hear(speech.training_speakers(n)))
-    row("unseen speaker, peak at -30 dBFS", judge.hear(at_level(lucas, -30)))
-    row("unseen speaker, peak at 0 dBFS", judge.hear(at_level(lucas, 0)))
-    row("unseen speaker, 48 kHz", judge.hear(through_48_khz(lucas)))
-    row("unseen speaker, white noise at 20 dB", judge.hear(speech.unseen_speaker(n, 20)))
-    row("unseen speaker, white noise at 10 dB", judge.hear(speech.unseen_speaker(n, 10)))
-    row("unseen speaker, light reverberation", judge.hear(in_a_room(lucas)))
+    results: dict[str, Result] = {}
+
+    def judged(name: str, clips: Iterable[speech.Clip]) -> None:
+        results[name] = judge.hear(clips)
+        row(name, results[name])
+
+    judged("digits, unseen speaker", lucas)
+    judged("digits, training speakers, unseen recordings", speech.training_speakers(n))
+    judged("unseen speaker, peak at -30 dBFS", at_level(lucas, -30))
+    judged("unseen speaker, peak at 0 dBFS", at_level(lucas, 0))
+    judged("unseen speaker, 48 kHz", through_48_khz(lucas))
+    judged("unseen speaker, white noise at 20 dB", speech.unseen_speaker(n, 20))
+    judged("unseen speaker, white noise at 10 dB", speech.unseen_speaker(n, 10))
+    judged("unseen speaker, light reverberation", in_a_room(lucas))
     if folder:
-        row(
-            "unseen speaker, music at 15 dB",
-            judge.hear(over_music(lucas, Bank.load([folder / "music.npz"]), 15)),
-        )
+        music = Bank.load([folder / "music.npz"])
+        judged("unseen speaker, music at 15 dB", over_music(lucas, music, 15))
         for path in sorted(folder.glob("*-held-*.npz")):
             engine, _, kind, _ = path.stem.split("-")
             clips = said(Bank.load([path]), n)
-            row(f"{engine}, unseen voice: {kind}", judge.hear(clips))
+            judged(f"{engine}, unseen voice: {kind}", clips)
             if kind == "digits":
                 with_oh = [clip for clip in clips if "oh" in clip.words]
-                row(f'{engine}, unseen voice: digits with "oh"', judge.hear(with_oh))
+                judged(f'{engine}, unseen voice: digits with "oh"', with_oh)
     print("\n| no speech of its vocabulary | minutes | words written per minute |\n|---|---|---|")
     sets = {name: [speech.Clip(audio, [])] for name, audio in speech.not_speech(60).items()}
     if folder:
@@ -199,6 +220,7 @@ def overall(judge: Judge, folder: Path | None, n: int) -> None:
         result = judge.hear(clips)
         minutes = result.seconds / 60
         print(f"| {name} | {minutes:.1f} | {result.said / minutes:.2f} |", flush=True)
+    token_table(results)
 
 
 def by_type(n: int) -> None:
