@@ -206,6 +206,8 @@ def overall(judge: Judge, folder: Path | None, n: int) -> None:
         judged("unseen speaker, music at 15 dB", over_music(lucas, music, 15))
         for path in sorted(folder.glob("*-held-*.npz")):
             engine, _, kind, _ = path.stem.split("-")
+            if kind == "other":
+                continue
             clips = said(Bank.load([path]), n)
             judged(f"{engine}, unseen voice: {kind}", clips)
             if kind == "digits":
@@ -215,6 +217,9 @@ def overall(judge: Judge, folder: Path | None, n: int) -> None:
     sets = {name: [speech.Clip(audio, [])] for name, audio in speech.not_speech(60).items()}
     if folder:
         sets["music"] = list(pieces(Bank.load([folder / "music.npz"]), 30))
+        for path in sorted(folder.glob("*-held-other-*.npz")):
+            name = f"{path.stem.split('-')[0]}, unseen voice: unknown English words"
+            sets[name] = [clip._replace(words=[]) for clip in said(Bank.load([path]), 10**6)]
         sets["Italian and Russian"] = list(pieces(Bank.load([folder / "foreign.npz"]), 30))
     for name, clips in sets.items():
         result = judge.hear(clips)

@@ -7,8 +7,8 @@ Single words of the Asterisk prompts, their French and Spanish prompts (speech t
 written) and music come from Debian packages, the tokens of the vocabulary from demo/tekken.json.
 Writes work/recorded.npz, work/tokens.json, work/other_words.txt (English words that do not sound
 like any of the vocabulary), work/foreign_words.json (words of other languages), and for judging
-work/judge/foreign.npz and work/judge/music.npz: Italian and Russian prompts and pieces of music
-that are not trained on.
+other words, Italian and Russian prompts and pieces of music that are not trained on:
+other_words.txt, foreign.npz and music.npz in work/judge.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ ROOT = Path(__file__).parents[2]
 SOUNDS = Path("/usr/share/asterisk/sounds")
 MUSIC = Path("/usr/share/asterisk/moh")
 DICTIONARIES = Path("/usr/share/dict")
+N_OTHER_HELD = 500  # words
 N_UNSEEN = 5  # recordings 0..4 of each speaker are never trained on
 UNSEEN_SPEAKER = "lucas"
 PROMPTS_ABROAD = {"fr": "fr_CA_f_June", "fr-armelle": "fr", "es": "es_MX_f_Allison"}
@@ -197,7 +198,9 @@ def main() -> None:
     (args.out / "tokens.json").write_text(json.dumps(tokens()))
     words = json.dumps(foreign_words(args.words // 2))
     (args.out / "foreign_words.json").write_text(words)
-    (args.out / "other_words.txt").write_text("\n".join(other_words(args.words)) + "\n")
+    others = other_words(args.words + N_OTHER_HELD)
+    (args.out / "other_words.txt").write_text("\n".join(others[: args.words]) + "\n")
+    (args.out / "judge" / "other_words.txt").write_text("\n".join(others[args.words :]) + "\n")
     print(f"{len(bank.segments)} segments, {bank.n_samples / 16000:.0f} s")
 
 

@@ -59,6 +59,8 @@ def judge_jobs(scale: float) -> list[Job]:
     for engine in ("espeak-held", "flite-held"):
         for kind in KINDS:
             jobs.append(Job(engine, kind, 5000 + len(jobs), max(4, int(320 * scale))))
+    for engine in ("espeak-held", "flite-held"):
+        jobs.append(Job(engine, "other", 5000 + len(jobs), max(4, int(120 * scale))))
     return jobs
 
 
@@ -157,7 +159,8 @@ def run(task: tuple[Job, Path, Path]) -> tuple[str, int, float, float]:
             if 0 < len(samples) <= LONGEST * voices.RATE and np.abs(samples).max() > 500:
                 bank.add(trimmed(samples, [])[0], [], [], "other", voice)
     else:
-        other = (folder / "other_words.txt").read_text().split()
+        held = folder / "judge" if job.engine.endswith("held") else folder
+        other = (held / "other_words.txt").read_text().split()
         texts = [say(job.kind, r, other) for _ in range(job.n)]
         for (_, ids, kind), made in zip(texts, utterances(job, texts, r), strict=True):
             if made is None or len(made[0]) > LONGEST * voices.RATE:
