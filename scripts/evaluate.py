@@ -40,7 +40,7 @@ import speech  # noqa: E402
 from bank import Bank  # noqa: E402
 from vocabulary import VOCABULARY  # noqa: E402
 
-DELAYS_MS = (80, 160, 240, 320, 480, 640, 800, 960, 1120, 1200, 2400)
+DELAYS_MS = (*range(80, 1201, 80), 2400)
 RATE = speech.RATE
 
 
