@@ -42,10 +42,10 @@ class Model:
     `name`, `description` (what the model understands), `file_type` ("q4_0", ...) and `kernels`
     (the instruction set it computes with: "avx512", "avx-vnni", "avx2" or "portable") are texts;
     `n_params` counts parameters and `n_bytes` is the size of the weights; token ids are 0 to
-    `n_vocab` - 1 and those below `n_special` carry no text, among them `token_pad` (nothing to say in this slot) and
-    `token_word` (a word group follows); `default_delay_ms` is the delay that is used if none is
-    given; `encoder_window` (frames of 20 ms) and `decoder_window` (slots of 80 ms) say how far back
-    the model attends; `decoder_dim` is the width of an audio embedding.
+    `n_vocab` - 1 and those below `n_special` carry no text, among them `token_pad` (nothing to say
+    in this slot) and `token_word` (a word group follows); `default_delay_ms` is the delay that is
+    used if none is given; `encoder_window` (frames of 20 ms) and `decoder_window` (slots of 80 ms)
+    say how far back the model attends; `decoder_dim` is the width of an audio embedding.
     """
 
     def __init__(
