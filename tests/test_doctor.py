@@ -87,6 +87,18 @@ def test_text(main: Main, tmp_path: Path, tiny_path: Path) -> None:
     assert "RTF " in rows["4B model"] and "per 80 ms: encoder " in rows[""]
 
 
+@pytest.mark.parametrize(("load", "is_busy"), [(0.0, False), (1.0, False), (1.5, True)])
+def test_a_busy_machine(
+    main: Main, monkeypatch: pytest.MonkeyPatch, load: float, is_busy: bool
+) -> None:
+    """A machine that has other work is too slow for an estimate: that is said, not hidden."""
+    monkeypatch.setattr(bench.os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(bench.os, "sched_getaffinity", lambda pid: {0, 1})
+    code, out, _ = main("doctor")
+    assert code == 0
+    assert ("other programs run" in out) == is_busy
+
+
 def test_a_failed_self_test(main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only this is a failure of the command; all the rest is reported nevertheless."""
     with monkeypatch.context() as patch:

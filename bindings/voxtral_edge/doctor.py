@@ -191,10 +191,7 @@ def report(found: Found) -> str:
         ("voxtral", f"{versions['voxtral_edge']}, ggml {versions['ggml']}"),
         ("python", f"{versions['python']}; {', '.join(packages)}"),
         ("system", ", ".join(filter(None, (versions["system"], versions["distribution"])))),
-        (
-            "processor",
-            f"{machine['cpu']}, {machine['n_cpus']} processors, load {machine['load_average']:.1f}",
-        ),
+        ("processor", _processor_text(machine)),
         ("features", " ".join(machine["cpu_flags"]) or "none of those that are used"),
         ("kernels", found["self_test"].get("kernels", "-")),
         ("memory", _memory_text(found["memory"])),
@@ -206,6 +203,13 @@ def report(found: Found) -> str:
     ]
     lines = [f"{label:<10}  {text}" for label, text in rows]
     return "\n".join(lines) + "\n"
+
+
+def _processor_text(machine: Found) -> str:
+    text = f"{machine['cpu']}, {machine['n_cpus']} processors, load {machine['load_average']:.1f}"
+    if machine["load_average"] > machine["n_cpus"] / 2:
+        text += ": other programs run, and make the estimate too slow; ask again when they do not"
+    return text
 
 
 def _memory_text(memory: Found) -> str:
