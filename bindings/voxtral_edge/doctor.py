@@ -208,7 +208,7 @@ def report(found: Found) -> str:
 def _processor_text(machine: Found) -> str:
     text = f"{machine['cpu']}, {machine['n_cpus']} processors, load {machine['load_average']:.1f}"
     if machine["load_average"] > machine["n_cpus"] / 2:
-        text += ": other programs run, and make the estimate too slow; ask again when they do not"
+        text += ": other programs run or just did, so the estimate may be too slow: ask again later"
     return text
 
 
