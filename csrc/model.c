@@ -357,7 +357,6 @@ static void pack_weights(loader *l) {
          t = ggml_get_next_tensor(m->ctx, t)) {
         if (t->data && !is_matrix(t)) {
             memcpy(small, t->data, ggml_nbytes(t));
-            platform_forget(t->data, ggml_nbytes(t));
             t->data = small;
             small += ggml_nbytes(t);
         }
@@ -367,7 +366,7 @@ static void pack_weights(loader *l) {
         pack(next, t, m->n_threads);
         t->extra = next++;
     }
-    platform_forget(m->file.data, m->file.size); /* the header was read as well */
+    platform_forget(m->file.data, m->file.size); /* the header and what is small */
 }
 
 /* Other weights differ in nearly every value, so the first bytes of each tensor tell them apart. */

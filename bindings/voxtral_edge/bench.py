@@ -22,6 +22,8 @@ import shutil
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -181,17 +183,15 @@ def measure(
             "runs": {},
         }
         runs = result["runs"]
-        names = {"offline": ["offline"], "live": [f"live {ms} ms" for ms in chunks_ms]}
+        wanted: dict[str, dict[str, Callable[[_Run], Result]]] = {
+            "offline": {"offline": _offline},
+            "live": {f"live {ms} ms": partial(_live, chunk_ms=ms) for ms in chunks_ms},
+            "paced": {"paced": partial(_paced, late_ms=late_ms)},
+        }
         for part in parts:
-            for name in names.get(part, [part]):
+            for name, work in wanted[part].items():
                 with model.stream(delay_ms=delay_ms) as stream:
-                    run = _Run(name, stream, samples, delay_ms, heard_s)
-                    if part == "offline":
-                        runs[name] = _offline(run)
-                    elif part == "live":
-                        runs[name] = _live(run, int(name.split()[1]))
-                    else:
-                        runs[name] = _paced(run, late_ms)
+                    runs[name] = work(_Run(name, stream, samples, delay_ms, heard_s))
     memory = [run.pop("memory") for run in runs.values()]
     result["memory"] = {key: max(each[key] for each in memory) for key in memory[0]}
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # Linux counts in KiB

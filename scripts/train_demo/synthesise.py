@@ -1,4 +1,4 @@
-"""Step 2, synthesise: some 80 hours of speech from four synthesisers, one process per core.
+"""Step 2, synthesise: some 70 hours of speech from four synthesisers, one process per core.
 
     python synthesise.py --out work [--scale 1.0] [--set train|judge]
 

@@ -23,10 +23,6 @@ typedef struct {
     packed_matrix packed[LAYERS * PER_LAYER];
 } matrices;
 
-static double milliseconds(int64_t ns) {
-    return (double)ns / 1e6;
-}
-
 static int by_size(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -87,7 +83,7 @@ static void measure(matrices *m, int n_threads, const kernels *table) {
         for (int i = 0; i < RUNS; i++) {
             int64_t start = platform_clock_ns();
             CHECK(graph_run(&g) == VOX_OK);
-            runs[i] = milliseconds(platform_clock_ns() - start);
+            runs[i] = (double)(platform_clock_ns() - start) / 1e6;
         }
         qsort(runs, RUNS, sizeof *runs, by_size);
         ms[w] = runs[RUNS / 2];
