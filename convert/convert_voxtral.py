@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from voxtral_edge import models
+from voxtral_edge.cli.terminal import SIGNALLED, STOPS, Stopped, complain, stoppable, write
 from voxtral_edge.convert import (
     FILE_TYPES,
     Checkpoint,
@@ -33,7 +33,7 @@ from voxtral_edge.convert import (
 from voxtral_edge.convert.conversion import Progress
 from voxtral_edge.convert.errors import DamagedFile
 from voxtral_edge.convert.progress import Bar
-from voxtral_edge.terminal import SIGNALLED, STOPS, Stopped, complain, stoppable, write
+from voxtral_edge.machine import models
 
 OK, FAILURE, BAD_INPUT = 0, 1, 2
 

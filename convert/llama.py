@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from gguf import GGUFValueType, TokenType
 from gguf.utility import size_label
-from voxtral_edge.stream import DELAYS_MS, SLOT_MS
+from voxtral_edge.streaming.stream import DELAYS_MS, SLOT_MS
 
 from .checkpoint import Checkpoint
 from .errors import ConversionError

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 from voxtral_edge.convert import ConversionError, GgufFile, SafetensorsFile
-from voxtral_edge.inspect import inspect, open_weights
+from voxtral_edge.machine.inspect import inspect, open_weights
 
 
 def main() -> int:

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import voxtral_edge as vox
 from conftest import SAMPLES
-from voxtral_edge import bench, cli
+from voxtral_edge import cli
+from voxtral_edge.machine import bench
 
 CLIP = SAMPLES / "sentence_1.wav"
 TABLES_SCRIPT = SAMPLES.parent / "scripts" / "bench_tables.py"

@@ -20,8 +20,8 @@ import soundfile
 import voxtral_edge as vox
 from conftest import SAMPLES
 from voxtral_edge import cli
-from voxtral_edge.live import Pipe
-from voxtral_edge.terminal import Interrupt
+from voxtral_edge.audio.live import Pipe
+from voxtral_edge.cli.terminal import Interrupt
 
 Voxtral = Callable[..., subprocess.CompletedProcess]
 ROOT = SAMPLES.parent
@@ -470,8 +470,8 @@ def test_closed_streams(run_python: Callable[..., tuple[str, ...]]) -> None:
 STARVED = """
 import pathlib, resource, sys
 from voxtral_edge import cli
-from voxtral_edge.live import Pipe
-from voxtral_edge.terminal import Interrupt
+from voxtral_edge.audio.live import Pipe
+from voxtral_edge.cli.terminal import Interrupt
 used = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * 4096
 resource.setrlimit(resource.RLIMIT_AS, (used + 12 * 2**20, resource.RLIM_INFINITY))
 sys.exit(cli.main(sys.argv[1:]))

@@ -40,7 +40,7 @@ from voxtral_edge.convert.convert_voxtral import main
 from voxtral_edge.convert.gguf_file import write_header
 from voxtral_edge.convert.quantize import BOUNDS, Type, error_limits, pack, packed_size, unpack
 from voxtral_edge.convert.safetensors_file import SafetensorsFile
-from voxtral_edge.inspect import inspect
+from voxtral_edge.machine.inspect import inspect
 
 ROOT = Path(__file__).parents[1]
 TYPES = ("f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0")

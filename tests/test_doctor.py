@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 import voxtral_edge as vox
 from conftest import SAMPLES
-from voxtral_edge import bench, cli, doctor, estimate
+from voxtral_edge import cli
 from voxtral_edge.convert.params import Params
+from voxtral_edge.machine import bench, doctor, estimate
 
 Main = Callable[..., tuple[int, str, str]]
 

@@ -20,9 +20,11 @@ import soundfile
 import soxr
 import voxtral_edge as vox
 from conftest import SAMPLES, little_space
-from voxtral_edge import audio, cli, ffmpeg, inputs, outputs
+from voxtral_edge import audio, cli
+from voxtral_edge.audio import ffmpeg
+from voxtral_edge.cli import entry, inputs, outputs
+from voxtral_edge.cli.inputs import Input
 from voxtral_edge.errors import ArgumentError
-from voxtral_edge.inputs import Input
 
 CLIP = SAMPLES / "digits_3.wav"
 WORDS = "three zero four six"
@@ -460,7 +462,7 @@ def test_watch_and_tensor(tiny: vox.Model, noise: np.ndarray) -> None:
 # ---- completion ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shell", cli.SHELLS)
+@pytest.mark.parametrize("shell", entry.SHELLS)
 def test_completion(main: Main, shell: str) -> None:
     status, script, errors = main("completion", shell)
     assert (status, errors) == (0, "")

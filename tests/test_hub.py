@@ -19,8 +19,9 @@ import tiny_model
 import voxtral_edge as vox
 from conftest import SAMPLES, little_space
 from hub_server import COMMIT, Hub
-from voxtral_edge import cli, models
+from voxtral_edge import cli
 from voxtral_edge.convert import convert
+from voxtral_edge.machine import models
 
 NAME, WEIGHTS = "someone/Tiny-Voxtral", "consolidated.safetensors"
 MODEL = "Tiny-Voxtral-q4_0"

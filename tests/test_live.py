@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 import voxtral_edge as vox
 from conftest import SAMPLES
-from voxtral_edge import cli, live
+from voxtral_edge import cli
+from voxtral_edge.audio import live
 
 CLIP = SAMPLES / "digits_1.wav"
 LOOPBACK = Path(__file__).with_name("loopback")

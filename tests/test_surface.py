@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import voxtral_edge as vox
-from voxtral_edge import cli
 from voxtral_edge._voxtral import ffi, lib
+from voxtral_edge.cli import entry
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "bindings" / "voxtral_edge"
@@ -104,7 +104,7 @@ def test_every_way_in_has_the_same_options() -> None:
             "alternatives": 0,
         }, way
     for command in (["transcribe", "x.wav"], ["stream", "-"], ["plot", "x.wav", "-o", "x.png"]):
-        args = cli._parser().parse_args(command)
+        args = entry._parser().parse_args(command)
         assert (args.delay, args.threads, args.model) == (None, None, None)
     model = inspect.signature(vox.Model).parameters
     assert [(name, option.default) for name, option in model.items()] == [
@@ -180,5 +180,5 @@ def test_command_is_installed() -> None:
 
 
 def test_exit_statuses_are_documented() -> None:
-    for status in (cli.OK, cli.FAILURE, cli.BAD_INPUT, cli.INTERRUPTED, cli.UNREAD):
-        assert re.search(rf"\b{status}\b", cli.__doc__ or "")
+    for status in (entry.OK, entry.FAILURE, entry.BAD_INPUT, entry.INTERRUPTED, entry.UNREAD):
+        assert re.search(rf"\b{status}\b", entry.__doc__ or "")

@@ -14,8 +14,8 @@ import pytest
 import voxtral_edge as vox
 from conftest import SAMPLES
 from rich.cells import cell_len
-from voxtral_edge import formats, subtitles
-from voxtral_edge.subtitles import Segment, Segments
+from voxtral_edge.text import formats, subtitles
+from voxtral_edge.text.subtitles import Segment, Segments
 
 SCHEMA = json.loads((Path(__file__).parents[1] / "docs" / "transcript.schema.json").read_text())
 PAD, WORD, FIRST = 32, 33, 1000

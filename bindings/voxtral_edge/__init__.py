@@ -12,8 +12,8 @@ Model() without a path is the small demo model inside this package. docs/api.md 
 
 from importlib.metadata import version
 
-from .aio import AsyncStream
-from .audio import read, resample
+from .audio import RATE, read, resample
+from .audio.live import Device, Microphone, devices
 from .errors import (
     ArgumentError,
     AudioError,
@@ -30,13 +30,12 @@ from .errors import (
     StreamFormatError,
     VoxtralError,
 )
-from .live import Device, Microphone, devices
-from .model import Model
-from .stream import DELAYS_MS, SLOT_MS, Alternative, Piece, Stats, Stream
-from .subtitles import Segment
-from .transcript import Transcript
-from .wav import RATE
-from .words import Word, words
+from .streaming.aio import AsyncStream
+from .streaming.model import Model
+from .streaming.stream import DELAYS_MS, SLOT_MS, Alternative, Piece, Stats, Stream
+from .text.subtitles import Segment
+from .text.transcript import Transcript
+from .text.words import Word, words
 
 __version__ = version("voxtral-edge")
 

@@ -24,13 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from .audio import AudioLike, chunks
+from .audio import AudioLike, Floats, chunks
 from .convert import ConversionError, GgufFile
 from .convert.llama import ARCHITECTURE, DELAY_KEY
 from .errors import ComputeError, ModelClosed, ModelError, ModelFormatError, ModelNotFound
-from .model import Model
-from .stream import SLOT_MS, Piece, Stream
-from .wav import Floats
+from .streaming.model import Model
+from .streaming.stream import SLOT_MS, Piece, Stream
 
 try:
     import llama_cpp

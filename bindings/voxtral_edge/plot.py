@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .audio import AudioLike, chunks
+from .audio import RATE, AudioLike, chunks
+from .cli.terminal import OutputError
 from .errors import ArgumentError, AudioError
-from .model import Model
-from .stream import SLOT_MS, Piece
-from .terminal import OutputError
-from .transcript import Transcript
-from .wav import RATE
+from .streaming.model import Model
+from .streaming.stream import SLOT_MS, Piece
+from .text.transcript import Transcript
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

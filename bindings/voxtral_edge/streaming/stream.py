@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._voxtral import ffi, lib
-from .audio import ArrayLike, as_samples
-from .errors import (
+from .._voxtral import ffi, lib
+from ..audio import ArrayLike, as_samples
+from ..errors import (
     ArgumentError,
     AudioError,
     StreamBusy,
@@ -31,8 +31,8 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
+    from ..audio import Floats
     from .model import Model
-    from .wav import Floats
 
 SLOT_MS = 80  # audio of one slot, and so of one token
 DELAYS_MS = (*range(80, 1201, 80), 2400)  # the delays that the model was trained for

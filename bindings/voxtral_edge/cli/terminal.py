@@ -26,12 +26,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from .errors import AudioError, VoxtralError
-from .live import Live
-from .stream import Piece
+from ..audio.live import Live
+from ..errors import AudioError, VoxtralError
+from ..streaming.stream import Piece
 
 if TYPE_CHECKING:
-    from .model import Model
+    from ..streaming.model import Model
 
 STATUS_S = 0.1  # time between two pictures of the status line
 METER_DB = 60  # the level meter reaches from this far below full scale up to it

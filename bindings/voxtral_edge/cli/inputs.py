@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import AudioError
+from ..errors import AudioError
 
 STDIN = "-"
 

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .convert import Checkpoint, ConversionError, GgufFile, SafetensorsFile
+from ..convert import Checkpoint, ConversionError, GgufFile, SafetensorsFile
 
 SHOWN_ITEMS, SHOWN_CHARACTERS = 8, 100
 PIPE_WIDTH = 160

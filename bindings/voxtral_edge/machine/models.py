@@ -15,7 +15,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from .errors import ModelError, ModelFormatError, ModelNotFound
+from ..errors import ModelError, ModelFormatError, ModelNotFound
 
 SUFFIX = ".gguf"
 OPTION = "a GGUF file, or the name of one of voxtral models (default: the embedded demo model)"
@@ -77,7 +77,7 @@ def chosen(option: str | None) -> Path | None:
 
 def record(path: Path, source: str) -> None:
     """Write down the hash of a model file in the data directory, and its source."""
-    from .convert.conversion import replacing
+    from ..convert.conversion import replacing
 
     text = json.dumps({"sha256": _sha256(path), "source": source}, indent=1) + "\n"
     with replacing(path.with_suffix(".json")) as (temporary, _):
@@ -139,7 +139,7 @@ def _named(word: str) -> Stored:
 
 
 def _stored(path: Path) -> Stored:
-    from .convert import ConversionError, GgufFile
+    from ..convert import ConversionError, GgufFile
 
     try:
         with GgufFile(path) as file:

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
 import numpy as np
 
-from .errors import AudioError
+from ..errors import AudioError
 
 Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float32]]"
 

@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeVar
 
-from .audio import ArrayLike
-from .errors import StreamBusy, StreamClosed
+from ..audio import ArrayLike
+from ..errors import StreamBusy, StreamClosed
 from .stream import Piece, Stream
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from typing import Any, BinaryIO
 import numpy as np
 import soxr  # type: ignore[import-untyped]
 
-from .audio import Samples, read_pcm
-from .errors import AudioError
+from ..errors import AudioError
+from .files import Samples, read_pcm
 from .wav import RATE
 
 CHUNK = RATE * 128 // 100  # most samples handed out at once: the longest pass of the encoder

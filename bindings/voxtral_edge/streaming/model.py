@@ -16,13 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, TypeAlias
 
-from ._voxtral import ffi, lib
+from .._voxtral import ffi, lib
+from ..audio import RATE, AudioLike, Samples, chunks, duration_s
+from ..errors import ArgumentError, ModelClosed, ModelNotFound, StreamFormatError, check
+from ..text.transcript import Transcript
 from .aio import AsyncStream
-from .audio import AudioLike, Samples, chunks, duration_s
-from .errors import ArgumentError, ModelClosed, ModelNotFound, StreamFormatError, check
 from .stream import Piece, Stream
-from .transcript import Transcript
-from .wav import RATE
 
 Progress: TypeAlias = Callable[[float, "float | None"], None]
 

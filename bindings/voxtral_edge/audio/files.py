@@ -18,8 +18,8 @@ import numpy as np
 import soundfile  # type: ignore[import-untyped]
 import soxr  # type: ignore[import-untyped]
 
+from ..errors import AudioError
 from . import ffmpeg, wav
-from .errors import AudioError
 from .wav import RATE, Floats
 
 if TYPE_CHECKING:

@@ -17,13 +17,15 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
-from . import __version__, bench, ffmpeg, models
-from ._voxtral import ffi, lib
-from .errors import VoxtralError
-from .live import devices
-from .model import Model
-from .stream import SLOT_MS
-from .terminal import complain, write
+from .. import __version__
+from .._voxtral import ffi, lib
+from ..audio import ffmpeg
+from ..audio.live import devices
+from ..cli.terminal import complain, write
+from ..errors import VoxtralError
+from ..streaming.model import Model
+from ..streaming.stream import SLOT_MS
+from . import bench, models
 
 Found = dict[str, Any]
 

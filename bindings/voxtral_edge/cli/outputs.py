@@ -13,8 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple
 
-from .errors import ArgumentError
-from .formats import FORMATS
+from ..errors import ArgumentError
+from ..text.formats import FORMATS
 from .inputs import Input
 from .terminal import OutputError
 

@@ -24,13 +24,15 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from . import __version__, bench, doctor, inputs, models, outputs, terminal
-from .audio import Samples, duration_s, read, read_pcm
-from .errors import ArgumentError, AudioError, ComputeError, StreamError, VoxtralError
-from .formats import FORMATS, Feed, Origin
-from .live import Live, Microphone, Pipe, devices
-from .model import Model
-from .stream import DELAYS_MS, MAX_ALTERNATIVES, Piece
+from .. import __version__
+from ..audio import RATE, Samples, duration_s, read, read_pcm
+from ..audio.live import Live, Microphone, Pipe, devices
+from ..errors import ArgumentError, AudioError, ComputeError, StreamError, VoxtralError
+from ..machine import bench, doctor, models
+from ..streaming.model import Model
+from ..streaming.stream import DELAYS_MS, MAX_ALTERNATIVES, Piece
+from ..text.formats import FORMATS, Feed, Origin
+from . import inputs, outputs, terminal
 from .terminal import (
     SIGNALLED,
     STOPS,
@@ -43,7 +45,6 @@ from .terminal import (
     stoppable,
     write,
 )
-from .wav import RATE
 
 OK, FAILURE, BAD_INPUT = 0, 1, 2
 INTERRUPTED, UNREAD = SIGNALLED + signal.SIGINT, SIGNALLED + signal.SIGPIPE
@@ -194,7 +195,7 @@ def _run(argv: list[str]) -> int:
         sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
     try:
         if argv[:1] == ["convert"]:
-            from .convert import convert_voxtral
+            from ..convert import convert_voxtral
 
             return convert_voxtral.main(argv[1:])
         args = _parser().parse_args(argv)
@@ -566,7 +567,7 @@ def _run_live(
 
 
 def _plot(args: argparse.Namespace) -> int:
-    from .plot import plot
+    from ..plot import plot
 
     with _open_model(args) as model:
         plot(
@@ -616,7 +617,7 @@ def _models(args: argparse.Namespace) -> int:
 
 
 def _verify(args: argparse.Namespace) -> int:
-    from .convert.progress import Bar
+    from ..convert.progress import Bar
 
     n_bytes = models.find(args.name).stat().st_size
     with contextlib.nullcontext() if args.quiet else Bar("verify", n_bytes) as progress:
@@ -634,7 +635,7 @@ def _remove(args: argparse.Namespace) -> int:
 
 
 def _inspect(args: argparse.Namespace) -> int:
-    from .inspect import inspect
+    from ..machine.inspect import inspect
 
     path = Path(args.path)
     write(inspect(path if path.exists() else models.find(path), args.filter))
@@ -644,7 +645,7 @@ def _inspect(args: argparse.Namespace) -> int:
 def _completion(args: argparse.Namespace) -> int:
     import shtab
 
-    from .convert import convert_voxtral
+    from ..convert import convert_voxtral
 
     write(shtab.complete(_parser(convert_voxtral.parser()), args.shell) + "\n")
     return OK

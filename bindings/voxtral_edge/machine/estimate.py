@@ -26,16 +26,16 @@ from typing import Any
 import numpy as np
 from gguf import GGUFValueType
 
-from .convert.conversion import write_all
-from .convert.gguf_file import GgufFile, Place, Value, write_header
-from .convert.metadata import ARCHITECTURE, sizes
-from .convert.params import PUBLISHED as PUBLISHED
-from .convert.params import Params
-from .convert.quantize import Bytes, Type, file_type, pack, packed_size, stored_type
-from .convert.tensors import Tensor, tensors
-from .model import Model
-from .stream import SLOT_MS, Stats, Stream
-from .wav import RATE
+from ..audio import RATE
+from ..convert.conversion import write_all
+from ..convert.gguf_file import GgufFile, Place, Value, write_header
+from ..convert.metadata import ARCHITECTURE, sizes
+from ..convert.params import PUBLISHED as PUBLISHED
+from ..convert.params import Params
+from ..convert.quantize import Bytes, Type, file_type, pack, packed_size, stored_type
+from ..convert.tensors import Tensor, tensors
+from ..streaming.model import Model
+from ..streaming.stream import SLOT_MS, Stats, Stream
 
 TYPE = "q4_0"
 # Together larger than the caches of nearly all processors, and small for their memory: 0.3 GB.

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
-from .errors import AudioError
+from ..errors import AudioError
 
 HEADER_SECONDS = 30.0  # the longest wait for the description of a file
 SILENT_SECONDS = 60.0  # and for more of its sound, which a slow disk may need

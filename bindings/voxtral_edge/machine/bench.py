@@ -30,13 +30,13 @@ from typing import Any
 
 import numpy as np
 
-from . import __version__, models
-from .audio import Samples, read
-from .errors import ArgumentError, AudioError
-from .model import Model
-from .stream import DELAYS_MS, SLOT_MS, Piece, Stats, Stream
-from .terminal import write
-from .wav import RATE
+from .. import __version__
+from ..audio import RATE, Samples, read
+from ..cli.terminal import write
+from ..errors import ArgumentError, AudioError
+from ..streaming.model import Model
+from ..streaming.stream import DELAYS_MS, SLOT_MS, Piece, Stats, Stream
+from . import models
 
 Result = dict[str, Any]
 

@@ -1,0 +1,5 @@
+"""The `voxtral` command."""
+
+from .entry import main
+
+__all__ = ["main"]

@@ -1,0 +1,1 @@
+"""The machine: stored models, what is in them, how fast they run here and would run."""

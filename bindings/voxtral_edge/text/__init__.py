@@ -1,0 +1,1 @@
+"""Text out: slots become words, subtitles, transcripts and the formats of other programs."""
