@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -150,6 +151,15 @@ void platform_parallel(int n, void (*work)(int ith, int nth, void *user), void *
     for (int i = 0; i < started; i++) pthread_join(threads[i], NULL);
     free(threads);
     free(shares);
+}
+
+int platform_may_use_tiles(void) {
+#if defined(__x86_64__) && defined(__linux__)
+    enum { REQUEST = 0x1023, TILE_DATA = 18 }; /* arch_prctl(ARCH_REQ_XCOMP_PERM, a state) */
+    return syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
+#else
+    return 0;
+#endif
 }
 
 const char *platform_missing_feature(void) {

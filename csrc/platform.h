@@ -37,6 +37,8 @@ platform_lock *platform_lock_new(void);
 void platform_lock_free(platform_lock *lock); /* NULL is fine */
 void platform_lock_enter(platform_lock *lock);
 void platform_lock_leave(platform_lock *lock);
+/* Whether the system lets this process use the tile registers of AMX: it must be asked first. */
+int platform_may_use_tiles(void);
 /* NULL, or the name of an instruction set this build needs and this processor lacks. */
 const char *platform_missing_feature(void);
 

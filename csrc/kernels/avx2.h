@@ -72,8 +72,8 @@ INLINE ivec ivec_all(int x) {
 INLINE ivec ivec_load(const void *p) {
     return _mm256_loadu_si256(p);
 }
-INLINE ivec ivec_load_i8(const int8_t *p) {
-    return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p));
+INLINE vec vec_load_i8(const int8_t *p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)));
 }
 INLINE vec vec_load_u8(const uint8_t *p) {
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)p)));
@@ -92,9 +92,6 @@ INLINE ivec ivec_shift_left(ivec x, int n) {
 }
 INLINE ivec ivec_add(ivec x, ivec y) {
     return _mm256_add_epi32(x, y);
-}
-INLINE ivec ivec_mul(ivec x, ivec y) {
-    return _mm256_mullo_epi32(x, y);
 }
 INLINE ivec ivec_max(ivec x, ivec y) {
     return _mm256_max_epu32(x, y);

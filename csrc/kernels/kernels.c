@@ -3,8 +3,10 @@
 
 #include <stddef.h>
 
+#include "platform.h"
+
 const kernels *kernels_at(int i) {
-    const kernels *list[4] = {&kernels_portable};
+    const kernels *list[5] = {&kernels_portable};
     int n = 1;
 #if defined(__x86_64__)
     __builtin_cpu_init();
@@ -16,6 +18,11 @@ const kernels *kernels_at(int i) {
     if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512vnni"))
         list[n++] = &kernels_avx512;
+#if defined(VOXTRAL_AMX)
+    if (list[n - 1] == &kernels_avx512 && __builtin_cpu_supports("amx-tile") &&
+        __builtin_cpu_supports("amx-int8") && platform_may_use_tiles())
+        list[n++] = &kernels_amx;
+#endif
 #endif
     return i >= 0 && i < n ? list[i] : NULL;
 }

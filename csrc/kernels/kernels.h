@@ -55,8 +55,9 @@ typedef struct {
      * number, over the blocks in order, s the column's scale, sums in integers:
      *   q4_0, q8_0: y = fmaf(d * s, float(sum of q (v - 8 or 128)), y)
      *   q4_k, q5_k: y = fmaf(d * scale * s, float(sum of q v), y), then
-     *               y = fmaf(dmin * minimum / 8 * s, float(-8 sum of q), y)
-     *   q6_k: y = fmaf(d * s, float(both halves' scale * sum of q (v - 32)), y) */
+     *               y = fmaf(dmin / 8 * minimum, s * float(-8 sum of q), y)
+     *   q6_k: y = fmaf(d * s, float(both halves' scale * sum of q (v - 32)), y); the number in
+     *         float() is below 2^24, so that floats may sum the halves up */
     void (*product)(const packed_matrix *m, int first, int last, const void *tiles, int n_columns,
                     float *y, size_t stride);
 } kernels;
@@ -69,7 +70,7 @@ const kernels *kernels_best(void);
 
 extern const kernels kernels_portable;
 #if defined(__x86_64__)
-extern const kernels kernels_avx2, kernels_avx_vnni, kernels_avx512;
+extern const kernels kernels_avx2, kernels_avx_vnni, kernels_avx512, kernels_amx;
 #endif
 
 /* exp(x) for x <= 0: 2^n * e^f with x = n ln 2 + f and e^f = 1 + f + f^2 (C2 + C3 f + ... + C6

@@ -63,15 +63,18 @@ void matrix_pack(const packed_matrix *m, const void *rows, int first, int last);
 void matrix_row(const packed_matrix *m, int row, float *y);
 
 /* Activations in tiles of up to MOST_COLUMNS columns, tile_width() wide each: per block
- *   int8 numbers[width][BLOCK]; float scale[width]; int32 sum[width], half_sum[width][2]
- * with sum -8 times the sum of the column's numbers, and half_sum -32 times those of their halves.
- * So one pointer serves all columns of a tile, and a product reads a tile from end to end. */
-enum { COLUMN_BLOCK = BLOCK + 16 /* bytes per column and block */ };
+ *   int8 numbers[width][BLOCK]; float scale[width], minus[width]; int32 sum[width],
+ *   half_sum[width][2]
+ * with sum -8 times the sum of the column's numbers, minus the same times scale, and half_sum -32
+ * times the sums of their halves. So one pointer serves all columns of a tile, and a product reads
+ * a tile from end to end. */
+enum { COLUMN_BLOCK = BLOCK + 20 /* bytes per column and block */ };
 
 static inline size_t column_bytes(int64_t n) {
     return (size_t)n / BLOCK * COLUMN_BLOCK;
 }
-/* Columns in the next tile when n are left: evenly, 9 are 5 and 4, not 8 and 1. */
+/* Columns in the next tile when n are left: evenly, 9 are 5 and 4, not 8 and 1. Who makes tiles of
+ * other widths multiplies them as well: kernels/amx.c. */
 static inline int tile_width(int n) {
     int n_tiles = (n + MOST_COLUMNS - 1) / MOST_COLUMNS;
     return (n + n_tiles - 1) / n_tiles;
@@ -80,14 +83,15 @@ static inline int tile_width(int n) {
 /* Columns [first, ...) of block b in a tile of that width. */
 typedef struct {
     int8_t *q; /* column c's at q + c * BLOCK */
-    float *scale;
+    float *scale, *minus;
     int32_t *sum, *half_sum;
 } column_block;
 static inline column_block column_block_at(const void *tile, int width, int first, int b) {
     char *q = (char *)tile + (size_t)width * (size_t)b * COLUMN_BLOCK;
     int32_t *tail = (int32_t *)(void *)(q + width * BLOCK);
-    return (column_block){(int8_t *)q + first * BLOCK, (float *)tail + first, tail + width + first,
-                          tail + 2 * (width + first)};
+    return (column_block){(int8_t *)q + first * BLOCK, (float *)tail + first,
+                          (float *)tail + width + first, tail + 2 * width + first,
+                          tail + 3 * width + 2 * first};
 }
 
 #endif

@@ -91,6 +91,7 @@ static void quantise_block(const float *x, column_block to) {
     }
     to.scale[0] = !is_finite ? NAN : by > 0 ? largest / 127 : 0;
     to.sum[0] = -8 * (sum[0] + sum[1]);
+    to.minus[0] = to.scale[0] * (float)to.sum[0];
     to.half_sum[0] = -32 * sum[0];
     to.half_sum[1] = -32 * sum[1];
 }
@@ -141,7 +142,7 @@ static void dot(uint8_t v[][VECTOR], const int8_t *q, int n, int32_t sum[GROUP])
         sum[r] += lane[4 * r] + lane[4 * r + 1] + lane[4 * r + 2] + lane[4 * r + 3];
 }
 
-/* One block of a group: w is d, of q4_k and q5_k d * scale; w_min is dmin * minimum / 8. */
+/* One block of a group: w is d, of q4_k and q5_k d * scale; w_min is dmin / 8 * minimum. */
 static void multiply_block(matrix_type type, uint8_t v[8][VECTOR], const float *w,
                            const float *w_min, const int8_t *scales, column_block x, int n,
                            float y[][GROUP]) {
@@ -163,8 +164,7 @@ static void multiply_block(matrix_type type, uint8_t v[8][VECTOR], const float *
         }
         for (int r = 0; r < GROUP; r++) y[c][r] = fmaf(w[r] * scale, (float)sum[r], y[c][r]);
         if (type == Q4_K || type == Q5_K)
-            for (int r = 0; r < GROUP; r++)
-                y[c][r] = fmaf(w_min[r] * scale, (float)x.sum[c], y[c][r]);
+            for (int r = 0; r < GROUP; r++) y[c][r] = fmaf(w_min[r], x.minus[c], y[c][r]);
     }
 }
 
@@ -189,7 +189,7 @@ static void multiply_group(const packed_matrix *m, const unsigned char *group, c
             if (m->type <= Q8_0) ggml_cpu_fp16_to_fp32((const ggml_fp16_t *)scales, d, GROUP);
             for (int r = 0; r < GROUP; r++) w[r] = has_minimum ? d[r] * scales[r] : d[r];
             for (int r = 0; has_minimum && r < GROUP; r++)
-                w_min[r] = d_min[r] * scales[GROUP + r] * 0.125f;
+                w_min[r] = d_min[r] * 0.125f * scales[GROUP + r];
             multiply_block(m->type, v, w, w_min, (const int8_t *)scales,
                            column_block_at(tile, width, 0, b), width, y);
             numbers += number_bytes(m->type);

@@ -66,46 +66,46 @@ INLINE void multiply_group(const matrix_type type, const packed_matrix *m,
                 vec d = vec_all(0), d_min = d;
                 if (type > Q8_0) d = vec_load_half((const uint16_t *)shared + row);
                 if (has_minimum)
-                    d_min = vec_load_half((const uint16_t *)(shared + 2 * GROUP) + row);
+                    d_min = vec_mul(vec_load_half((const uint16_t *)(shared + 2 * GROUP) + row),
+                                    vec_all(0.125f));
                 for (int b = at; b < at + run && b < n_blocks; b++) {
                     const unsigned char *p = numbers + (size_t)b * step + part * PART;
                     const unsigned char *s = scales + b * 2 * GROUP;
                     column_block x = column_block_at(tile, width, first, b);
-                    ivec v[8], low_scale, high_scale;
-                    vec w = d, w_min = d_min;
+                    ivec v[8];
+                    vec w = d, w_min = d_min, low_scale, high_scale;
                     /* Each part fetches its share, so that memory is never idle. */
                     for (size_t line = (size_t)part * LINE; line < step; line += PARTS * LINE)
                         fetch((uintptr_t)p + AHEAD + line);
                     load_numbers(type, p, v);
                     if (type <= Q8_0) w = vec_load_half((const uint16_t *)s + row);
                     if (type == Q6_K) {
-                        low_scale = ivec_load_i8((const int8_t *)s + row);
-                        high_scale = ivec_load_i8((const int8_t *)s + GROUP + row);
+                        low_scale = vec_load_i8((const int8_t *)s + row);
+                        high_scale = vec_load_i8((const int8_t *)s + GROUP + row);
                     }
                     if (has_minimum) {
                         w = vec_mul(w, vec_load_u8(s + row));
                         w_min = vec_mul(w_min, vec_load_u8(s + GROUP + row));
-                        w_min = vec_mul(w_min, vec_all(0.125f));
                     }
 #pragma GCC unroll 8
                     for (int c = 0; c < n; c++) {
                         const int8_t *q = x.q + c * BLOCK;
                         vec scale = vec_all(x.scale[c]);
-                        ivec t;
+                        vec t;
                         if (type == Q6_K) {
                             ivec low = dot(v, q, 4, 63, ivec_all(x.half_sum[2 * c]));
                             ivec high = dot(v + 4, q + 16, 4, 63, ivec_all(x.half_sum[2 * c + 1]));
-                            t = ivec_add(ivec_mul(low, low_scale), ivec_mul(high, high_scale));
+                            t = vec_fma(vec_from_int(high), high_scale,
+                                        vec_mul(vec_from_int(low), low_scale));
                         } else if (has_minimum) {
-                            t = dot(v, q, 8, type == Q4_K ? 15 : 31, ivec_all(0));
+                            t = vec_from_int(dot(v, q, 8, type == Q4_K ? 15 : 31, ivec_all(0)));
                         } else {
-                            t = dot(v, q, 8, type == Q4_0 ? 15 : 255, ivec_all(x.sum[c]));
+                            t = vec_from_int(
+                                dot(v, q, 8, type == Q4_0 ? 15 : 255, ivec_all(x.sum[c])));
                         }
-                        sum[part][c] = vec_fma(vec_mul(w, scale), vec_from_int(t), sum[part][c]);
-                        if (has_minimum) {
-                            vec minus = vec_from_int(ivec_all(x.sum[c]));
-                            sum[part][c] = vec_fma(vec_mul(w_min, scale), minus, sum[part][c]);
-                        }
+                        sum[part][c] = vec_fma(vec_mul(w, scale), t, sum[part][c]);
+                        if (has_minimum)
+                            sum[part][c] = vec_fma(w_min, vec_all(x.minus[c]), sum[part][c]);
                     }
                 }
             }
@@ -184,6 +184,7 @@ static void quantise_block(const float *x, column_block to) {
     else memset(to.q, 0, BLOCK);
     to.scale[0] = !is_finite ? NAN : by > 0 ? largest / 127 : 0;
     to.sum[0] = -8 * (sum[0] + sum[1]);
+    to.minus[0] = to.scale[0] * (float)to.sum[0];
     to.half_sum[0] = -32 * sum[0];
     to.half_sum[1] = -32 * sum[1];
 }

@@ -1,7 +1,7 @@
-/* bench_products.c - how fast all matrices of the full-sized decoder in q4_0 pass over 1 to 64
- * columns: with each kernel table of this processor, and with ggml's own products as this build has
- * them. One argument: the number of threads. Prints milliseconds per pass, the median of RUNS, and
- * billions of multiply-adds per second. */
+/* bench_products.c - how fast all matrices of the full-sized decoder pass over 1 to 64 columns:
+ * with each kernel table of this processor, and with ggml's own products as this build has them.
+ * Arguments: the number of threads, and the matrices' type, q4_0 (if none is given), q4_k or q6_k.
+ * Prints milliseconds per pass, the median of RUNS, and billions of multiply-adds per second. */
 #include "check.h"
 #include "compute.h"
 #include "platform.h"
@@ -16,6 +16,17 @@ static const int INPUTS[N_INPUTS] = {3072, 4096, 9216};
 /* q, k, v, output, gate, up, down: outputs, and which of the inputs they take. */
 static const int SHAPES[PER_LAYER][2] = {{4096, 0}, {1024, 0}, {1024, 0}, {3072, 1},
                                          {9216, 0}, {9216, 0}, {3072, 2}};
+
+/* halves: how many scales of 16 bits a block of ggml's has; at: where they lie. */
+static const struct {
+    const char *name;
+    enum ggml_type ggml;
+    matrix_type packed;
+    size_t halves, at;
+} TYPES[] = {{"q4_0", GGML_TYPE_Q4_0, Q4_0, 1, 0},
+             {"q4_k", GGML_TYPE_Q4_K, Q4_K, 2, 0},
+             {"q6_k", GGML_TYPE_Q6_K, Q6_K, 1, 208}};
+static size_t type;
 
 typedef struct {
     struct ggml_context *ctx;
@@ -35,7 +46,8 @@ static void fill(struct ggml_tensor *t) {
     unsigned char *p = t->data;
     for (size_t i = 0; i < ggml_nbytes(t); i++) p[i] = (seed = seed * 1664525u + 1013904223u) >> 24;
     for (size_t i = 0; i < ggml_nbytes(t); i += ggml_type_size(t->type))
-        memcpy(p + i, &scale, sizeof scale);
+        for (size_t k = 0; k < TYPES[type].halves; k++)
+            memcpy(p + i + TYPES[type].at + k * sizeof scale, &scale, sizeof scale);
 }
 
 static void make(matrices *m) {
@@ -46,8 +58,8 @@ static void make(matrices *m) {
     for (int i = 0; i < LAYERS * PER_LAYER; i++) {
         const int *shape = SHAPES[i % PER_LAYER];
         struct ggml_tensor *t = m->weights[i] =
-            ggml_new_tensor_2d(m->ctx, GGML_TYPE_Q4_0, INPUTS[shape[1]], shape[0]);
-        size_t size = matrix_layout(&m->packed[i], Q4_0, shape[0], t->ne[0]);
+            ggml_new_tensor_2d(m->ctx, TYPES[type].ggml, INPUTS[shape[1]], shape[0]);
+        size_t size = matrix_layout(&m->packed[i], TYPES[type].packed, shape[0], t->ne[0]);
         CHECK((t->data = platform_alloc_large(ggml_nbytes(t))) != NULL);
         CHECK((m->packed[i].groups = platform_alloc_large(size)) != NULL);
         fill(t);
@@ -103,7 +115,9 @@ static void measure(matrices *m, int n_threads, const kernels *table) {
 int main(int argc, char **argv) {
     static matrices m;
     int n_threads = argc > 1 ? atoi(argv[1]) : 1;
-    CHECK(n_threads > 0);
+    const char *name = argc > 2 ? argv[2] : TYPES[0].name;
+    while (type < sizeof TYPES / sizeof *TYPES && strcmp(TYPES[type].name, name) != 0) type++;
+    CHECK(n_threads > 0 && type < sizeof TYPES / sizeof *TYPES);
     ggml_cpu_init();
     make(&m);
     printf("columns     ");
