@@ -25,12 +25,13 @@ Main = Callable[..., tuple[int, str, str]]
 
 DEMO = Path(vox.__file__).with_name("demo.gguf")
 ESTIMATE = {
-    "type": "q4_0", "kernels": "avx2", "threads": 2, "is_quiet": True, "others_share": 0.01,
+    "type": "q4_0", "threads": 2, "is_quiet": True, "others_share": 0.01,
     "pass_ms": {},
     "rtf": {
         "offline": {"least": 0.4, "expected": 0.5, "greatest": 0.6},
         "live_480_ms": {"least": 0.5, "expected": 0.6, "greatest": 0.7},
         "live_80_ms": {"least": 1.0, "expected": 1.1, "greatest": 1.2},
+        "live_480_ms_window_full": {"least": 0.6, "expected": 0.8, "greatest": 0.9},
     },
 }  # fmt: skip
 
@@ -92,10 +93,11 @@ def test_text(main: Main, tmp_path: Path, tiny_path: Path) -> None:
     ]  # fmt: skip
     assert rows(out)["models"] == "mine"
     assert rows(out)["self-test"].startswith("passed, 6.0 s of audio in ")
-    assert out.splitlines()[-3:] == [
+    assert out.splitlines()[-4:] == [
         "            RTF 0.50 (0.40 to 0.60) for files",
         "            RTF 0.60 (0.50 to 0.70) live in 480 ms chunks",
         "            RTF 1.10 (1.00 to 1.20) live in 80 ms chunks",
+        "            RTF 0.80 (0.60 to 0.90) live in 480 ms chunks from minute 11 on",
     ]
 
 
@@ -304,6 +306,7 @@ def test_with_an_estimate(
     monkeypatch.setattr(passes, "N_QUIET", 1)
     monkeypatch.setattr(passes, "QUIET", 2.0)
     monkeypatch.setattr(estimate, "N_LEFT_PAD", 4)
+    monkeypatch.setattr(estimate, "N_RING_PADS", (4, 40))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     assert cli.main(["doctor", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)["estimate"]

@@ -20,6 +20,8 @@ from voxtral_edge.machine.estimate.schedule import Costs
 
 NEVER, ALWAYS = (1, *15 * [0.0]), 16 * [1.0]
 NOTHING = {1: 0.0, 16: 0.0}
+WIDTHS = (1, 2, 4, 6, 16)
+ROWS = {w: 0.004 + 0.002 * (w - 1) for w in WIDTHS}  # ms of a row in the decoder's window
 
 
 @pytest.fixture
@@ -34,6 +36,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Params:
     monkeypatch.setattr(passes, "N_QUIET", 1)
     monkeypatch.setattr(passes, "QUIET", 2.0)  # no share is too large
     monkeypatch.setattr(estimate, "N_LEFT_PAD", 4)
+    monkeypatch.setattr(estimate, "N_RING_PADS", (4, 40))
     return params
 
 
@@ -118,42 +121,35 @@ def test_sizes_are_those_of_the_published_model() -> None:
     assert weights.stream_bytes(published) == 2 * 2 * (32 * 750 * 32 * 64 + 26 * 8192 * 8 * 128)
 
 
-def here() -> Params:
-    """Sizes of the model that is measured in place of the published one."""
-    return dataclasses.replace(
-        weights.PUBLISHED, n_vocab=4096,
-        encoder=dataclasses.replace(weights.PUBLISHED.encoder, n_layers=6),
-        decoder=dataclasses.replace(weights.PUBLISHED.decoder, n_layers=3),
-    )  # fmt: skip
-
-
-def times(slowly: float = 1.0) -> Passes:
-    """What one thread pair took, and what it took in another round, twice as long."""
-    widths = (1, 2, 4, 6, 16)
-    encoder = {w: [6.0 + 4.1 * (w - 1), slowly * (6.0 + 4.1 * (w - 1))] for w in widths}
-    decoder = {w: [5.0 + 0.9 * (w - 1), slowly * (5.0 + 0.9 * (w - 1))] for w in widths}
-    return Passes([0.1], encoder, decoder)
+def times(n_encoder: int, n_decoder: int, slowly: float = 1.0) -> Passes:
+    """What passes take if every layer costs the same, in a round and in one so much slower."""
+    encoder = {w: (n_encoder + 1.5) * (1.0 + 0.7 * (w - 1)) for w in WIDTHS}
+    decoder = {w: n_decoder * (1.7 + 0.3 * (w - 1)) for w in WIDTHS}
+    spread = ({w: [ms, slowly * ms] for w, ms in each.items()} for each in (encoder, decoder))
+    return Passes([0.1], *spread)
 
 
 def test_costs() -> None:
-    """Layers by their number; the encoder's first slot by bytes, the others by multiplications."""
-    costs = estimate.costs(times(), here(), 50)
+    """Layers by their number, what is not layers once, and the head as large as some layers."""
+    costs = estimate.costs(times(6, 3), times(1, 1), 50)
     assert costs.mel == 0.1
-    assert costs.decoder[6] == pytest.approx(9.5 * 26 / 3)
-    assert costs.head[6] == pytest.approx(9.5 * (131072 * 3072) / (3 * 116.6e6), rel=0.02)
-    layer, ends = 30.15e6 * 4.5 / 8, 5.4e6 * 4 + 25.2e6 * 4.5 / 8  # bytes
-    read = (32 * layer + ends) / (6 * layer + ends)
-    assert costs.encoder[1] == pytest.approx(6.0 * read, rel=0.02)
-    layer, ends = 30.15e6 * 4, 0.49e6 * 8 + 4.9e6 * 4 + 25.2e6  # multiplications for a slot
-    multiply = (32 * layer + ends) / (6 * layer + ends)
-    assert costs.encoder[6] - costs.encoder[1] == pytest.approx(5 * 4.1 * multiply, rel=0.02)
+    whole = times(32, 26)
+    for width in WIDTHS:
+        assert costs.encoder[width] == pytest.approx(whole.encoder[width][0])
+        assert costs.decoder[width] == pytest.approx(whole.decoder[width][0])
+        layer = whole.decoder[width][0] / 26
+        assert costs.head[width] == pytest.approx(layer * 131072 * 3072 / 116.6e6, rel=0.02)
 
 
 def test_ranges() -> None:
     """Spread makes a range wider; where other programs ran, the shortest passes are expected."""
-    steady, spread = (estimate.rtfs(times(slowly), here()) for slowly in (1.0, 1.5))
-    disturbed = estimate.rtfs(dataclasses.replace(times(1.5), is_quiet=False), here())
-    for run in ("offline", "live_480_ms", "live_80_ms"):
+    steady, spread = (
+        estimate.rtfs(times(6, 3, slowly), times(1, 1, slowly), ROWS) for slowly in (1.0, 1.5)
+    )
+    disturbed = estimate.rtfs(
+        dataclasses.replace(times(6, 3, 1.5), is_quiet=False), times(1, 1, 1.5), ROWS
+    )
+    for run in estimate.RUNS:
         for found in (steady, spread, disturbed):
             assert found[run]["least"] < found[run]["expected"] < found[run]["greatest"]
         assert spread[run]["least"] == steady[run]["least"] == disturbed[run]["least"]
@@ -161,6 +157,21 @@ def test_ranges() -> None:
         assert spread[run]["expected"] > disturbed[run]["expected"] == steady[run]["expected"]
     assert steady["offline"]["expected"] < steady["live_480_ms"]["expected"]
     assert steady["live_480_ms"]["expected"] < steady["live_80_ms"]["expected"]
+    assert steady["live_480_ms"]["expected"] < steady["live_480_ms_window_full"]["expected"]
+
+
+def test_a_full_window() -> None:
+    """Every row costs the same; what is noise and would make rows cost less costs nothing."""
+    few = Passes(decoder={1: [3.0, 9.0], 6: [5.0, 5.5], 16: [9.0]})
+    many = Passes(decoder={1: [6.0, 7.0], 6: [15.0, 99.0], 16: [8.0]})
+    rows = estimate.row_ms(few, many)
+    assert rows == {1: 3.0 / 992, 6: 10.0 / 992, 16: 0.0}
+    young = Costs(0.1, {1: 1.0, 6: 2.0}, {1: 50.0, 6: 70.0, 16: 170.0}, {1: 5.0, 6: 6.0})
+    old = estimate.with_full_window(young, rows)
+    assert old.decoder == pytest.approx(
+        {1: 50 + 7792 * 3 / 992, 6: 70 + 7792 * 10 / 992, 16: 170.0}
+    )
+    assert (old.mel, old.encoder, old.head) == (young.mel, young.encoder, young.head)
 
 
 # ---- measuring ----------------------------------------------------------------------------------
@@ -185,13 +196,14 @@ def test_quiet_rounds_are_chosen() -> None:
 
 def test_a_round_waits_for_quiet(small: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rounds are repeated until others are gone, or patience is; an unknown share is none."""
-    shares = iter([0.5, 0.9, 0.2, 0.0])
+    few, one, rings = [0.5, 0.9, 0.2, 0.0], [0.0], [0.0, 0.3, 0.0]
+    shares = iter([*few, *one, *rings])
     monkeypatch.setattr(passes, "QUIET", 0.1)
     monkeypatch.setattr(passes.Others, "share", lambda self: next(shares))
     result = estimate.estimate(threads=1)
     assert result["is_quiet"] and result["others_share"] == 0.0
     assert list(shares) == []
-    monkeypatch.setattr(passes, "PATIENCE_S", 1e-3)
+    monkeypatch.setattr(estimate, "PATIENCE_S", 1e-3)
     monkeypatch.setattr(passes.Others, "share", lambda self: 0.5)
     result = estimate.estimate(threads=1)
     assert not result["is_quiet"] and result["others_share"] == 0.5
@@ -202,10 +214,10 @@ def test_a_round_waits_for_quiet(small: Params, monkeypatch: pytest.MonkeyPatch)
 
 def test_passes_have_the_width_that_was_pushed(small: Params, tmp_path: Path) -> None:
     """The time of a pass is that of this many slots: none speaks, and none waits for the next."""
-    sizes = weights.write(tmp_path / "random.gguf", 4)
+    weights.write(tmp_path / "random.gguf", weights.layers(1, 1), 4)
     with vox.Model(tmp_path / "random.gguf", threads=1) as model:
         assert (model.encoder_window, model.decoder_window) == (750, 8192)
-        found = passes.measure(model)
+        found = passes.measure(model, end=0.0)
         with model.stream(delay_ms=2400) as stream:
             for widths in passes.WIDTHS:
                 stream.reset()
@@ -222,7 +234,17 @@ def test_passes_have_the_width_that_was_pushed(small: Params, tmp_path: Path) ->
     assert sorted(found.encoder) == sorted({w for widths in passes.WIDTHS for w in widths})
     assert found.encoder.keys() == found.decoder.keys()
     assert min(map(min, found.decoder.values())) > 0
-    assert sizes.decoder.n_layers == weights.N_DECODER_LAYERS
+
+
+def test_sizes_of_what_is_measured() -> None:
+    """Matrices as wide as the published ones in one, and all keys and values in the other."""
+    few, rings = weights.layers(*estimate.N_FEW), weights.only_rings()
+    published = weights.PUBLISHED
+    assert dataclasses.replace(few.decoder, n_layers=26) == published.decoder
+    assert dataclasses.replace(few.encoder, n_layers=32) == published.encoder
+    for name in ("n_layers", "n_heads", "n_kv_heads", "head_dim", "window"):
+        assert getattr(rings.decoder, name) == getattr(published.decoder, name)
+    assert weights.weight_bytes(few) < 0.6e9 and weights.weight_bytes(rings) < 0.2e9
 
 
 def test_nothing_stays_behind(

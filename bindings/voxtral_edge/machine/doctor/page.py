@@ -82,8 +82,9 @@ def _self_test(test: Found) -> str:
 def _estimate(estimate: Found) -> list[tuple[str, str]]:
     if "error" in estimate:
         return [("4B model", f"no estimate: {estimate['error']}")]
-    files, chunks, slots = (
-        estimate["rtf"][run] for run in ("offline", "live_480_ms", "live_80_ms")
+    files, chunks, slots, old = (
+        estimate["rtf"][run]
+        for run in ("offline", "live_480_ms", "live_80_ms", "live_480_ms_window_full")
     )
     of = f"{estimate['type']}, {estimate['threads']} threads"
     if not estimate["is_quiet"]:
@@ -101,6 +102,7 @@ def _estimate(estimate: Found) -> list[tuple[str, str]]:
         ("", f"RTF {_range(files)} for files"),
         ("", f"RTF {_range(chunks)} live in 480 ms chunks"),
         ("", f"RTF {_range(slots)} live in 80 ms chunks"),
+        ("", f"RTF {_range(old)} live in 480 ms chunks from minute 11 on"),
     ]
 
 

@@ -22,7 +22,6 @@ from ..host import Others
 # After a first pass, which prepares a stream; each sum and one more fill the longest delay.
 WIDTHS = ((1, 2, 4, 6, 16), (1, 3, 5, 8, 12))
 N_QUIET = 8  # rounds that are enough
-PATIENCE_S = 20.0  # after which those that there are must do
 QUIET = 0.1  # share of the processors that others may have in a quiet round
 N_SLOT = RATE * SLOT_MS // 1000  # samples
 LOOK_AHEAD = 40  # samples after its slot that a slot's mel frames reach into
@@ -48,13 +47,15 @@ class Passes:
                 mine.setdefault(width, []).extend(ms)
 
 
-def measure(model: Model) -> Passes:
-    """Run rounds until enough were quiet, or patience is at an end."""
+def measure(model: Model, end: float) -> Passes:
+    """Run rounds until enough were quiet, or the monotonic clock is at end, but at least one."""
     rounds: list[Passes] = []
     with model.stream(delay_ms=DELAYS_MS[-1]) as stream:
         _round(stream)  # prepares what all streams share
-        end, others = time.monotonic() + PATIENCE_S, Others()
-        while sum(each.is_quiet for each in rounds) < N_QUIET and time.monotonic() < end:
+        others = Others()
+        while sum(each.is_quiet for each in rounds) < N_QUIET:
+            if rounds and time.monotonic() > end:
+                break
             passes = _round(stream)
             share = others.share()
             quiet = share is None or share < QUIET

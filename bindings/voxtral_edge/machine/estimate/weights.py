@@ -1,4 +1,8 @@
-"""A model file of the published model's widths with few layers, made of random weights."""
+"""Model files of random weights that have parts of the published model's cost.
+
+Some have its widths but few layers; another the keys and values of its decoder, in all layers, and
+next to nothing else.
+"""
 
 from __future__ import annotations
 
@@ -20,8 +24,7 @@ from ...convert.quantize import Bytes, Type, file_type, pack, packed_size, store
 from ...convert.tensors import Tensor, tensors
 
 TYPE = "q4_0"
-# Together larger than the caches of nearly all processors, and small for their memory: 0.3 GB.
-N_ENCODER_LAYERS, N_DECODER_LAYERS = 6, 3
+NARROW = 256  # width of what shall cost nothing
 PATTERN = 1 << 16  # random values that are repeated in all matrices
 WRITE_BYTES = 4 << 20  # about, at once
 
@@ -41,21 +44,36 @@ def stream_bytes(params: Params) -> int:
     )
 
 
-def write(path: Path, n_left_pad: int) -> Params:
-    """Write the file, with the tokenizer of the demo model; return its sizes.
+def layers(n_encoder: int, n_decoder: int) -> Params:
+    """Return the sizes of a model that costs what so many layers cost, and what is not layers."""
+    return dataclasses.replace(
+        PUBLISHED,
+        encoder=dataclasses.replace(PUBLISHED.encoder, n_layers=n_encoder),
+        decoder=dataclasses.replace(PUBLISHED.decoder, n_layers=n_decoder),
+    )
 
-    n_left_pad: slots of silence that every stream hears before its first sample.
+
+def only_rings() -> Params:
+    """Return the sizes of the model that costs what the decoder's attention costs."""
+    narrow = {"dim": NARROW, "hidden_dim": NARROW}
+    return dataclasses.replace(
+        PUBLISHED,
+        encoder=dataclasses.replace(PUBLISHED.encoder, n_layers=1, **narrow),
+        decoder=dataclasses.replace(PUBLISHED.decoder, **narrow),
+    )
+
+
+def write(path: Path, params: Params, n_left_pad: int) -> None:
+    """Write a file of these sizes, but with the tokenizer of the demo model.
+
+    n_left_pad: slots of silence, 1 to 1024, that every stream hears before its first sample.
     """
     demo = resources.files("voxtral_edge") / "demo.gguf"
     with resources.as_file(demo) as file, GgufFile(file) as source:
         keys = {key: _plain(value) for key, value in source.metadata.items()}
     del keys["general.architecture"]  # the writer puts it first
-    params = dataclasses.replace(
-        PUBLISHED,
-        encoder=dataclasses.replace(PUBLISHED.encoder, n_layers=N_ENCODER_LAYERS),
-        decoder=dataclasses.replace(PUBLISHED.decoder, n_layers=N_DECODER_LAYERS),
-        n_vocab=int(keys["voxtral_edge.decoder.n_vocab"].value),
-    )
+    n_vocab = int(keys["voxtral_edge.decoder.n_vocab"].value)
+    params = dataclasses.replace(params, n_vocab=n_vocab)
     keys |= sizes(params)
     keys["voxtral_edge.stream.n_left_pad"] = u32(n_left_pad)
     layout = {
@@ -79,7 +97,6 @@ def write(path: Path, n_left_pad: int) -> Params:
                 _fill(fd, place, patterns[place.type])
     finally:
         os.close(fd)
-    return params
 
 
 def _plain(value: Value) -> Value:
