@@ -182,6 +182,7 @@ def said(scale: float = 1.0, **changes: object) -> str:
     [
         (0.5, "keeps up with speech, slot by slot"),
         (1.0, "keeps up with speech, several slots of 80 ms at a time"),
+        (1.3, "keeps up with speech in the first minutes of a stream, not from minute 11 on"),
         (1.7, "about as fast as speech"),
         (3.0, "slower than speech"),
     ],

@@ -98,7 +98,10 @@ def _estimate(estimate: Found) -> list[tuple[str, str]]:
             text += ", so how fast it would be cannot be said: stop them, or ask again later"
         return [("4B model", text)]
     return [
-        ("4B model", f"{_verdict(chunks, slots)}; estimated for {of}, the first minute of speech"),
+        (
+            "4B model",
+            f"{_verdict(chunks, slots, old)}; estimated for {of}, the first minute of speech",
+        ),
         ("", f"RTF {_range(files)} for files"),
         ("", f"RTF {_range(chunks)} live in 480 ms chunks"),
         ("", f"RTF {_range(slots)} live in 80 ms chunks"),
@@ -110,11 +113,13 @@ def _share(others: float | None) -> str:
     return "a part" if others is None else f"{others:.0%}"
 
 
-def _verdict(chunks: Found, slots: Found) -> str:
+def _verdict(chunks: Found, slots: Found, old: Found) -> str:
     if chunks["least"] > 1:
         return "slower than speech"
     if chunks["greatest"] > 1:
         return "about as fast as speech"
+    if old["expected"] > 1:
+        return "keeps up with speech in the first minutes of a stream, not from minute 11 on"
     if slots["greatest"] > 1:
         return "keeps up with speech, several slots of 80 ms at a time"
     return "keeps up with speech, slot by slot"
