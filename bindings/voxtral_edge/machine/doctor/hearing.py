@@ -85,11 +85,11 @@ def judge(expected: str, text: str, *, same: bool) -> Found:
     if not same:
         verdict = "gives other words live than for files, which must never be: report it"
     elif not got:
-        verdict = "hears nothing: are these trained weights, and did the converter verify them?"
+        verdict = "hears nothing, so its weights are not trained, or came out wrong"
     elif rate <= GOOD:
         verdict = "hears what was said"
     else:
-        verdict = "does not hear what was said: does it understand English?"
+        verdict = "does not hear what was said, or does not understand English"
     return {
         "expected": expected,
         "text": text,
