@@ -31,6 +31,7 @@ import soxr
 import voxtral_edge as vox
 from voxtral_edge.audio import resample
 from voxtral_edge.convert import FILE_TYPES, convert
+from voxtral_edge.text.wer import word_errors
 
 ROOT = Path(__file__).parents[1]
 EMBEDDED = ROOT / "bindings" / "voxtral_edge" / "demo.gguf"
@@ -69,7 +70,7 @@ def _hear(task: tuple[speech.Clip, int]) -> Result:
     late = []
     if text == clip.words and len(markers) == len(clip.ends):
         late = [at - end for at, end in zip(markers, clip.ends, strict=True)]
-    errors = speech.word_errors(clip.words, text)
+    errors = word_errors(clip.words, text)
     kinds = [(t == _model.token_pad, t == _model.token_word) for t in transcript.tokens]
     pads, words = (sum(kind[i] for kind in kinds) for i in range(2))
     runs = sum(key[0] for key, _ in itertools.groupby(kinds))
@@ -282,7 +283,7 @@ def one_stream(path: Path, minutes: float) -> None:
                 n += len(clip.samples)
             silence = np.zeros(2 * RATE, np.float32)  # the last words come out
             text += "".join(piece.text for piece in stream.feed(silence))
-            wrong = speech.word_errors(reference, text.split())
+            wrong = word_errors(reference, text.split())
             rate, memory = 100 * wrong / len(reference), stream.memory / 1e6
             print(f"| {third + 1} | {len(reference)} | {rate:.2f} | {memory:.1f} |", flush=True)
         stream.finish()

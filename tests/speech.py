@@ -102,13 +102,3 @@ def not_speech(seconds: float) -> dict[str, np.ndarray]:
         "tone of 440 Hz": as_16_bits(0.2 * np.sin(2 * np.pi * 440 * t)),
         "tone of 2 kHz": as_16_bits(0.5 * np.sin(2 * np.pi * 2000 * t)),
     }
-
-
-def word_errors(reference: list[str], hypothesis: list[str]) -> int:
-    """Substitutions, insertions and deletions: the Levenshtein distance in words."""
-    row = list(range(len(hypothesis) + 1))
-    for i, word in enumerate(reference, 1):
-        diagonal, row[0] = row[0], i
-        for j, other in enumerate(hypothesis, 1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (word != other))
-    return row[-1]

@@ -15,6 +15,8 @@ import voxtral_edge as vox
 from conftest import SAMPLES
 from voxtral_edge import cli
 from voxtral_edge.machine import bench
+from voxtral_edge.machine.bench.runs import PARTS
+from voxtral_edge.machine.bench.slots import Result
 
 CLIP = SAMPLES / "sentence_1.wav"
 TABLES_SCRIPT = SAMPLES.parent / "scripts" / "bench_tables.py"
@@ -28,11 +30,11 @@ def samples() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def result(samples: np.ndarray) -> bench.Result:
+def result(samples: np.ndarray) -> Result:
     return bench.measure(None, samples, threads=1, late_ms=1e-6)
 
 
-def test_every_run_hears_the_same(result: bench.Result, samples: np.ndarray) -> None:
+def test_every_run_hears_the_same(result: Result, samples: np.ndarray) -> None:
     assert list(result["runs"]) == RUNS
     for run in result["runs"].values():
         assert run["n_slots"] == -(-len(samples) // 1280) + 10
@@ -40,7 +42,7 @@ def test_every_run_hears_the_same(result: bench.Result, samples: np.ndarray) -> 
         assert 0 < run["n_words"] < run["n_pads"] < run["n_slots"]
 
 
-def test_passes_add_up(result: bench.Result) -> None:
+def test_passes_add_up(result: Result) -> None:
     for run in result["runs"].values():
         assert 0 <= run["n_agreed"] <= run["n_drafted"]
         stages = run["stages"]
@@ -68,9 +70,8 @@ def test_passes_add_up(result: bench.Result) -> None:
             assert 0 < stage["p50_ms"] <= stage["p95_ms"]
 
 
-def test_a_stream_that_has_heard_something(result: bench.Result, samples: np.ndarray) -> None:
-    parts = ("offline", "live", "paced")
-    old = bench.measure(None, samples, parts, threads=1, chunks_ms=(480,), heard_s=5.0)
+def test_a_stream_that_has_heard_something(result: Result, samples: np.ndarray) -> None:
+    old = bench.measure(None, samples, PARTS, threads=1, chunks_ms=(480,), heard_s=5.0)
     assert list(old["runs"]) == ["offline", "live 480 ms", "paced"]
     texts, young = set(), result["runs"]["paced"]
     for name, run in old["runs"].items():
@@ -89,7 +90,7 @@ def test_a_stream_that_has_heard_something(result: bench.Result, samples: np.nda
     assert min(old["runs"]["paced"]["lag_ms"]) > 0
 
 
-def test_lag_counts_slots_whose_audio_was_heard(result: bench.Result, samples: np.ndarray) -> None:
+def test_lag_counts_slots_whose_audio_was_heard(result: Result, samples: np.ndarray) -> None:
     paced = result["runs"]["paced"]
     # A slot hears 6 more, and 40 samples; audio arrives by 320 samples.
     n = (len(samples) - 40) // 1280 - 6
@@ -101,7 +102,7 @@ def test_lag_counts_slots_whose_audio_was_heard(result: bench.Result, samples: n
     assert paced["first_text_s"] * 1000 > paced["first_text_lag_ms"] > 0
 
 
-def test_memory_and_machine(result: bench.Result, demo: vox.Model) -> None:
+def test_memory_and_machine(result: Result, demo: vox.Model) -> None:
     memory = result["memory"]
     assert memory["weight_bytes"] == demo.n_bytes
     parts = memory["weight_bytes"] + memory["state_bytes"] + memory["scratch_bytes"]
@@ -122,7 +123,7 @@ def test_a_terminal_shows_progress(
     samples: np.ndarray, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr(bench, "PROGRESS_S", 0.0)
+    monkeypatch.setattr("voxtral_edge.machine.bench.slots.PROGRESS_S", 0.0)
     run = bench.measure(None, samples, ("offline",))["runs"]["offline"]
     first, *lines = capsys.readouterr().err.splitlines()
     assert first == "voxtral: measuring offline"
@@ -200,7 +201,7 @@ def cells(text: str) -> dict[tuple[str, ...], list[str]]:
     return {tuple(row[:n]): row[n:] for row in reversed(rows) for n in (1, 2)}
 
 
-def test_tables_of_equal_runs(result: bench.Result) -> None:
+def test_tables_of_equal_runs(result: Result) -> None:
     rows = cells(TABLES["bench"]([result, result]))
     offline = result["runs"]["offline"]
     assert rows["offline",][0] == f"{offline['rtf']:.3f}"
@@ -212,7 +213,7 @@ def test_tables_of_equal_runs(result: bench.Result) -> None:
     assert {name for name, *rest in rows if len(rest) == 1} >= {*RUNS, "encoder", "head"}
 
 
-def test_tables_give_the_median_and_the_spread(result: bench.Result) -> None:
+def test_tables_give_the_median_and_the_spread(result: Result) -> None:
     results = [copy.deepcopy(result) for _ in range(3)]
     for each, rtf, lag in zip(results, (0.5, 2.0, 0.25), (None, 1.0, 3.0), strict=True):
         each["runs"]["offline"]["rtf"] = rtf
@@ -233,7 +234,7 @@ def test_tables_side_by_side() -> None:
     assert rows["live: peak memory, MB",] == ["10", "10", "1.00"]
 
 
-def test_tables_refuse_what_is_not_the_same(result: bench.Result, tmp_path: Path) -> None:
+def test_tables_refuse_what_is_not_the_same(result: Result, tmp_path: Path) -> None:
     other = {**result, "delay_ms": 80}
     for name, value in (("a", result), ("b", other), ("c", {"runs": {}}), ("d", [])):
         (tmp_path / name).write_text(json.dumps(value))

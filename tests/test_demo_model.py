@@ -14,6 +14,7 @@ import pytest
 import speech
 import voxtral_edge as vox
 from voxtral_edge.convert import convert
+from voxtral_edge.text.wer import word_errors
 
 ROOT = Path(__file__).parents[1]
 EMBEDDED = ROOT / "bindings" / "voxtral_edge" / "demo.gguf"
@@ -28,7 +29,7 @@ def model() -> Iterator[vox.Model]:
 def word_error_rate(model: vox.Model, clips: list[speech.Clip]) -> float:
     def errors(clip: speech.Clip) -> int:
         text = model.transcribe(clip.samples).text
-        return speech.word_errors(clip.words, text.split())
+        return word_errors(clip.words, text.split())
 
     with ThreadPoolExecutor(2) as pool:
         wrong = sum(pool.map(errors, clips))
@@ -65,7 +66,7 @@ def test_a_long_stream_neither_drifts_nor_grows(model: vox.Model) -> None:
                 reference += clip.words
             silence = np.zeros(2 * speech.RATE, np.float32)  # brings out the last words
             text += "".join(piece.text for piece in stream.feed(silence))
-            assert speech.word_errors(reference, text.split()) <= 1
+            assert word_errors(reference, text.split()) <= 1
             memory.append(stream.memory)
     assert memory[0] == memory[1] == memory[2]
 

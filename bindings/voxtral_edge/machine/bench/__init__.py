@@ -1,0 +1,152 @@
+"""Measures speed, lag and memory of a model on this machine: what `voxtral bench` does.
+
+measure() returns a dictionary that is written as JSON as it is; report() makes text of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import math
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from ...audio import RATE, Samples, read
+from ...cli.terminal import write
+from ...errors import ArgumentError, AudioError
+from ...streaming.stream import DELAYS_MS
+from .. import models
+from .runs import CHUNKS_MS, PARTS, measure
+from .tables import plot, report
+
+PLOT_TYPES = (".png", ".svg", ".pdf")
+
+ABOUT = """\
+Measure speed, lag and memory of a model on this machine.
+
+    voxtral bench -m MODEL --seconds 60
+    voxtral bench -m MODEL --audio talk.wav --seconds 600 --parts paced --plot lag.png
+    voxtral bench -m MODEL --heard 660 --parts live --chunks 480
+
+offline: all audio at once. live: in chunks of 80 to 480 ms, each as soon as the one before is done.
+paced: audio arrives at the speed of the clock; the run takes as long as the clip. RTF is time over
+audio: below 1 keeps up. The lag of a slot is how long after the arrival of the last sample that it
+needs it came out. Without --audio, the recordings that come with the package are the clip. Run it
+on an idle machine.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the command."""
+    parser.add_argument("-m", "--model", metavar="MODEL", help=models.OPTION)
+    parser.add_argument(
+        "--audio", nargs="+", metavar="FILE", help="sound files, joined to one clip"
+    )
+    parser.add_argument(
+        "--seconds", type=_number, metavar="N", help="cut or repeat the clip to this length"
+    )
+    parser.add_argument(
+        "--delay", type=int, choices=DELAYS_MS, metavar="MS", help="(default: that of the model)"
+    )
+    parser.add_argument(
+        "--threads", type=_count, metavar="N", help="threads (default: what suits the model)"
+    )
+    parser.add_argument(
+        "--parts", type=_parts, default=PARTS, metavar="LIST", help=f"(default: {','.join(PARTS)})"
+    )
+    parser.add_argument(
+        "--chunks",
+        type=_chunks,
+        default=CHUNKS_MS,
+        metavar="LIST",
+        help=f"of live runs, in ms (default: {','.join(map(str, CHUNKS_MS))})",
+    )
+    parser.add_argument(
+        "--heard",
+        type=_number,
+        default=0.0,
+        metavar="N",
+        help="seconds of the clip, over and over, that each stream has heard before it is measured",
+    )
+    parser.add_argument(
+        "--late", type=_number, default=500.0, metavar="MS", help="lag that is late (default: 500)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the paced run's lag there")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command with parsed options; return 0."""
+    if args.plot and "paced" not in args.parts:
+        raise ArgumentError("--plot draws the paced run: add paced to --parts")
+    if args.plot and args.plot.suffix not in PLOT_TYPES:
+        raise ArgumentError(f"{args.plot}: its name must end with one of {', '.join(PLOT_TYPES)}")
+    if args.plot and importlib.util.find_spec("matplotlib") is None:
+        raise ArgumentError(
+            "--plot needs matplotlib: pip install 'voxtral-edge[plot]', or leave --plot out"
+        )
+    for path in filter(None, (args.json, args.plot)):  # noticed now rather than after the run
+        if not path.parent.is_dir():
+            raise ArgumentError(f"{path}: the folder {path.parent} does not exist: make it first")
+    samples = _clip(args.audio, args.seconds)
+    result = measure(
+        models.chosen(args.model),
+        samples,
+        args.parts,
+        delay_ms=args.delay,
+        threads=args.threads,
+        chunks_ms=args.chunks,
+        heard_s=args.heard,
+        late_ms=args.late,
+    )
+    write(report(result))
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    if args.plot:
+        plot(result["runs"]["paced"], args.plot)
+    return 0
+
+
+def _clip(paths: list[str] | None, seconds: float | None) -> Samples:
+    """Return sound files as one clip; None: the recordings of this package."""
+    if paths is None:
+        with resources.as_file(resources.files("voxtral_edge") / "samples") as folder:
+            return _clip(sorted(map(str, folder.glob("*.wav"))), seconds)
+    parts = [block for path in paths for block in read(path)]
+    samples: Samples = np.concatenate([*parts, np.zeros(0, np.float32)])
+    if not len(samples):
+        raise AudioError(f"there is no sound in {', '.join(paths)}")
+    if seconds is not None:
+        samples = np.resize(samples, max(int(seconds * RATE), 1))
+    return samples
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 on")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def _chunks(text: str) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(_count(each) for each in text.split(",")))
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    wanted = text.split(",")
+    for part in wanted:
+        if part not in PARTS:
+            raise argparse.ArgumentTypeError(f"{part or 'nothing'} is none of {', '.join(PARTS)}")
+    return tuple(part for part in PARTS if part in wanted)

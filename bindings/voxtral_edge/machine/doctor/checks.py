@@ -1,0 +1,124 @@
+"""The checks of the machine and of what is installed, none of which stops another."""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import time
+from collections.abc import Callable
+from importlib import metadata, resources
+
+from ... import __version__
+from ..._voxtral import ffi, lib
+from ...audio.live import devices
+from ...errors import VoxtralError
+from ...streaming.model import Model
+from .. import host, models
+from ..estimate import weights
+
+Found = host.Found
+
+SAMPLE = "digits_1"  # a recording that comes with the package, and its words
+PACKAGES = ("numpy", "gguf", "av", "soundfile", "soxr", "rich", "platformdirs", "huggingface-hub",
+            "sounddevice")  # fmt: skip
+
+
+def look() -> Found:
+    """Return what each check finds; what cannot be found is a text under "error"."""
+    checks: dict[str, Callable[[], object]] = {
+        "versions": _versions,
+        "machine": host.describe,
+        "self_test": _self_test,
+        "memory": _memory,
+        "microphone": _microphone,
+        "av": _av,
+        "models": _models,
+    }
+    return {name: check() for name, check in checks.items()}
+
+
+def _versions() -> Found:
+    version = ffi.new("char[]", 100)
+    lib.vox_ggml_version(version, 100)
+    packages: dict[str, str | None] = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            packages[name] = None
+    return {
+        "voxtral_edge": __version__,
+        "ggml": ffi.string(version).decode(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "distribution": _distribution(),
+        "packages": packages,
+    }
+
+
+def _distribution() -> str | None:
+    try:
+        return platform.freedesktop_os_release().get("PRETTY_NAME")
+    except OSError:
+        return None
+
+
+def _self_test() -> Found:
+    """Transcribe a recording of the package with the demo model."""
+    folder = resources.files("voxtral_edge") / "samples"
+    expected = (folder / f"{SAMPLE}.txt").read_text(encoding="utf-8").strip()
+    start = time.monotonic()
+    try:
+        with Model() as model, resources.as_file(folder / f"{SAMPLE}.wav") as sample:
+            heard = model.transcribe(sample)
+            return {
+                "passed": heard.text == expected,
+                "expected": expected,
+                "text": heard.text,
+                "kernels": model.kernels,
+                "seconds": time.monotonic() - start,
+                "audio_s": heard.duration_s,
+            }
+    except (VoxtralError, OSError) as error:
+        return {"passed": False, "expected": expected, "error": str(error)}
+
+
+def _memory() -> Found:
+    """Bytes that this process may have, and those that the 4B model needs."""
+    total, available = host.memory()
+    return {
+        "total_bytes": total,
+        "available_bytes": available,
+        "type": weights.TYPE,
+        "weight_bytes": weights.weight_bytes(weights.PUBLISHED),
+        "stream_bytes": weights.stream_bytes(weights.PUBLISHED),
+    }
+
+
+def _microphone() -> Found:
+    try:
+        found = devices()
+    except Exception as error:  # of PortAudio as well, whose errors are not at hand without it
+        return {"error": str(error)}
+    names = [device.name for device in found]
+    default = next((device.name for device in found if device.is_default), None)
+    return {"devices": names, "default": default}
+
+
+def _av() -> Found:
+    """PyAV, which reads all formats but the simplest: a package with FFmpeg inside."""
+    try:
+        av = importlib.import_module("av")
+    except ImportError as error:  # of a library inside it as well
+        return {"error": f"{error}: install the package again, with what it depends on"}
+    return {"version": str(av.__version__), "ffmpeg": str(getattr(av, "ffmpeg_version_info", ""))}
+
+
+def _models() -> list[Found] | Found:
+    try:
+        return [
+            {"name": model.name, "type": model.type, "n_bytes": model.n_bytes}
+            for model in models.stored()
+        ]
+    except (RuntimeError, OSError, VoxtralError) as error:  # no home directory, a locked one
+        return {"error": str(error)}
