@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import platform
+import subprocess
 import time
 from collections.abc import Callable
 from importlib import metadata, resources
 
 from ... import __version__
 from ..._voxtral import ffi, lib
+from ...audio import ffmpeg
 from ...audio.live import devices
 from ...errors import VoxtralError
 from ...streaming.model import Model
@@ -18,8 +19,9 @@ from ..estimate import weights
 
 Found = host.Found
 
+ANSWER_S = 10.0  # how long a program may take to tell its version
 SAMPLE = "digits_1"  # a recording that comes with the package, and its words
-PACKAGES = ("numpy", "gguf", "av", "soundfile", "soxr", "rich", "platformdirs", "huggingface-hub",
+PACKAGES = ("numpy", "gguf", "soundfile", "soxr", "rich", "platformdirs", "huggingface-hub",
             "sounddevice")  # fmt: skip
 
 
@@ -31,7 +33,7 @@ def look() -> Found:
         "self_test": _self_test,
         "memory": _memory,
         "microphone": _microphone,
-        "av": _av,
+        "ffmpeg": _ffmpeg,
         "models": _models,
     }
     return {name: check() for name, check in checks.items()}
@@ -105,13 +107,18 @@ def _microphone() -> Found:
     return {"devices": names, "default": default}
 
 
-def _av() -> Found:
-    """PyAV, which reads all formats but the simplest: a package with FFmpeg inside."""
+def _ffmpeg() -> Found:
+    program = ffmpeg.find()
+    if program is None:
+        return {"error": "not on PATH: only what libsndfile knows is read, no video"}
     try:
-        av = importlib.import_module("av")
-    except ImportError as error:  # of a library inside it as well
-        return {"error": f"{error}: install the package again, with what it depends on"}
-    return {"version": str(av.__version__), "ffmpeg": str(getattr(av, "ffmpeg_version_info", ""))}
+        said = subprocess.run(
+            [program, "-version"], capture_output=True, stdin=subprocess.DEVNULL, timeout=ANSWER_S
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return {"path": program, "error": str(error)}
+    first = said.stdout.decode(errors="replace").partition("\n")[0]
+    return {"path": program, "version": first.partition(" Copyright")[0]}
 
 
 def _models() -> list[Found] | Found:

@@ -20,7 +20,7 @@ def report(found: Found) -> str:
         ("kernels", found["self_test"].get("kernels", "-")),
         ("memory", _memory(found["memory"])),
         ("microphone", _microphone(found["microphone"])),
-        ("av", _av(found["av"])),
+        ("ffmpeg", found["ffmpeg"].get("error") or found["ffmpeg"]["version"]),
         ("models", _models(found["models"])),
         ("self-test", _self_test(found["self_test"])),
     ]
@@ -53,12 +53,6 @@ def _microphone(microphone: Found) -> str:
         return str(microphone["error"])
     n = len(microphone["devices"])
     return f"{n}, the default is {microphone['default']}" if n else "none found"
-
-
-def _av(av: Found) -> str:
-    if "error" in av:
-        return f"only what libsndfile knows is read, no video: {av['error']}"
-    return f"{av['version']}, FFmpeg {av['ffmpeg']}"
 
 
 def _models(models: Any) -> str:
