@@ -4,6 +4,7 @@
 #include "model.h"
 
 #include <errno.h>
+#include <fenv.h>
 #include <ggml-cpu.h>
 #include <gguf.h>
 #include <math.h>
@@ -408,7 +409,17 @@ void vox_model_close(vox_model *m) {
 static int default_threads(const vox_model *m) {
     int64_t worthwhile = 1 + m->info.n_bytes / BYTES_PER_THREAD;
     int n = platform_n_processors();
-    return worthwhile < n ? (int)worthwhile : n < MAX_THREADS ? n : MAX_THREADS;
+    if (n > MAX_THREADS) n = MAX_THREADS;
+    return worthwhile < n ? (int)worthwhile : n;
+}
+
+/* Rounding is that of C, whatever the caller has set. */
+static void init_mel(vox_model *m) {
+    fenv_t callers;
+    fegetenv(&callers);
+    fesetenv(FE_DFL_ENV);
+    mel_tables_init(&m->mel);
+    fesetenv(&callers);
 }
 
 vox_model_params vox_model_default_params(void) {
@@ -468,7 +479,7 @@ int vox_model_open(const char *path, const vox_model_params *params, vox_model *
     read_metadata(&l);
     if (l.status == VOX_OK) read_tensors(&l);
     if (l.status == VOX_OK) take_fingerprint(m);
-    if (l.status == VOX_OK) mel_tables_init(&m->mel);
+    if (l.status == VOX_OK) init_mel(m);
     if (l.status == VOX_OK) m->n_threads = p.n_threads > 0 ? p.n_threads : default_threads(m);
     if (l.status == VOX_OK) pack_weights(&l);
 done:

@@ -16,7 +16,7 @@
 
 int platform_map(const char *path, file_map *map) {
     *map = (file_map){0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe has nobody to wait for */
     if (fd < 0) return errno;
     struct stat st;
     int error = 0;
@@ -168,6 +168,7 @@ const char *platform_missing_feature(void) {
     if (!__builtin_cpu_supports("avx2")) return "AVX2";
     if (!__builtin_cpu_supports("fma")) return "FMA";
     if (!__builtin_cpu_supports("bmi2")) return "BMI2";
+    if (!__builtin_cpu_supports("f16c")) return "F16C";
 #endif
     return NULL;
 }

@@ -2,6 +2,7 @@
 #include "stream.h"
 
 #include <assert.h>
+#include <fenv.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,8 +45,9 @@ const char *stream_params_fault(const vox_model *m, vox_stream_params *p) {
         (delay > MAX_DENSE_DELAY && delay != FAR_DELAY))
         return "the delay must be a multiple of 80 ms from 80 to 1200, or 2400";
     if (p->batch_ms == 0) p->batch_ms = ENCODER_WIDTH * MS_PER_SLOT;
-    if (p->batch_ms < MS_PER_SLOT || p->batch_ms > ENCODER_WIDTH * MS_PER_SLOT)
-        return "the batch must be 80 to 1280 ms";
+    if (p->batch_ms % MS_PER_SLOT != 0 || p->batch_ms < MS_PER_SLOT ||
+        p->batch_ms > ENCODER_WIDTH * MS_PER_SLOT)
+        return "the batch must be a multiple of 80 ms from 80 to 1280";
     if (p->pad_guard_ms < 0 || p->pad_guard_ms % MS_PER_SLOT != 0)
         return "the pad guard must begin after a multiple of 80 ms, or be 0 for none";
     /* As at the end of the audio: what is silent that long brings out the last words. */
@@ -368,6 +370,10 @@ static int pass(vox_stream *s, int has_decoder) {
     vox_model *m = s->m;
     engine **e = s->watch.n > 0 ? &s->own : &m->engine;
     int status = VOX_OK;
+    fenv_t callers; /* rounding is that of C, whatever the caller has set; threads that start here
+                       inherit it */
+    fegetenv(&callers);
+    fesetenv(FE_DFL_ENV);
     platform_lock_enter(m->lock);
     if (!*e && engine_open(e, m, s->watch.n > 0 ? &s->watch : NULL) != VOX_OK)
         status = stream_fail(s, VOX_ERR_MEMORY, "out of memory, or of threads");
@@ -380,6 +386,7 @@ static int pass(vox_stream *s, int has_decoder) {
         status = encode(s, *e, (int)min(ready, s->batch));
     if (status == VOX_OK && n_taken(s) == taken && queued > 0) status = decode(s, *e);
     platform_lock_leave(m->lock);
+    fesetenv(&callers);
     return status;
 }
 
@@ -449,6 +456,11 @@ int stream_embed(vox_stream *s, float *audio) {
         if (status != VOX_OK) return status;
     }
     size_t dim = (size_t)s->m->dec.dim;
+    float poison = 0; /* x * 0 is NaN where x is not finite */
+    for (size_t i = 0; i < dim; i++) poison += s->audio[i] * 0;
+    if (poison != 0)
+        return fail_for_good(s, VOX_ERR_COMPUTE,
+                             "the model gave values that are not finite: its file is damaged");
     memcpy(audio, s->audio, dim * sizeof *audio);
     s->n_decoded++;
     memmove(s->audio, s->audio + dim,

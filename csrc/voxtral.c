@@ -79,7 +79,7 @@ int vox_stream_finish(vox_stream *stream) {
 }
 
 int vox_stream_next(vox_stream *stream, vox_slot *slot) {
-    if (slot) *slot = (vox_slot){.text = ""};
+    if (slot) *slot = (vox_slot){.index = -1, .text = ""};
     if (!stream || !slot) return VOX_ERR_ARGUMENT;
     return stream_next(stream, slot);
 }

@@ -140,8 +140,8 @@ int vox_stream_push(vox_stream *stream, const float *samples, size_t n);
 /* No more audio: the right padding follows, so that the last words come out. Repeating it is fine.
  */
 int vox_stream_finish(vox_stream *stream);
-/* VOX_SLOT with *slot filled, VOX_WAIT, VOX_DONE, or an error. After n samples and finish there are
- * exactly ceil(n / 1280) + 10 slots. */
+/* VOX_SLOT with *slot filled; or VOX_WAIT, VOX_DONE or an error, and its index is -1. After n
+ * samples and finish there are exactly ceil(n / 1280) + 10 slots. */
 int vox_stream_next(vox_stream *stream, vox_slot *slot);
 /* A second stream that goes on from where this one is, with memory of its own only for what the two
  * do not share. To know the words so far while the speaker may go on: finish the copy, drain it,

@@ -76,18 +76,18 @@ def test_event_loop_is_free_while_the_core_works(
     tiny: vox.Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = set()
-    push, step = vox.Stream._push, vox.Stream._next
+    push, step = vox.Stream._push, vox.Stream._decode
 
     def watched_push(stream: vox.Stream, samples: np.ndarray) -> None:
         threads.add(threading.current_thread())
         push(stream, samples)
 
-    def watched_next(stream: vox.Stream) -> vox.Piece | None:
+    def watched_decode(stream: vox.Stream) -> bool:
         threads.add(threading.current_thread())
         return step(stream)
 
     monkeypatch.setattr(vox.Stream, "_push", watched_push)
-    monkeypatch.setattr(vox.Stream, "_next", watched_next)
+    monkeypatch.setattr(vox.Stream, "_decode", watched_decode)
     ticks = 0
 
     async def main() -> None:

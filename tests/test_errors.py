@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 from collections.abc import Callable
@@ -131,6 +132,9 @@ def test_model_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(vox.ModelError, match=str(tmp_path)) as caught:
         vox.Model(tmp_path)  # a directory
     assert caught.value.status == lib.VOX_ERR_IO
+    os.mkfifo(tmp_path / "pipe.gguf")
+    with pytest.raises(vox.ModelError, match="pipe"):  # nobody writes to it, and nobody waits
+        vox.Model(tmp_path / "pipe.gguf")
 
 
 # ---- FORMAT -------------------------------------------------------------------------------------

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import pickle
 import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import voxtral_edge as vox
+from conftest import SAMPLES
+from voxtral_edge._voxtral import lib
+from voxtral_edge.streaming import stream as stream_module
 
 
 def test_stream_outlives_its_model(tiny_path: Path, noise: np.ndarray) -> None:
@@ -184,3 +189,70 @@ def test_forked_before_the_first_stream(tiny_path: Path, noise: np.ndarray, tmp_
     np.save(audio, noise)
     command = [sys.executable, "-c", FORK, str(tiny_path), str(audio), str(tokens)]
     subprocess.run(command, check=True, timeout=60)
+
+
+# ---- copies, and interruptions ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_nothing_that_owns_memory_of_the_core_is_copied(
+    tiny: vox.Model, copied: Callable[[object], object]
+) -> None:
+    with tiny.stream() as stream:
+        for owner in (tiny, stream, tiny.astream()):
+            with pytest.raises(TypeError, match="cannot be copied or pickled"):
+                copied(owner)
+
+
+@pytest.mark.parametrize("way", ["feed", "slots", "finish"])
+def test_an_interruption_loses_no_slot(
+    demo: vox.Model, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handler that raises runs as soon as the core has returned, with a slot in its hands."""
+    audio = np.concatenate(list(vox.read(SAMPLES / "digits_3.wav")))
+    expected = list(demo.slots(audio))
+    assert any(slot.text for slot in expected)
+
+    class Core:
+        """The core, after every fifth slot of which somebody presses Ctrl-C."""
+
+        n = 0
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(lib, name)
+
+        def vox_stream_next(self, *args: object) -> int:
+            status = int(lib.vox_stream_next(*args))
+            self.n += 1
+            if status == lib.VOX_SLOT and self.n % 5 == 0:
+                raise KeyboardInterrupt
+            return status
+
+    monkeypatch.setattr(stream_module, "lib", Core())
+    got, n_interrupted = list[vox.Piece](), 0
+
+    def until_done(call: Callable[[], Iterable[vox.Piece]]) -> None:
+        nonlocal n_interrupted
+        while True:
+            try:
+                for piece in call():
+                    got.append(piece)
+                return
+            except KeyboardInterrupt:
+                n_interrupted += 1
+                call = stream.slots
+
+    with demo.stream() as stream:
+        if way == "feed":
+            until_done(lambda: stream.feed(audio))
+            until_done(stream.finish)
+        else:
+            stream.push(audio)
+            if way == "slots":
+                stream.end()
+            until_done(stream.slots if way == "slots" else stream.finish)
+    assert n_interrupted > 5
+    spoken = [slot for slot in expected if slot.text]
+    assert [slot for slot in got if slot.text] == spoken
+    if way == "slots":
+        assert got == expected

@@ -10,8 +10,9 @@ const kernels *kernels_at(int i) {
     int n = 1;
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    /* Every processor with AVX2 and FMA has F16C. */
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) list[n++] = &kernels_avx2;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("f16c"))
+        list[n++] = &kernels_avx2;
 #if defined(VOXTRAL_AVX_VNNI) /* not every compiler knows of it */
     if (__builtin_cpu_supports("avxvnni")) list[n++] = &kernels_avx_vnni;
 #endif

@@ -8,6 +8,7 @@
  * 16 kHz, mono. TIGHT are models whose decoder ring has not one row more than the widest pass
  * needs, or would have none for a pass if it were as long as the window.
  */
+#include <fenv.h>
 #include <math.h>
 #include <string.h>
 
@@ -537,6 +538,18 @@ static void test_memory_stops_growing(vox_model *m, const float *samples, size_t
 }
 
 /* Embeddings come without the decoder, bit by bit the same for every cut. */
+/* The caller's rounding mode is not the model's, and stays the caller's. */
+static void test_rounding(const char *path, const float *samples, size_t n, const result *whole) {
+    fesetround(FE_UPWARD);
+    vox_model *m = open_model(path, 2);
+    result r = run(m, samples, n, 0, 0, 0);
+    CHECK(fegetround() == FE_UPWARD);
+    fesetround(FE_TONEAREST);
+    CHECK(distance(whole, &r) == 0);
+    free(r.logits);
+    vox_model_close(m);
+}
+
 static void test_embeddings(vox_model *m, const float *samples, size_t n) {
     size_t dim = (size_t)m->dec.dim, n_slots = (n + 1279) / 1280 + 32 + 6 + 10, cuts[] = {n, 1000};
     float *rows[2];
@@ -652,6 +665,7 @@ int main(int argc, char **argv) {
     CHECK(whole.n_text == strlen(expected) && memcmp(whole.text, expected, whole.n_text) == 0);
     test_same_bits(argv[1], samples, n, &whole);
     test_kernels(argv[1], samples, n, &whole);
+    test_rounding(argv[1], samples, n, &whole);
     test_drafts(m, NULL, samples, n, &whole, 5);
     for (int i = 5; i < argc; i++) test_tight_rings(argv[i], m);
     test_copies(m, NULL, samples, n, 8001, 0);

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from ..audio import ArrayLike
 from ..errors import StreamBusy, StreamClosed
@@ -154,6 +154,12 @@ class AsyncStream:
     def pending(self) -> int:
         """Samples that were pushed but not yet decoded: the lag."""
         return self._stream.pending if self._stream is not None else 0
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse to be copied or pickled: what it holds cannot be."""
+        raise TypeError(
+            "a AsyncStream cannot be copied or pickled: use save() and Model.load_astream()"
+        )
 
     async def __aenter__(self) -> AsyncStream:
         """Open the stream on its worker thread."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterator
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 from .._voxtral import ffi, lib
 from ..audio import RATE, AudioLike, Samples, chunks, duration_s
@@ -260,6 +260,10 @@ class Model:
     def closed(self) -> bool:
         """Whether close() was called."""
         return not self._model
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse to be copied or pickled: what it holds cannot be."""
+        raise TypeError("a Model cannot be copied or pickled: share it, or open its file again")
 
     def __enter__(self) -> Model:
         """Return the model."""

@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -159,7 +160,11 @@ class Stream:
         self._stream, self._model = stream, model
         # The same thread gets it twice: an interruption may come between taking it and noting so.
         self._lock = threading.RLock()
-        self._slot = ffi.new("vox_slot *")
+        # What the core hands out it forgets. An interruption may come at any moment, so a slot
+        # stays in _slot until it is in _ready, and there until a call hands it on.
+        self._slot = ffi.new("vox_slot *", {"index": -1})
+        self._taken = -1  # index of the last slot that came to _ready
+        self._ready: deque[Piece] = deque()
         # A saved stream may have come to its end already; nothing else refuses no audio.
         self._ended = lib.vox_stream_push(stream, ffi.NULL, 0) < 0
         self._pending = int(lib.vox_stream_pending(stream))
@@ -176,17 +181,21 @@ class Stream:
 
         `samples`: [n] at 16 kHz, any n; float32 is not copied on the way, float64 and int16 are
         converted. Takes about as long as the audio times the real-time factor. Raises AudioError
-        (nothing was added), StreamFinished, ComputeError, OutOfMemory.
+        (nothing was added), StreamFinished, ComputeError, OutOfMemory. If it is interrupted, or
+        memory runs out while it decodes, no text is lost: slots() or the next call goes on, and
+        where `pending` has grown the audio was added and is not to be fed again.
         """
         with self._held():
             self._push(samples)
-            return self._drain()
+            self._drain()
+        return self._hand_out()
 
     def finish(self) -> list[Piece]:
         """End the audio and return the last words: end() and all of slots() that has text."""
         with self._held():
             self._end()
-            return self._drain()
+            self._drain()
+        return self._hand_out()
 
     def flush(self) -> list[Piece]:
         """Return what finish() would return now, and go on as if nothing had been asked.
@@ -218,15 +227,15 @@ class Stream:
         """
         while True:
             with self._held():
-                piece = self._next()
-            if piece is None:
-                return
-            yield piece
+                if not (self._ready or self._decode()):
+                    return
+            yield self._ready.popleft()
 
     def save(self) -> bytes:
         """Return the state of the stream, for Model.load_stream(), on this machine or another.
 
-        What was pushed and not yet decoded is in it; statistics are not. It takes as much memory as
+        What was pushed and not yet decoded is in it; statistics are not, nor slots that a call
+        which was interrupted has left: have them first, from slots(). It takes as much memory as
         the stream's rings, twice for a moment. It may be loaded by the same version of this package
         with the same model file. Raises StreamError if the stream has failed.
         """
@@ -286,6 +295,8 @@ class Stream:
         with self._held():
             self._check(lib.vox_stream_reset(self._stream))
             self._ended = False
+            self._slot.index = self._taken = -1
+            self._ready.clear()
 
     def close(self) -> None:
         """Free the stream. May be repeated."""
@@ -318,6 +329,10 @@ class Stream:
         with self._held():
             return int(lib.vox_stream_memory(self._stream))
 
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """Refuse to be copied or pickled: what it holds cannot be."""
+        raise TypeError("a Stream cannot be copied or pickled: use save() and Model.load_stream()")
+
     def __enter__(self) -> Stream:
         """Return the stream."""
         return self
@@ -345,6 +360,7 @@ class Stream:
         try:
             if not (self._stream or closed):
                 raise StreamClosed("this stream was closed: open a new one with model.stream()")
+            self._take()
             yield
         finally:
             if self._stream:
@@ -362,39 +378,49 @@ class Stream:
         self._ended = True
 
     def _flush(self, is_cancelled: Callable[[], bool]) -> list[Piece]:
-        pieces: list[Piece] = []
         copy = ffi.new("vox_stream **")
+        slot = ffi.new("vox_slot *")
         with self._held():
-            self._check(lib.vox_stream_copy(self._stream, copy))
+            pieces = list(self._ready)
             try:
+                self._check(lib.vox_stream_copy(self._stream, copy))
                 self._check(lib.vox_stream_finish(copy[0]), copy[0])
-                while not is_cancelled() and (piece := self._next(copy[0])):
-                    pieces.append(piece)
+                while not is_cancelled() and self._next(copy[0], slot):
+                    pieces.append(_piece(slot))
             finally:
                 lib.vox_stream_close(copy[0])
         return [piece for piece in pieces if piece.text]
 
-    def _next(self, stream: Any = None) -> Piece | None:
-        """Decode the next slot; None if there is none yet, or no more. `stream`: a copy."""
-        stream = stream or self._stream
-        if self._check(lib.vox_stream_next(stream, self._slot), stream) != lib.VOX_SLOT:
-            return None
-        slot = self._slot
-        text = ffi.unpack(slot.text, slot.n_text).decode() if slot.n_text else ""
-        start_ms = SLOT_MS * slot.index
-        end_ms = start_ms + SLOT_MS
-        if not slot.confidence:
-            return Piece(text, slot.token, start_ms, end_ms)
-        alternatives = tuple(
-            Alternative(
-                ffi.unpack(other.text, other.n_text).decode(errors="replace"), other.confidence
-            )
-            for other in (slot.alternatives[i] for i in range(slot.n_alternatives))
-        )
-        return Piece(text, slot.token, start_ms, end_ms, slot.confidence, alternatives)
+    def _next(self, stream: Any, slot: Any) -> bool:
+        """Have the core fill a vox_slot *, if there is another one."""
+        return self._check(lib.vox_stream_next(stream, slot), stream) == int(lib.VOX_SLOT)
 
-    def _drain(self) -> list[Piece]:
-        return [piece for piece in iter(self._next, None) if piece.text]
+    def _decode(self) -> bool:
+        """Bring the next slot to _ready, if there is one."""
+        if not self._next(self._stream, self._slot):
+            return False
+        self._take()
+        return True
+
+    def _take(self) -> None:
+        """Bring the slot that the core gave last to _ready, if it is not there."""
+        index = self._slot.index
+        if index in (-1, self._taken):
+            return
+        if not (self._ready and self._ready[-1].start_ms == SLOT_MS * index):
+            self._ready.append(_piece(self._slot))
+        self._taken = index
+
+    def _drain(self) -> None:
+        while self._decode():
+            pass
+
+    def _hand_out(self) -> list[Piece]:
+        """Return what is ready and has text; nothing can interrupt its way to the caller."""
+        pieces = [piece for piece in self._ready if piece.text]
+        none: deque[Piece] = deque()
+        self._ready = none
+        return pieces
 
     def _check(self, status: int, stream: Any = None, **narrower: type[VoxtralError]) -> int:
         if status >= 0:
@@ -403,3 +429,17 @@ class Stream:
             errors="replace"
         )
         return check(status, message, **narrower)
+
+
+def _piece(slot: Any) -> Piece:
+    """Return a copy of a vox_slot *."""
+    text = ffi.unpack(slot.text, slot.n_text).decode() if slot.n_text else ""
+    start_ms = SLOT_MS * slot.index
+    end_ms = start_ms + SLOT_MS
+    if not slot.confidence:
+        return Piece(text, slot.token, start_ms, end_ms)
+    alternatives = tuple(
+        Alternative(ffi.unpack(other.text, other.n_text).decode(errors="replace"), other.confidence)
+        for other in (slot.alternatives[i] for i in range(slot.n_alternatives))
+    )
+    return Piece(text, slot.token, start_ms, end_ms, slot.confidence, alternatives)
