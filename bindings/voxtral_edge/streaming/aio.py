@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
@@ -60,7 +59,6 @@ class AsyncStream:
         self._make = make
         self._stream: Stream | None = None
         self._worker: ThreadPoolExecutor | None = None
-        self._ready: deque[Piece] = deque()  # decoded but not yet handed out
         self._busy = False
 
     @classmethod
@@ -86,11 +84,10 @@ class AsyncStream:
         """Return what finish() would return now, and go on undisturbed; see Stream.flush()."""
         cancelled = threading.Event()
         try:
-            pieces = await self._run(lambda stream: stream._flush(cancelled.is_set))
+            return await self._run(lambda stream: stream._flush(cancelled.is_set))
         except asyncio.CancelledError:
             cancelled.set()
             raise
-        return [piece for piece in self._ready if piece.text] + pieces
 
     async def push(self, samples: ArrayLike) -> None:
         """Add audio and compute nothing; see Stream.push()."""
@@ -102,12 +99,8 @@ class AsyncStream:
 
     async def slots(self) -> AsyncIterator[Piece]:
         """Yield a piece for every slot, those without text included; see Stream.slots()."""
-        while True:
-            if not self._ready:
-                await self._run(self._decode)
-            if not self._ready:
-                return
-            yield self._ready.popleft()
+        while await self._run(Stream._has_slot):
+            yield self._opened()._ready.popleft()
 
     async def pieces(self, chunks: AsyncIterable[ArrayLike]) -> AsyncIterator[Piece]:
         """Yield pieces of text while the audio of `chunks` comes in, to its end and the last words.
@@ -134,7 +127,6 @@ class AsyncStream:
     async def reset(self) -> None:
         """Make the stream as if just opened; see Stream.reset()."""
         await self._run(Stream.reset)
-        self._ready.clear()
 
     async def aclose(self) -> None:
         """Free the stream and its thread. May be repeated."""
@@ -180,25 +172,26 @@ class AsyncStream:
         """Close the stream."""
         await self.aclose()
 
-    async def _run(self, call: Callable[[Stream], T]) -> T:
-        """Run a call on the worker thread; calls of a cancelled task are waited for there."""
+    def _opened(self) -> Stream:
         if self._worker is None or self._stream is None:
             raise StreamClosed("this stream is not open: use it inside async with model.astream()")
+        return self._stream
+
+    async def _run(self, call: Callable[[Stream], T]) -> T:
+        """Run a call on the worker thread; calls of a cancelled task are waited for there."""
+        stream = self._opened()
         if self._busy:
             raise StreamBusy("another task is using this stream: give each task its own stream")
         self._busy = True
         try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._worker, call, self._stream)
+            return await asyncio.get_running_loop().run_in_executor(self._worker, call, stream)
         finally:
             self._busy = False
 
     async def _drain(self) -> list[Piece]:
-        while await self._run(self._decode):
+        while await self._run(Stream._decode_alone):
             pass
-        pieces = [piece for piece in self._ready if piece.text]
-        self._ready.clear()
-        return pieces
+        return self._opened()._hand_out()
 
     def _open(self) -> None:
         self._stream = self._make()
@@ -206,11 +199,3 @@ class AsyncStream:
     def _close(self) -> None:
         if self._stream is not None:
             self._stream.close()
-
-    def _decode(self, stream: Stream) -> bool:
-        """Decode one slot, if there is one; kept in _ready, it outlives a cancelled task."""
-        piece = next(stream.slots(), None)
-        if piece is None:
-            return False
-        self._ready.append(piece)
-        return True

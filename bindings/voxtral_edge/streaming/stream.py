@@ -225,10 +225,7 @@ class Stream:
         Each step hands out one slot. The iterator ends when more audio is needed or, after
         end(), when all is said: ceil(n / 1280) + 10 slots in all. Raises ComputeError, OutOfMemory.
         """
-        while True:
-            with self._held():
-                if not (self._ready or self._decode()):
-                    return
+        while self._has_slot():
             yield self._ready.popleft()
 
     def save(self) -> bytes:
@@ -401,6 +398,15 @@ class Stream:
             return False
         self._take()
         return True
+
+    def _decode_alone(self) -> bool:
+        with self._held():
+            return self._decode()
+
+    def _has_slot(self) -> bool:
+        """Whether there is a slot to hand out, which is in _ready then."""
+        with self._held():
+            return bool(self._ready) or self._decode()
 
     def _take(self) -> None:
         """Bring the slot that the core gave last to _ready, if it is not there."""
