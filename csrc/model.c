@@ -4,7 +4,6 @@
 #include "model.h"
 
 #include <errno.h>
-#include <fenv.h>
 #include <ggml-cpu.h>
 #include <gguf.h>
 #include <math.h>
@@ -14,6 +13,7 @@
 #include <string.h>
 
 #include "hash.h"
+#include "rounding.h"
 
 enum {
     MAX_THREADS = 256,
@@ -413,15 +413,6 @@ static int default_threads(const vox_model *m) {
     return worthwhile < n ? (int)worthwhile : n;
 }
 
-/* Rounding is that of C, whatever the caller has set. */
-static void init_mel(vox_model *m) {
-    fenv_t callers;
-    fegetenv(&callers);
-    fesetenv(FE_DFL_ENV);
-    mel_tables_init(&m->mel);
-    fesetenv(&callers);
-}
-
 vox_model_params vox_model_default_params(void) {
     return (vox_model_params){0};
 }
@@ -479,7 +470,11 @@ int vox_model_open(const char *path, const vox_model_params *params, vox_model *
     read_metadata(&l);
     if (l.status == VOX_OK) read_tensors(&l);
     if (l.status == VOX_OK) take_fingerprint(m);
-    if (l.status == VOX_OK) init_mel(m);
+    if (l.status == VOX_OK) {
+        fenv_t callers = rounding_default();
+        mel_tables_init(&m->mel);
+        fesetenv(&callers);
+    }
     if (l.status == VOX_OK) m->n_threads = p.n_threads > 0 ? p.n_threads : default_threads(m);
     if (l.status == VOX_OK) pack_weights(&l);
 done:

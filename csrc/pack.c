@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "rounding.h"
 #include "voxtral.h"
 
 static int type_known(int type) {
@@ -33,8 +34,11 @@ int vox_pack(int type, const float *values, int64_t n, int64_t n_row, void *bloc
     if (!values || !blocks || n < 0 || n_row <= 0 || n % n_row != 0) return VOX_ERR_ARGUMENT;
     if (!vox_packed_size(type, n_row)) return VOX_ERR_ARGUMENT;
     if (type == GGML_TYPE_F32) memcpy(blocks, values, (size_t)n * sizeof(float));
-    else if (n > 0)
+    else if (n > 0) {
+        fenv_t callers = rounding_default();
         ggml_quantize_chunk((enum ggml_type)type, values, blocks, 0, n / n_row, n_row, NULL);
+        fesetenv(&callers);
+    }
     return VOX_OK;
 }
 
@@ -42,6 +46,10 @@ int vox_unpack(int type, const void *blocks, int64_t n, float *values) {
     if (!values || !blocks || n < 0 || (n > 0 && !vox_packed_size(type, n)))
         return VOX_ERR_ARGUMENT;
     if (type == GGML_TYPE_F32) memcpy(values, blocks, (size_t)n * sizeof(float));
-    else if (n > 0) ggml_get_type_traits((enum ggml_type)type)->to_float(blocks, values, n);
+    else if (n > 0) {
+        fenv_t callers = rounding_default();
+        ggml_get_type_traits((enum ggml_type)type)->to_float(blocks, values, n);
+        fesetenv(&callers);
+    }
     return VOX_OK;
 }

@@ -2,11 +2,12 @@
 #include "stream.h"
 
 #include <assert.h>
-#include <fenv.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "rounding.h"
 
 int stream_fail(vox_stream *s, int status, const char *message) {
     snprintf(s->message, sizeof s->message, "%s", message);
@@ -16,6 +17,11 @@ int stream_fail(vox_stream *s, int status, const char *message) {
 static int fail_for_good(vox_stream *s, int status, const char *message) {
     s->phase = STREAM_FAILED;
     return stream_fail(s, status, message);
+}
+
+static int fail_not_finite(vox_stream *s) {
+    return fail_for_good(s, VOX_ERR_COMPUTE,
+                         "the model gave values that are not finite: its file is damaged");
 }
 
 int stream_refuse_failed(vox_stream *s) {
@@ -340,9 +346,7 @@ static int decode(vox_stream *s, engine *e) {
     int right = 0;
     while (right < n && said[right] >= 0 && (right == 0 || heard[right] == said[right - 1]))
         right++;
-    if (n > 0 && right == 0)
-        return fail_for_good(s, VOX_ERR_COMPUTE,
-                             "the model gave values that are not finite: its file is damaged");
+    if (n > 0 && right == 0) return fail_not_finite(s);
     draft_learn(&s->draft, heard, said, n, right);
     guard_learn(&s->guard, said, right);
     if (right > 0) s->token = said[right - 1];
@@ -370,10 +374,7 @@ static int pass(vox_stream *s, int has_decoder) {
     vox_model *m = s->m;
     engine **e = s->watch.n > 0 ? &s->own : &m->engine;
     int status = VOX_OK;
-    fenv_t callers; /* rounding is that of C, whatever the caller has set; threads that start here
-                       inherit it */
-    fegetenv(&callers);
-    fesetenv(FE_DFL_ENV);
+    fenv_t callers = rounding_default();
     platform_lock_enter(m->lock);
     if (!*e && engine_open(e, m, s->watch.n > 0 ? &s->watch : NULL) != VOX_OK)
         status = stream_fail(s, VOX_ERR_MEMORY, "out of memory, or of threads");
@@ -458,9 +459,7 @@ int stream_embed(vox_stream *s, float *audio) {
     size_t dim = (size_t)s->m->dec.dim;
     float poison = 0; /* x * 0 is NaN where x is not finite */
     for (size_t i = 0; i < dim; i++) poison += s->audio[i] * 0;
-    if (poison != 0)
-        return fail_for_good(s, VOX_ERR_COMPUTE,
-                             "the model gave values that are not finite: its file is damaged");
+    if (poison != 0) return fail_not_finite(s);
     memcpy(audio, s->audio, dim * sizeof *audio);
     s->n_decoded++;
     memmove(s->audio, s->audio + dim,

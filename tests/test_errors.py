@@ -289,6 +289,19 @@ def test_model_with_values_that_are_not_finite(
             stream.reset()
 
 
+@pytest.mark.parametrize("name", ["enc.norm.weight", "enc.blk.0.attn_q.bias"])
+def test_embeddings_that_are_not_finite(
+    patched: Callable[[str, float], Path], noise: np.ndarray, name: str
+) -> None:
+    """They are not handed out: a decoder elsewhere would have no way to tell."""
+    with vox.Model(patched(name, np.nan)) as model, model.stream() as stream:
+        stream.push(noise)
+        with pytest.raises(vox.ComputeError, match=r"not finite.*damaged"):
+            next(stream.embeddings())
+        with pytest.raises(vox.StreamError, match="failed"):
+            next(stream.embeddings())
+
+
 def test_failing_in_the_last_words(patched: Callable[[str, float], Path]) -> None:
     with vox.Model(patched("dec.norm.weight", np.inf)) as model, model.stream() as stream:
         assert stream.feed(np.zeros(100, np.float32)) == []

@@ -548,6 +548,17 @@ static void test_rounding(const char *path, const float *samples, size_t n, cons
     CHECK(distance(whole, &r) == 0);
     free(r.logits);
     vox_model_close(m);
+    unsigned char blocks[2][32 * 18]; /* q4_0 */
+    float values[1024], back[2][1024];
+    for (int i = 0; i < 1024; i++) values[i] = (float)(i * 7919 % 1009 - 500) / 333;
+    for (int i = 0; i < 2; i++) {
+        fesetround(i ? FE_UPWARD : FE_TONEAREST);
+        CHECK(vox_pack(GGML_TYPE_Q4_0, values, 1024, 1024, blocks[i]) == VOX_OK);
+        CHECK(vox_unpack(GGML_TYPE_Q4_0, blocks[i], 1024, back[i]) == VOX_OK);
+    }
+    fesetround(FE_TONEAREST);
+    CHECK(memcmp(blocks[0], blocks[1], sizeof blocks[0]) == 0);
+    CHECK(memcmp(back[0], back[1], sizeof back[0]) == 0);
 }
 
 static void test_embeddings(vox_model *m, const float *samples, size_t n) {
@@ -607,9 +618,10 @@ static void test_misuse(vox_model *m) {
               *message);
     }
     vox_stream_params bad[] = {
-        {.batch_ms = 79},         {.pad_guard_ms = -80},     {.pad_guard_ms = 81},
-        {.silence_gate_ms = -80}, {.silence_gate_ms = 1280}, {.silence_gate_ms = 1401},
-        {.confidence = 2},        {.n_alternatives = -1},    {.n_alternatives = 9},
+        {.batch_ms = 79},          {.batch_ms = 100},        {.pad_guard_ms = -80},
+        {.pad_guard_ms = 81},      {.silence_gate_ms = -80}, {.silence_gate_ms = 1280},
+        {.silence_gate_ms = 1401}, {.confidence = 2},        {.n_alternatives = -1},
+        {.n_alternatives = 9},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         CHECK(vox_stream_open(m, &bad[i], &s, message, n_message) == VOX_ERR_ARGUMENT && *message);
