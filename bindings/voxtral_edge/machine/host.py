@@ -35,7 +35,7 @@ def describe() -> Found:
         "cpu_flags": [flag for flag in CPU_FLAGS if flag in flags],
         "n_cpus": len(os.sched_getaffinity(0)),
         "cpu_quota": quota(),
-        "memory_bytes": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "memory_bytes": _physical_memory(),
         "system": f"{platform.system()} {platform.release()}",
         "load_average": os.getloadavg()[0],  # of what else runs; above 0 disturbs
     }
@@ -66,7 +66,7 @@ def memory() -> tuple[int, int | None]:
 
     What a control group has read of files counts as available: it is given back.
     """
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    total = _physical_memory()
     found = re.search(r"^MemAvailable: +(\d+) kB", _text(PROC / "meminfo"), re.MULTILINE)
     available = 1024 * int(found[1]) if found else None
     for group in _groups("memory"):
@@ -85,6 +85,10 @@ def memory() -> tuple[int, int | None]:
                 left = max(total - int(taken) + (int(files[1]) if files else 0), 0)
                 available = left if available is None else min(available, left)
     return total, available if available is None else min(available, total)
+
+
+def _physical_memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 class Others:

@@ -38,8 +38,8 @@ class Model:
     It may be used by any number of streams and threads, whose computation takes turns on the
     threads of the model. Its attributes stay after close():
 
-    `name`, `description` (what the model understands), `file_type` ("q4_0", ...) and `kernels`
-    (the instruction set it computes with: "avx512", "avx-vnni", "avx2" or "portable") are texts;
+    `name`, `description` (what the model understands), `file_type` ("q4_0", ...) and `kernels` (the
+    instructions it computes with: "amx", "avx512", "avx-vnni", "avx2" or "portable") are texts;
     `n_params` counts parameters and `n_bytes` is the size of the weights; token ids are 0 to
     `n_vocab` - 1 and those below `n_special` carry no text, among them `token_pad` (nothing to say
     in this slot) and `token_word` (a word group follows); `default_delay_ms` is the delay that is

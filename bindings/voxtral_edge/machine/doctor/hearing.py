@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,9 +15,10 @@ from ...audio import RATE, Samples, read
 from ...convert.gguf_file import GgufFile
 from ...convert.metadata import SHA256_KEY
 from ...text.wer import spoken_words, word_errors
+from .. import host
 from ..bench.runs import PARTS, measure
 
-Found = dict[str, Any]
+Found = host.Found
 
 # What a description says, and the recordings of the package for it; SPEECH is for all others.
 LIMITED = {
