@@ -13,7 +13,7 @@
             StreamFormatError (also ValueError)     not a whole saved stream of this model file
             StreamFinished                          more audio after the end of the audio
         ComputeError (also RuntimeError)            the model gave values that are not finite
-        OutOfMemory (also MemoryError)              the call may be repeated
+        OutOfMemory (also MemoryError)              nothing is lost
 
 Every message is one line that says what is wrong and how to mend it. An audio file that is missing
 or may not be read raises the usual OSError of Python.
@@ -86,7 +86,7 @@ class ComputeError(VoxtralError, RuntimeError):
 
 
 class OutOfMemory(VoxtralError, MemoryError):
-    """Memory ran out. The stream is as it was before the call, which may be repeated."""
+    """Memory ran out; nothing is lost. The call may be repeated, but for feed(): see there."""
 
 
 _KINDS: dict[int, type[VoxtralError]] = {

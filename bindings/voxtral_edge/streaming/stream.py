@@ -182,8 +182,8 @@ class Stream:
         `samples`: [n] at 16 kHz, any n; float32 is not copied on the way, float64 and int16 are
         converted. Takes about as long as the audio times the real-time factor. Raises AudioError
         (nothing was added), StreamFinished, ComputeError, OutOfMemory. If it is interrupted, or
-        memory runs out while it decodes, no text is lost: slots() or the next call goes on, and
-        where `pending` has grown the audio was added and is not to be fed again.
+        memory runs out, no text is lost: slots() or the next call goes on. The audio was added or
+        not; use push() and slots() where that matters.
         """
         with self._held():
             self._push(samples)
