@@ -13,6 +13,12 @@ from cffi import FFI
 
 BEGIN = "/* cffi: begin */"
 END = "/* cffi: end */"
+# What frees memory for the collector of Python is C: no signal can interrupt it.
+SOURCE = """
+#include "voxtral.h"
+static void drop_model(vox_model **model) { vox_model_close(*model); }
+static void drop_stream(vox_stream **stream) { vox_stream_close(*stream); }
+"""
 
 
 def main() -> None:
@@ -23,7 +29,8 @@ def main() -> None:
         sys.exit(f"build_ffi.py: {header} must hold {BEGIN} and {END} exactly once each")
     ffi = FFI()
     ffi.cdef(text.split(BEGIN)[1].split(END)[0])
-    ffi.set_source("voxtral_edge._voxtral", '#include "voxtral.h"')
+    ffi.cdef("void drop_model(vox_model **model); void drop_stream(vox_stream **stream);")
+    ffi.set_source("voxtral_edge._voxtral", SOURCE)
     ffi.emit_c_code(out)
 
 

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from gguf import GGUFValueType, TokenType
 from gguf.utility import size_label
-from voxtral_edge.streaming.stream import DELAYS_MS, SLOT_MS
+from voxtral_edge.streaming.options import DELAYS_MS
+from voxtral_edge.text.pieces import SLOT_MS
 
 from .checkpoint import Checkpoint
 from .errors import ConversionError

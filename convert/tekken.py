@@ -11,7 +11,7 @@ import binascii
 from dataclasses import dataclass
 from pathlib import Path
 
-from voxtral_edge.streaming.stream import DELAYS_MS
+from voxtral_edge.streaming.options import DELAYS_MS
 
 from .errors import ConversionError
 from .json_file import Section, load

@@ -127,7 +127,7 @@ def test_flush_cancelled(
     steps, step = [], vox.Stream._next
 
     def slow(stream: vox.Stream, core: object, slot: object) -> bool:
-        if core != stream._stream:  # the copy
+        if core != stream._core:  # the copy
             steps.append(core)
             begun.set()
             go_on.wait(10)

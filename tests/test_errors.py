@@ -92,7 +92,7 @@ def test_core_knows_the_same_delays(tiny: vox.Model, tiny_path: Path) -> None:
     known = []
     for delay_ms in range(1, 2500):
         params = ffi.new("vox_stream_params *", {"delay_ms": delay_ms})
-        if lib.vox_stream_open(tiny._model, params, stream, message, 200) == lib.VOX_OK:
+        if lib.vox_stream_open(tiny._opened()[0], params, stream, message, 200) == lib.VOX_OK:
             known.append(delay_ms)
             lib.vox_stream_close(stream[0])
     assert tuple(known) == vox.DELAYS_MS

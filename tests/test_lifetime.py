@@ -256,3 +256,134 @@ def test_an_interruption_loses_no_slot(
     assert [slot for slot in got if slot.text] == spoken
     if way == "slots":
         assert got == expected
+
+
+HANDLERS = """
+import resource, signal, sys
+import numpy as np
+import voxtral_edge as vox
+
+audio = np.concatenate(list(vox.read(sys.argv[1])))
+rng = np.random.default_rng(int(sys.argv[2]))
+
+
+class Pressed(Exception):
+    pass
+
+
+def press(*_):
+    raise Pressed
+
+
+def at_a_random_moment(call, handler, longest):
+    \"\"\"The result of the call, or None if the handler came before its end and raised.\"\"\"
+    signal.signal(signal.SIGALRM, handler)
+    try:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-6, longest))
+            return call()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except Pressed:
+        return None
+
+
+def closed(call):
+    result = call()
+    if result is not None:
+        result.close()
+    return result
+"""
+
+
+def run_with_handlers(script: str, seed: int) -> str:
+    command = [sys.executable, "-W", "error", "-X", "faulthandler", "-c", HANDLERS + script]
+    command += [str(SAMPLES / "digits_3.wav"), str(seed)]
+    return subprocess.run(command, check=True, timeout=120, capture_output=True, text=True).stdout
+
+
+def test_what_an_interrupted_call_had_opened_is_closed() -> None:
+    """Model(), stream(), load_stream() and flush(): memory does not grow with interruptions."""
+    said = run_with_handlers(
+        """
+model = vox.Model()
+stream = model.stream()
+stream.feed(np.tile(audio, 3))
+saved = stream.save()
+ways = {
+    "open": (lambda: closed(vox.Model), 0.03, 60),
+    "stream": (lambda: closed(model.stream), 0.0005, 2000),
+    "load": (lambda: closed(lambda: model.load_stream(saved)), 0.005, 400),
+    "flush": (stream.flush, 0.02, 60),
+}
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+for name, (call, longest, n) in ways.items():
+    call()
+    before = resident()
+    done = sum(at_a_random_moment(call, press, longest) is not None for _ in range(n))
+    print(name, n - done, resident() - before)
+""",
+        seed=1,
+    )
+    for line in said.splitlines():
+        name, n_interrupted, grown = line.split()
+        assert int(n_interrupted) > 0, name
+        assert int(grown) < 12e6, line
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_handlers_that_use_what_they_interrupt(seed: int) -> None:
+    """A handler may close a model or a stream whose call it interrupted, and do no more with it."""
+    said = run_with_handlers(
+        """
+model = vox.Model()
+expected = [*model.slots(audio, confidence=True, alternatives=8)]
+n = dict.fromkeys(["closed", "busy", "whole"], 0)
+for k in range(150):
+    stream = model.stream(confidence=True, alternatives=8)
+    got = []
+
+    def close(*_):
+        stream.close()
+
+    def use(*_):
+        for call in (stream.reset, stream.finish, stream.save, lambda: next(stream.slots())):
+            try:
+                call()
+            except vox.StreamBusy:
+                n["busy"] += 1
+            else:  # it came between two calls
+                raise Pressed
+
+    def call():
+        stream.push(audio)
+        stream.end()
+        for slot in stream.slots():
+            got.append(slot)
+        return True
+
+    try:
+        if at_a_random_moment(call, close if k % 2 else use, 0.1):
+            n["whole"] += 1
+            assert got == expected
+    except (vox.StreamClosed, vox.StreamFinished):
+        n["closed"] += 1
+        assert got == expected[: len(got)]
+        assert stream.closed
+    stream.close()
+
+    own = vox.Model()
+    streams = lambda: [own.stream().close() for _ in range(20)]
+    try:
+        at_a_random_moment(streams, lambda *_: own.close(), 0.002)
+    except vox.ModelClosed:
+        pass
+    own.close()
+    assert own.closed
+print(*n.values())
+""",
+        seed=seed,
+    )
+    n_closed, n_busy, n_whole = map(int, said.split())
+    assert min(n_closed, n_busy, n_whole) > 0

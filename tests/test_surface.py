@@ -14,6 +14,7 @@ import pytest
 import voxtral_edge as vox
 from voxtral_edge._voxtral import ffi, lib
 from voxtral_edge.cli import entry
+from voxtral_edge.streaming.options import StreamOptions, core_params
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "bindings" / "voxtral_edge"
@@ -86,23 +87,24 @@ def test_every_way_in_has_the_same_options() -> None:
     """Functions, methods and command: the same names, keyword-only, the same defaults."""
     ways: list[Callable[..., object]] = [
         vox.Model.transcribe, vox.Model.pieces, vox.Model.slots, vox.Model.stream,
-        vox.Model.astream, vox.Stream.__init__, vox.AsyncStream.__init__,
+        vox.Model.astream,
     ]  # fmt: skip
     for way in ways:
-        options = {
-            name: option.default
-            for name, option in inspect.signature(way).parameters.items()
-            if option.kind is inspect.Parameter.KEYWORD_ONLY
-        }
-        options.pop("on_progress", None)  # what only transcribe() can tell
-        options.pop("word_timestamps", None)
-        assert options == {
-            "delay_ms": None,
-            "pad_guard_ms": None,
-            "silence_gate_ms": None,
-            "confidence": False,
-            "alternatives": 0,
-        }, way
+        options = inspect.signature(way).parameters["options"]
+        assert options.kind is inspect.Parameter.VAR_KEYWORD
+        assert options.annotation == "Unpack[StreamOptions]"
+    assert {
+        name: option.default for name, option in inspect.signature(core_params).parameters.items()
+    } == {
+        "delay_ms": None,
+        "pad_guard_ms": None,
+        "silence_gate_ms": None,
+        "confidence": False,
+        "alternatives": 0,
+    }
+    assert [*StreamOptions.__annotations__] == [*inspect.signature(core_params).parameters]
+    explained = vox.Model.stream.__doc__ or ""
+    assert all(f"`{name}`" in explained for name in StreamOptions.__annotations__)
     for command in (["transcribe", "x.wav"], ["stream", "-"], ["plot", "x.wav", "-o", "x.png"]):
         args = entry._parser().parse_args(command)
         assert (args.delay, args.threads, args.model) == (None, None, None)
@@ -122,6 +124,44 @@ def test_async_verbs_are_those_of_the_stream() -> None:
             continue
         assert [*inspect.signature(sync).parameters] == [*inspect.signature(awaited).parameters]
         assert inspect.iscoroutinefunction(awaited) or inspect.isasyncgenfunction(awaited)
+
+
+# ---- the rooms --------------------------------------------------------------------------------
+
+
+def imported(path: Path, modules: set[str]) -> set[str]:
+    """Which of the modules a file of the package imports when it runs, at once or later."""
+    here = [PACKAGE.name, *path.relative_to(PACKAGE).with_suffix("").parts]
+    found = set()
+    stack: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            stack += node.orelse
+            continue
+        stack += ast.iter_child_nodes(node)
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = here[: len(here) - node.level]
+            name = ".".join([*base, *(node.module or "").split(".")]).rstrip(".")
+            of_it = {f"{name}.{alias.name}" for alias in node.names}
+            found |= of_it & modules if of_it <= modules else {name, *of_it} & modules
+    return found
+
+
+def test_no_module_imports_what_imports_it() -> None:
+    files = {
+        ".".join([PACKAGE.name, *path.relative_to(PACKAGE).with_suffix("").parts]).removesuffix(
+            ".__init__"
+        ): path
+        for path in PACKAGE.rglob("*.py")
+        if "cli" not in path.parts
+    }
+    graph = {name: imported(path, {*files}) - {name} for name, path in files.items()}
+    del graph[PACKAGE.name]  # what users name, which nothing inside needs
+    while leaves := [name for name, needs in graph.items() if not needs & {*graph}]:
+        for name in leaves:
+            del graph[name]
+    assert not graph, "these modules import one another in a circle"
 
 
 # ---- the compiled module ------------------------------------------------------------------------
@@ -148,6 +188,8 @@ def stub() -> tuple[dict[str, list[str]], list[str]]:
         for n in body
         if isinstance(n, ast.FunctionDef)
     }
+    for name in ("drop_model", "drop_stream"):  # what build_ffi.py adds
+        assert len(functions.pop(name)) == 1
     return functions, [n.target.id for n in body if isinstance(n, ast.AnnAssign)]
 
 
@@ -155,7 +197,7 @@ def test_stub_is_the_header() -> None:
     functions, constants = stub()
     assert functions == declarations()
     assert len(functions) > 15
-    assert sorted([*functions, *constants]) == sorted(dir(lib))
+    assert sorted([*functions, *constants, "drop_model", "drop_stream"]) == sorted(dir(lib))
 
 
 def test_stats_are_those_of_the_header() -> None:

@@ -32,7 +32,9 @@ from .errors import (
 )
 from .streaming.aio import AsyncStream
 from .streaming.model import Model
-from .streaming.stream import DELAYS_MS, SLOT_MS, Alternative, Piece, Stats, Stream
+from .streaming.options import DELAYS_MS
+from .streaming.stream import Stats, Stream
+from .text.pieces import SLOT_MS, Alternative, Piece
 from .text.subtitles import Segment
 from .text.transcript import Transcript
 from .text.words import Word, words

@@ -29,7 +29,8 @@ from .convert import ConversionError, GgufFile
 from .convert.llama import ARCHITECTURE, DELAY_KEY
 from .errors import ComputeError, ModelClosed, ModelError, ModelFormatError, ModelNotFound
 from .streaming.model import Model
-from .streaming.stream import SLOT_MS, Piece, Stream
+from .streaming.stream import Stream
+from .text.pieces import SLOT_MS, Piece
 
 try:
     import llama_cpp

@@ -16,7 +16,7 @@ from .audio import RATE, AudioLike, chunks
 from .cli.terminal import OutputError
 from .errors import ArgumentError, AudioError
 from .streaming.model import Model
-from .streaming.stream import SLOT_MS, Piece
+from .text.pieces import SLOT_MS, Piece
 from .text.transcript import Transcript
 
 if TYPE_CHECKING:

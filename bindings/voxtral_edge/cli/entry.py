@@ -30,8 +30,9 @@ from ..audio.live import Live, Microphone, Pipe, devices
 from ..errors import ArgumentError, AudioError, ComputeError, StreamError, VoxtralError
 from ..machine import bench, doctor, models
 from ..streaming.model import Model
-from ..streaming.stream import DELAYS_MS, MAX_ALTERNATIVES, Piece
+from ..streaming.options import DELAYS_MS, MAX_ALTERNATIVES
 from ..text.formats import FORMATS, Feed, Origin
+from ..text.pieces import Piece
 from . import inputs, outputs, terminal
 from .terminal import (
     SIGNALLED,

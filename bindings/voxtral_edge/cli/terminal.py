@@ -28,7 +28,7 @@ from rich.text import Text
 
 from ..audio.live import Live
 from ..errors import AudioError, VoxtralError
-from ..streaming.stream import Piece
+from ..text.pieces import Piece
 
 if TYPE_CHECKING:
     from ..streaming.model import Model

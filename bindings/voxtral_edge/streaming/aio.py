@@ -12,14 +12,12 @@ import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from ..audio import ArrayLike
 from ..errors import StreamBusy, StreamClosed
-from .stream import Piece, Stream
-
-if TYPE_CHECKING:
-    from .model import Model
+from ..text.pieces import Piece
+from .stream import Stream
 
 T = TypeVar("T")
 
@@ -33,39 +31,12 @@ class AsyncStream:
     One task at a time; a second one gets StreamBusy. Errors are those of Stream.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        *,
-        delay_ms: int | None = None,
-        pad_guard_ms: int | None = None,
-        silence_gate_ms: int | None = None,
-        confidence: bool = False,
-        alternatives: int = 0,
-    ) -> None:
-        """Keep the options, which Stream explains; the stream is opened by `async with`."""
-        self._begin(
-            lambda: Stream(
-                model,
-                delay_ms=delay_ms,
-                pad_guard_ms=pad_guard_ms,
-                silence_gate_ms=silence_gate_ms,
-                confidence=confidence,
-                alternatives=alternatives,
-            )
-        )
-
-    def _begin(self, make: Callable[[], Stream]) -> None:
+    def __init__(self, make: Callable[[], Stream]) -> None:
+        """Keep what opens the stream, for `async with`."""
         self._make = make
         self._stream: Stream | None = None
         self._worker: ThreadPoolExecutor | None = None
         self._busy = False
-
-    @classmethod
-    def _load(cls, model: Model, saved: bytes) -> AsyncStream:
-        stream = cls.__new__(cls)
-        stream._begin(lambda: model.load_stream(saved))
-        return stream
 
     async def feed(self, samples: ArrayLike) -> list[Piece]:
         """Add audio and return the new text; see Stream.feed().
@@ -150,11 +121,13 @@ class AsyncStream:
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         """Refuse to be copied or pickled: what it holds cannot be."""
         raise TypeError(
-            "a AsyncStream cannot be copied or pickled: use save() and Model.load_astream()"
+            "an AsyncStream cannot be copied or pickled: use save() and Model.load_astream()"
         )
 
     async def __aenter__(self) -> AsyncStream:
         """Open the stream on its worker thread."""
+        if self._worker is not None:
+            raise StreamBusy("this stream is open already: make another one for another task")
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="voxtral")
         try:
             await asyncio.get_running_loop().run_in_executor(self._worker, self._open)

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 from .._voxtral import ffi, lib
 from ..audio import RATE, AudioLike, Samples, chunks, duration_s
 from ..errors import ArgumentError, ModelClosed, ModelNotFound, StreamFormatError, check
+from ..text.pieces import Piece
 from ..text.transcript import Transcript
 from .aio import AsyncStream
-from .stream import Piece, Stream
+from .handles import new_model, new_stream
+from .options import StreamOptions, core_params
+from .stream import Stream
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Progress: TypeAlias = Callable[[float, "float | None"], None]
 
@@ -60,16 +65,16 @@ class Model:
             raise ArgumentError(
                 f"threads must be 1 to {MAX_THREADS}, not {threads}; None: what suits the model"
             )
-        self._model: Any = ffi.NULL
-        self._lock = threading.Lock()  # close() waits until streams that are being opened are open
+        handle: Any = new_model()
         if path is None:
             demo = resources.files("voxtral_edge") / "demo.gguf"
             with resources.as_file(demo) as file:
-                self._model = _open(file, threads or 0)
+                _open(file, threads or 0, handle)
         else:
-            self._model = _open(Path(path), threads or 0)
+            _open(Path(path), threads or 0, handle)
+        self._handle: Any = handle
         info = ffi.new("vox_model_info *")
-        check(lib.vox_model_describe(self._model, info), "the model cannot be described")
+        check(lib.vox_model_describe(handle[0], info), "the model cannot be described")
         self.name: Final = ffi.string(info.name).decode(errors="replace")
         self.description: Final = ffi.string(info.description).decode(errors="replace")
         self.file_type: Final = ffi.string(info.file_type).decode(errors="replace")
@@ -89,19 +94,15 @@ class Model:
         self,
         audio: AudioLike,
         *,
-        delay_ms: int | None = None,
-        pad_guard_ms: int | None = None,
-        silence_gate_ms: int | None = None,
-        confidence: bool = False,
-        alternatives: int = 0,
         word_timestamps: bool = True,
         on_progress: Progress | None = None,
+        **options: Unpack[StreamOptions],
     ) -> Transcript:
         """Transcribe all of `audio` and return its transcript, with words and their times.
 
         `audio`: the path of a sound or video file, of any rate and number of channels; its
         contents as bytes or a binary file; an array [n] at 16 kHz; or an iterable of such arrays.
-        Files are read in blocks, so only the transcript grows with their length. Options as for
+        Files are read in blocks, so only the transcript grows with their length. `options` as for
         stream(); words have the confidence and alternatives that their pieces have.
         `word_timestamps`: False leaves `words` and `segments` of the transcript empty, and so what
         is made of them. `on_progress` is called after every slot with the seconds that are done
@@ -118,14 +119,7 @@ class Model:
                 yield chunk
 
         slots: list[Piece] = []
-        for slot in self.slots(
-            counted(),
-            delay_ms=delay_ms,
-            pad_guard_ms=pad_guard_ms,
-            silence_gate_ms=silence_gate_ms,
-            confidence=confidence,
-            alternatives=alternatives,
-        ):
+        for slot in self.slots(counted(), **options):
             slots.append(slot)
             if on_progress:
                 on_progress(min(slot.end_ms / 1000, n_samples / RATE), total_s)
@@ -134,96 +128,52 @@ class Model:
             self,
             duration_s=n_samples / RATE,
             model=self.name,
-            delay_ms=delay_ms or self.default_delay_ms,
+            delay_ms=options.get("delay_ms") or self.default_delay_ms,
             word_timestamps=word_timestamps,
         )
 
-    def pieces(
-        self,
-        audio: AudioLike,
-        *,
-        delay_ms: int | None = None,
-        pad_guard_ms: int | None = None,
-        silence_gate_ms: int | None = None,
-        confidence: bool = False,
-        alternatives: int = 0,
-    ) -> Iterator[Piece]:
+    def pieces(self, audio: AudioLike, **options: Unpack[StreamOptions]) -> Iterator[Piece]:
         """Yield pieces of text as soon as the audio allows: iterator in, iterator out.
 
-        `audio` and options as for transcribe(); the iterable of arrays may be live and endless.
+        `audio` and `options` as for transcribe(); the iterable of arrays may be live and endless.
         """
-        slots = self.slots(
-            audio,
-            delay_ms=delay_ms,
-            pad_guard_ms=pad_guard_ms,
-            silence_gate_ms=silence_gate_ms,
-            confidence=confidence,
-            alternatives=alternatives,
-        )
+        slots = self.slots(audio, **options)
         with contextlib.closing(slots):
             yield from (slot for slot in slots if slot.text)
 
     def slots(
-        self,
-        audio: AudioLike,
-        *,
-        delay_ms: int | None = None,
-        pad_guard_ms: int | None = None,
-        silence_gate_ms: int | None = None,
-        confidence: bool = False,
-        alternatives: int = 0,
+        self, audio: AudioLike, **options: Unpack[StreamOptions]
     ) -> Generator[Piece, None, None]:
         """Yield every slot, those without text included; see pieces()."""
-        with self.stream(
-            delay_ms=delay_ms,
-            pad_guard_ms=pad_guard_ms,
-            silence_gate_ms=silence_gate_ms,
-            confidence=confidence,
-            alternatives=alternatives,
-        ) as stream:
+        with self.stream(**options) as stream:
             for chunk in chunks(audio):
                 stream.push(chunk)
                 yield from stream.slots()
             stream.end()
             yield from stream.slots()
 
-    def stream(
-        self,
-        *,
-        delay_ms: int | None = None,
-        pad_guard_ms: int | None = None,
-        silence_gate_ms: int | None = None,
-        confidence: bool = False,
-        alternatives: int = 0,
-    ) -> Stream:
-        """Open a stream; its docstring explains the options."""
-        return Stream(
-            self,
-            delay_ms=delay_ms,
-            pad_guard_ms=pad_guard_ms,
-            silence_gate_ms=silence_gate_ms,
-            confidence=confidence,
-            alternatives=alternatives,
-        )
+    def stream(self, **options: Unpack[StreamOptions]) -> Stream:
+        """Open a stream.
 
-    def astream(
-        self,
-        *,
-        delay_ms: int | None = None,
-        pad_guard_ms: int | None = None,
-        silence_gate_ms: int | None = None,
-        confidence: bool = False,
-        alternatives: int = 0,
-    ) -> AsyncStream:
+        `delay_ms`: how far text trails speech, one of DELAYS_MS; None: the model's default. A
+        longer delay makes fewer errors. `pad_guard_ms`: after this long of nothing but pads they
+        become less and less likely, which helps a model that has fallen silent over speech; a
+        multiple of 80, 16000 suits the full model; None: never. `silence_gate_ms`: digital silence
+        that has lasted so long is not computed; a multiple of 80, at least the delay and 880;
+        None: all is. `confidence` and `alternatives`, their number, 0 to 8: what pieces have beside
+        their text. Raises ArgumentError, ModelClosed or OutOfMemory.
+        """
+        params = ffi.new("vox_stream_params *", core_params(**options))
+        handle, message = new_stream(), ffi.new("char[]", N_MESSAGE)
+        model = self._opened()
+        status = lib.vox_stream_open(model[0], params, handle, message, N_MESSAGE)
+        check(status, ffi.string(message).decode(errors="replace"))
+        return Stream(self, handle)
+
+    def astream(self, **options: Unpack[StreamOptions]) -> AsyncStream:
         """Return a stream for asyncio, to be entered with `async with`; options as for stream()."""
-        return AsyncStream(
-            self,
-            delay_ms=delay_ms,
-            pad_guard_ms=pad_guard_ms,
-            silence_gate_ms=silence_gate_ms,
-            confidence=confidence,
-            alternatives=alternatives,
-        )
+        core_params(**options)
+        return AsyncStream(lambda: self.stream(**options))
 
     def load_stream(self, saved: bytes) -> Stream:
         """Return a stream that goes on where the one was whose Stream.save() gave `saved`.
@@ -232,11 +182,16 @@ class Model:
         Raises StreamFormatError if `saved` is damaged or cut short, or comes from another model
         file or version of this package; ModelClosed, OutOfMemory.
         """
-        return Stream._load(self, saved)
+        handle, message = new_stream(), ffi.new("char[]", N_MESSAGE)
+        model, state = self._opened(), ffi.from_buffer(saved)
+        status = lib.vox_stream_load(model[0], state, len(saved), handle, message, N_MESSAGE)
+        text = ffi.string(message).decode(errors="replace")
+        check(status, text, VOX_ERR_FORMAT=StreamFormatError)
+        return Stream(self, handle)
 
     def load_astream(self, saved: bytes) -> AsyncStream:
         """Return a stream for asyncio that goes on so; see load_stream() and astream()."""
-        return AsyncStream._load(self, saved)
+        return AsyncStream(lambda: self.load_stream(saved))
 
     def token_bytes(self, token: int) -> bytes:
         """Return the bytes of a token, not always whole UTF-8.
@@ -246,20 +201,18 @@ class Model:
         if not 0 <= token < self.n_vocab:
             raise ArgumentError(f"token {token} is not one of 0 to {self.n_vocab - 1}")
         start, n = ffi.new("const char **"), ffi.new("size_t *")
-        with self._lock:
-            check(lib.vox_model_token(self._opened(), token, start, n), "no such token")
-            return bytes(ffi.buffer(start[0], n[0]))
+        model = self._opened()
+        check(lib.vox_model_token(model[0], token, start, n), "no such token")
+        return bytes(ffi.buffer(start[0], n[0]))
 
     def close(self) -> None:
         """Give up the weights; streams that are open keep them. May be repeated."""
-        with self._lock:
-            model, self._model = self._model, ffi.NULL
-            lib.vox_model_close(model)
+        self._handle = None
 
     @property
     def closed(self) -> bool:
         """Whether close() was called."""
-        return not self._model
+        return self._handle is None
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         """Refuse to be copied or pickled: what it holds cannot be."""
@@ -280,45 +233,26 @@ class Model:
 
     def __del__(self) -> None:
         """Close a model that was forgotten, and say so."""
-        if getattr(self, "_model", ffi.NULL):
+        if getattr(self, "_handle", None) is not None:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
             self.close()
 
     def _opened(self) -> Any:
-        if not self._model:
+        """Return the handle: who holds it has the model, whoever closes it meanwhile."""
+        handle = self._handle
+        if handle is None:
             raise ModelClosed("this model was closed: open it again with Model(path)")
-        return self._model
-
-    def _open_stream(self, options: dict[str, int]) -> Any:
-        """Return a new vox_stream *; `options`: fields of vox_stream_params."""
-        params = ffi.new("vox_stream_params *", options)
-        stream, message = ffi.new("vox_stream **"), ffi.new("char[]", N_MESSAGE)
-        with self._lock:
-            status = lib.vox_stream_open(self._opened(), params, stream, message, N_MESSAGE)
-        check(status, ffi.string(message).decode(errors="replace"))
-        return stream[0]
-
-    def _load_stream(self, saved: bytes) -> Any:
-        """Return a new vox_stream * that goes on where the saved one was."""
-        stream, message = ffi.new("vox_stream **"), ffi.new("char[]", N_MESSAGE)
-        with self._lock:
-            status = lib.vox_stream_load(
-                self._opened(), ffi.from_buffer(saved), len(saved), stream, message, N_MESSAGE
-            )
-        text = ffi.string(message).decode(errors="replace")
-        check(status, text, VOX_ERR_FORMAT=StreamFormatError)
-        return stream[0]
+        return handle
 
 
-def _open(path: Path, threads: int) -> Any:
-    """Return a new vox_model * with one reference."""
+def _open(path: Path, threads: int, handle: Any) -> None:
+    """Open a model for a new handle to own."""
     if not path.exists():
         raise ModelNotFound(
             f"there is no model file {path}: check the path, or make one with voxtral convert"
         )
     params = ffi.new("vox_model_params *", lib.vox_model_default_params())
     params.n_threads = threads
-    model, message = ffi.new("vox_model **"), ffi.new("char[]", N_MESSAGE)
-    status = lib.vox_model_open(os.fsencode(path), params, model, message, N_MESSAGE)
+    message = ffi.new("char[]", N_MESSAGE)
+    status = lib.vox_model_open(os.fsencode(path), params, handle, message, N_MESSAGE)
     check(status, f"{path}: {ffi.string(message).decode(errors='replace')}")
-    return model[0]

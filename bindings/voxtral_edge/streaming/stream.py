@@ -1,19 +1,21 @@
 """Stream: one live transcription. Audio is pushed in, pieces of text come out.
 
-A stream holds one vox_stream of the C core and a lock that is never waited for: a call while
-another thread is inside raises StreamBusy. What it returns is copied; nothing borrowed from the
-core leaves this file. It keeps no audio and no text of its own, so it may run without end.
+A stream holds one vox_stream of the C core. One call at a time is inside: another one, of another
+thread or of a signal handler that came in between, raises StreamBusy. What it returns is copied;
+nothing borrowed from the core leaves this file. It keeps no audio and no text of its own, so it may
+run without end.
 """
 
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -21,7 +23,6 @@ import numpy as np
 from .._voxtral import ffi, lib
 from ..audio import ArrayLike, as_samples
 from ..errors import (
-    ArgumentError,
     AudioError,
     StreamBusy,
     StreamClosed,
@@ -30,43 +31,12 @@ from ..errors import (
     VoxtralError,
     check,
 )
+from ..text.pieces import SLOT_MS, Alternative, Piece
+from .handles import new_stream
 
 if TYPE_CHECKING:
     from ..audio import Floats
     from .model import Model
-
-SLOT_MS = 80  # audio of one slot, and so of one token
-DELAYS_MS = (*range(80, 1201, 80), 2400)  # the delays that the model was trained for
-MAX_ALTERNATIVES: int = lib.VOX_MAX_ALTERNATIVES  # of a token
-
-
-@dataclass(frozen=True, slots=True)
-class Alternative:
-    """What might have been said instead: `text`, and its probability `confidence`, 0 to 1."""
-
-    text: str
-    confidence: float
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """The text of one token, which may be part of a word and brings its own leading space.
-
-    `start_ms` and `end_ms` are the bounds of the token's slot, from the first sample on: an
-    estimate of when the text was spoken. A word ends in the slot of its first piece or a little
-    before it; further pieces of the word follow in later slots.
-
-    If the stream was asked for them: `confidence`, the probability of the token among all that
-    might have stood in its slot, and `alternatives`, the likeliest other texts. Tokens that never
-    have text have none.
-    """
-
-    text: str
-    token: int
-    start_ms: int
-    end_ms: int
-    confidence: float | None = None
-    alternatives: tuple[Alternative, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,68 +83,26 @@ class Stream:
         for piece in stream.finish(): ...
 
     It belongs to one thread at a time. A stream that failed (ComputeError) takes only reset() and
-    close(). Every method raises StreamClosed after close() and StreamBusy while another thread is
-    inside.
+    close(). Every method raises StreamClosed after close() and StreamBusy while another call is
+    inside: one of another thread, or the one that a signal handler interrupted. In such a handler
+    close() does not raise: the call that it interrupted closes the stream when it ends.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        *,
-        delay_ms: int | None = None,
-        pad_guard_ms: int | None = None,
-        silence_gate_ms: int | None = None,
-        confidence: bool = False,
-        alternatives: int = 0,
-    ) -> None:
-        """Open a stream.
-
-        `delay_ms`: how far text trails speech, one of DELAYS_MS; None: the model's default. A
-        longer delay makes fewer errors. `pad_guard_ms`: after this long of nothing but pads they
-        become less and less likely, which helps a model that has fallen silent over speech; a
-        multiple of 80, 16000 suits the full model; None: never. `silence_gate_ms`: digital silence
-        that has lasted so long is not computed; a multiple of 80, at least the delay and 880;
-        None: all is. `confidence` and `alternatives`, their number, 0 to 8: what pieces have beside
-        their text. Raises ArgumentError, ModelClosed or OutOfMemory.
-        """
-        self._stream: Any = ffi.NULL
-        if delay_ms is not None and delay_ms not in DELAYS_MS:
-            raise ArgumentError(
-                f"a delay of {delay_ms} ms is not possible: the model knows 80 to 1200 ms in steps "
-                "of 80, and 2400 ms"
-            )
-        options = {
-            "delay_ms": delay_ms or 0,
-            "pad_guard_ms": pad_guard_ms or 0,
-            "silence_gate_ms": silence_gate_ms or 0,
-            "confidence": bool(confidence),
-            "n_alternatives": alternatives,
-        }
-        for name, value in options.items():
-            if not 0 <= value < 2**31:
-                raise ArgumentError(f"{name} cannot be {value}")
-        self._begin(model, model._open_stream(options))
-
-    def _begin(self, model: Model, stream: Any) -> None:
-        """Take over a vox_stream * that nobody else has."""
-        self._stream, self._model = stream, model
-        # The same thread gets it twice: an interruption may come between taking it and noting so.
-        self._lock = threading.RLock()
+    def __init__(self, model: Model, handle: Any) -> None:
+        """Take over the vox_stream that `handle` owns: Model.stream() makes one."""
+        self._handle: Any = handle
+        self._model = model
+        self._guard = threading.RLock()  # held only while _inside is looked at and set
+        self._inside: tuple[int, FrameType] | None = None  # thread and frame of the call at work
+        self._closing = False  # a signal handler has closed what is inside
         # What the core hands out it forgets. An interruption may come at any moment, so a slot
         # stays in _slot until it is in _ready, and there until a call hands it on.
         self._slot = ffi.new("vox_slot *", {"index": -1})
         self._taken = -1  # index of the last slot that came to _ready
         self._ready: deque[Piece] = deque()
         # A saved stream may have come to its end already; nothing else refuses no audio.
-        self._ended = lib.vox_stream_push(stream, ffi.NULL, 0) < 0
-        self._pending = int(lib.vox_stream_pending(stream))
-
-    @classmethod
-    def _load(cls, model: Model, saved: bytes) -> Stream:
-        stream = cls.__new__(cls)
-        stream._stream = ffi.NULL
-        stream._begin(model, model._load_stream(saved))
-        return stream
+        self._ended = lib.vox_stream_push(handle[0], ffi.NULL, 0) < 0
+        self._pending = int(lib.vox_stream_pending(handle[0]))
 
     def feed(self, samples: ArrayLike) -> list[Piece]:
         """Add audio and return the new text: push() and all of slots() that has text.
@@ -237,9 +165,9 @@ class Stream:
         with the same model file. Raises StreamError if the stream has failed.
         """
         with self._held():
-            n = self._check(lib.vox_stream_save(self._stream, ffi.NULL, 0))
+            n = self._check(lib.vox_stream_save(self._core, ffi.NULL, 0))
             saved = bytearray(n)
-            self._check(lib.vox_stream_save(self._stream, ffi.from_buffer(saved), n))
+            self._check(lib.vox_stream_save(self._core, ffi.from_buffer(saved), n))
         return bytes(saved)
 
     def embeddings(self) -> Iterator[Floats]:
@@ -253,7 +181,7 @@ class Stream:
             row = np.empty(self._model.decoder_dim, np.float32)
             with self._held():
                 into = ffi.from_buffer("float[]", row)
-                if self._check(lib.vox_stream_embed(self._stream, into)) != lib.VOX_SLOT:
+                if self._check(lib.vox_stream_embed(self._core, into)) != lib.VOX_SLOT:
                     return
             yield row
 
@@ -261,7 +189,7 @@ class Stream:
         """Return counts and times since the stream was opened or reset."""
         stats = ffi.new("vox_stats *")
         with self._held():
-            self._check(lib.vox_stream_stats(self._stream, stats))
+            self._check(lib.vox_stream_stats(self._core, stats))
         return Stats(*(getattr(stats, field.name) for field in fields(Stats)))
 
     def watch(self, name: str) -> None:
@@ -271,7 +199,7 @@ class Stream:
         StreamError if slots were decoded before.
         """
         with self._held():
-            self._check(lib.vox_stream_watch(self._stream, name.encode()))
+            self._check(lib.vox_stream_watch(self._core, name.encode()))
 
     def tensor(self, name: str) -> Floats:
         """Return the rows of a watched tensor that the last step of slots() computed, [n] flat.
@@ -281,26 +209,30 @@ class Stream:
         a tensor that is not watched.
         """
         with self._held():
-            n = self._check(lib.vox_stream_tensor(self._stream, name.encode(), ffi.NULL, 0))
+            n = self._check(lib.vox_stream_tensor(self._core, name.encode(), ffi.NULL, 0))
             values = np.empty(n, np.float32)
             into = ffi.from_buffer("float[]", values)
-            self._check(lib.vox_stream_tensor(self._stream, name.encode(), into, n))
+            self._check(lib.vox_stream_tensor(self._core, name.encode(), into, n))
         return values
 
     def reset(self) -> None:
         """Make the stream as if just opened, from any state but closed; memory is kept."""
         with self._held():
-            self._check(lib.vox_stream_reset(self._stream))
+            self._check(lib.vox_stream_reset(self._core))
             self._ended = False
             self._slot.index = self._taken = -1
             self._ready.clear()
 
     def close(self) -> None:
         """Free the stream. May be repeated."""
-        with self._held(closed=True):
-            stream, self._stream = self._stream, ffi.NULL
-            lib.vox_stream_close(stream)
-            self._pending = 0
+        try:
+            with self._held(closed=True):
+                self._free()
+        except StreamBusy:
+            inside = self._inside
+            if inside is None or inside[0] != threading.get_ident():
+                raise
+            self._closing = True
 
     @property
     def model(self) -> Model:
@@ -310,7 +242,7 @@ class Stream:
     @property
     def closed(self) -> bool:
         """Whether close() was called."""
-        return not self._stream
+        return self._handle is None or self._closing
 
     @property
     def pending(self) -> int:
@@ -324,7 +256,7 @@ class Stream:
     def memory(self) -> int:
         """Bytes that the stream holds now; what all streams share is in stats()."""
         with self._held():
-            return int(lib.vox_stream_memory(self._stream))
+            return int(lib.vox_stream_memory(self._core))
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         """Refuse to be copied or pickled: what it holds cannot be."""
@@ -345,56 +277,76 @@ class Stream:
 
     def __del__(self) -> None:
         """Close a stream that was forgotten, and say so."""
-        if getattr(self, "_stream", ffi.NULL):
+        if getattr(self, "_handle", None) is not None:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
             self.close()
 
+    @property
+    def _core(self) -> Any:
+        """The vox_stream *; only while _held()."""
+        return self._handle[0]
+
     @contextlib.contextmanager
     def _held(self, *, closed: bool = False) -> Iterator[None]:
-        """Keep other threads out; a closed stream is let in only if `closed` is set."""
-        if not self._lock.acquire(blocking=False):
-            raise StreamBusy("another thread is using this stream: give each thread its own stream")
+        """Keep other calls out; a closed stream is let in only if `closed` is set."""
+        call = (threading.get_ident(), sys._getframe(2))
         try:
-            if not (self._stream or closed):
+            with self._guard:
+                if self._inside is not None and _is_at_work(*self._inside):
+                    raise StreamBusy(
+                        "another thread is using this stream: give each thread its own stream"
+                        if self._inside[0] != call[0]
+                        else "a signal handler cannot use the stream that it interrupted, but for "
+                        "close()"
+                    )
+                self._inside = call
+            if not (self._handle or closed):
                 raise StreamClosed("this stream was closed: open a new one with model.stream()")
             self._take()
             yield
         finally:
-            if self._stream:
-                self._pending = int(lib.vox_stream_pending(self._stream))
-            self._lock.release()
+            if self._inside is call:
+                if self._closing:
+                    self._free()
+                if self._handle:
+                    self._pending = int(lib.vox_stream_pending(self._core))
+                self._inside = None
+
+    def _free(self) -> None:
+        handle, self._handle = self._handle, None
+        self._pending, self._closing = 0, False
+        if handle:
+            ffi.release(handle)
 
     def _push(self, samples: ArrayLike) -> None:
         array = as_samples(samples)
-        status = lib.vox_stream_push(self._stream, ffi.from_buffer("float[]", array), len(array))
+        status = lib.vox_stream_push(self._core, ffi.from_buffer("float[]", array), len(array))
         state = StreamFinished if self._ended else StreamError
         self._check(status, VOX_ERR_ARGUMENT=AudioError, VOX_ERR_STATE=state)
 
     def _end(self) -> None:
-        self._check(lib.vox_stream_finish(self._stream))
+        self._check(lib.vox_stream_finish(self._core))
         self._ended = True
 
     def _flush(self, is_cancelled: Callable[[], bool]) -> list[Piece]:
-        copy = ffi.new("vox_stream **")
-        slot = ffi.new("vox_slot *")
-        with self._held():
+        copy, slot = new_stream(), ffi.new("vox_slot *")
+        with copy, self._held():
             pieces = list(self._ready)
-            try:
-                self._check(lib.vox_stream_copy(self._stream, copy))
-                self._check(lib.vox_stream_finish(copy[0]), copy[0])
-                while not is_cancelled() and self._next(copy[0], slot):
-                    pieces.append(_piece(slot))
-            finally:
-                lib.vox_stream_close(copy[0])
+            self._check(lib.vox_stream_copy(self._core, copy))
+            self._check(lib.vox_stream_finish(copy[0]), copy[0])
+            while not is_cancelled() and self._next(copy[0], slot):
+                pieces.append(_piece(slot))
         return [piece for piece in pieces if piece.text]
 
     def _next(self, stream: Any, slot: Any) -> bool:
         """Have the core fill a vox_slot *, if there is another one."""
+        if self._closing:
+            raise StreamClosed("this stream was closed by a signal handler")
         return self._check(lib.vox_stream_next(stream, slot), stream) == int(lib.VOX_SLOT)
 
     def _decode(self) -> bool:
         """Bring the next slot to _ready, if there is one."""
-        if not self._next(self._stream, self._slot):
+        if not self._next(self._core, self._slot):
             return False
         self._take()
         return True
@@ -431,10 +383,16 @@ class Stream:
     def _check(self, status: int, stream: Any = None, **narrower: type[VoxtralError]) -> int:
         if status >= 0:
             return status
-        message = ffi.string(lib.vox_stream_message(stream or self._stream)).decode(
-            errors="replace"
-        )
+        message = ffi.string(lib.vox_stream_message(stream or self._core)).decode(errors="replace")
         return check(status, message, **narrower)
+
+
+def _is_at_work(thread: int, frame: FrameType) -> bool:
+    """Whether a call goes on: not if an interruption threw it out before it could say so."""
+    running = sys._current_frames().get(thread)
+    while running is not None and running is not frame:
+        running = running.f_back
+    return running is not None
 
 
 def _piece(slot: Any) -> Piece:

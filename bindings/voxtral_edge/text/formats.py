@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..streaming.stream import Piece
+from .pieces import Piece
 from .subtitles import Cue, Segment, Segments, cue
 from .words import Tokens, Word, Words
 

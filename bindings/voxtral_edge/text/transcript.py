@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..streaming.stream import SLOT_MS, Piece
 from .formats import Format, Json, Origin, Srt, Tsv, Vtt
+from .pieces import SLOT_MS, Piece
 from .subtitles import Segment, Segments
 from .words import Tokens, Word
 from .words import words as words_of

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from ..streaming.stream import Alternative, Piece
+from .pieces import Alternative, Piece
 
 LETTER_MS = 90  # an unhurried speaker's time for a letter; longer times are taken for a pause
 

@@ -17,7 +17,7 @@ import numpy as np
 from ...audio import RATE, Samples, read
 from ...cli.terminal import write
 from ...errors import ArgumentError, AudioError
-from ...streaming.stream import DELAYS_MS
+from ...streaming.options import DELAYS_MS
 from .. import models
 from .runs import CHUNKS_MS, PARTS, measure
 from .tables import plot, report

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ...audio import RATE, Samples
-from ...streaming.stream import SLOT_MS, Piece, Stats, Stream
+from ...streaming.stream import Stats, Stream
+from ...text.pieces import SLOT_MS, Piece
 
 Result = dict[str, Any]
 

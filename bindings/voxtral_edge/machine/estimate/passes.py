@@ -16,7 +16,9 @@ import numpy as np
 
 from ...audio import RATE
 from ...streaming.model import Model
-from ...streaming.stream import DELAYS_MS, SLOT_MS, Stream
+from ...streaming.options import DELAYS_MS
+from ...streaming.stream import Stream
+from ...text.pieces import SLOT_MS
 from ..host import Others
 
 # After a first pass, which prepares a stream; each sum and one more fill the longest delay.

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from ...streaming.stream import SLOT_MS
+from ...text.pieces import SLOT_MS
 
 WIDEST = 16  # csrc/model.h: slots in a pass
 N_END = 11  # slots after the audio, and the delay's: docs/model.md

@@ -1,0 +1,36 @@
+"""Piece: the text of one slot, as streams give it and everything behind them reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SLOT_MS = 80  # audio of one slot, and so of one token
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """What might have been said instead: `text`, and its probability `confidence`, 0 to 1."""
+
+    text: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The text of one token, which may be part of a word and brings its own leading space.
+
+    `start_ms` and `end_ms` are the bounds of the token's slot, from the first sample on: an
+    estimate of when the text was spoken. A word ends in the slot of its first piece or a little
+    before it; further pieces of the word follow in later slots.
+
+    If the stream was asked for them: `confidence`, the probability of the token among all that
+    might have stood in its slot, and `alternatives`, the likeliest other texts. Tokens that never
+    have text have none.
+    """
+
+    text: str
+    token: int
+    start_ms: int
+    end_ms: int
+    confidence: float | None = None
+    alternatives: tuple[Alternative, ...] = ()
