@@ -60,5 +60,8 @@ set(GGML_CPU_REPACK OFF CACHE BOOL "" FORCE)
 set(GGML_BUILD_TESTS OFF CACHE BOOL "" FORCE)
 set(GGML_BUILD_EXAMPLES OFF CACHE BOOL "" FORCE)
 add_subdirectory("${ggml_dir}" "${CMAKE_BINARY_DIR}/ggml" EXCLUDE_FROM_ALL SYSTEM)
+get_target_property(sources ggml-base SOURCES)
+list(FILTER sources EXCLUDE REGEX "gguf|ggml-opt") # the core has its own reader, and nothing is trained here
+set_property(TARGET ggml-base PROPERTY SOURCES ${sources})
 set_property(SOURCE "${ggml_dir}/src/ggml-cpu/ggml-cpu.c" TARGET_DIRECTORY ggml-cpu APPEND PROPERTY
              COMPILE_OPTIONS "-include${CMAKE_CURRENT_SOURCE_DIR}/relax.h")

@@ -5,13 +5,14 @@
 
 #include <errno.h>
 #include <ggml-cpu.h>
-#include <gguf.h>
 #include <math.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "gguf.h"
 #include "hash.h"
 #include "rounding.h"
 
@@ -25,6 +26,7 @@ enum {
 /* What the checks below carry along: the model being filled and the caller's message. */
 typedef struct {
     vox_model *model;
+    gguf_contents file;
     char *message;
     size_t n_message;
     int status; /* first failure, or VOX_OK */
@@ -50,217 +52,242 @@ static void quiet(enum ggml_log_level level, const char *text, void *user) {
 
 /* ---- metadata ------------------------------------------------------------------------------- */
 
-static int64_t key_find(loader *l, const char *key, enum gguf_type type) {
-    int64_t id = gguf_find_key(l->model->gguf, key);
-    if (id < 0) {
-        fail(l, VOX_ERR_FORMAT, "metadata key %s is missing: convert the checkpoint again", key);
-        return -1;
-    }
-    if (gguf_get_kv_type(l->model->gguf, id) != type) {
+static const gguf_key *key_find(loader *l, const char *name, gguf_type type, int is_array) {
+    const gguf_key *key = gguf_find_key(&l->file, name);
+    if (!key) {
+        fail(l, VOX_ERR_FORMAT, "metadata key %s is missing: convert the checkpoint again", name);
+    } else if (key->type != type || key->is_array != is_array) {
         fail(l, VOX_ERR_FORMAT, "metadata key %s has the wrong type: convert the checkpoint again",
-             key);
-        return -1;
+             name);
+        key = NULL;
     }
-    return id;
+    return key;
 }
 
-static int key_int(loader *l, const char *key, int64_t low, int64_t high) {
-    int64_t id = key_find(l, key, GGUF_TYPE_UINT32);
-    if (id < 0) return (int)low;
-    int64_t value = gguf_get_val_u32(l->model->gguf, id);
-    if (value < low || value > high) {
-        fail(l, VOX_ERR_FORMAT, "metadata key %s is %lld, not in %lld..%lld", key, (long long)value,
-             (long long)low, (long long)high);
-        return (int)low;
-    }
-    return (int)value;
+/* Every number of the file that is read: what it may be, and its place in the model. */
+#define AT(field) offsetof(vox_model, field)
+enum { FIXED = -1 /* no place: there is one value */, A_TOKEN = -1 /* at most the last id */ };
+static const struct {
+    const char *key;
+    int low, high, place;
+} NUMBERS[] = {
+    {"voxtral_edge.encoder.n_layers", 1, 1024, AT(enc.n_layers)},
+    {"voxtral_edge.encoder.dim", 1, 1 << 16, AT(enc.dim)},
+    {"voxtral_edge.encoder.n_heads", 1, 1024, AT(enc.n_heads)},
+    {"voxtral_edge.encoder.head_dim", 2, 1024, AT(enc.head_dim)},
+    {"voxtral_edge.encoder.hidden_dim", 1, 1 << 18, AT(enc.hidden_dim)},
+    {"voxtral_edge.encoder.window", 1, 1 << 20, AT(enc.window)},
+    {"voxtral_edge.decoder.n_layers", 1, 1024, AT(dec.n_layers)},
+    {"voxtral_edge.decoder.dim", 1, 1 << 16, AT(dec.dim)},
+    {"voxtral_edge.decoder.n_heads", 1, 1024, AT(dec.n_heads)},
+    {"voxtral_edge.decoder.n_kv_heads", 1, 1024, AT(dec.n_kv_heads)},
+    {"voxtral_edge.decoder.head_dim", 2, 1024, AT(dec.head_dim)},
+    {"voxtral_edge.decoder.hidden_dim", 1, 1 << 18, AT(dec.hidden_dim)},
+    {"voxtral_edge.decoder.window", 1, 1 << 20, AT(dec.window)},
+    {"voxtral_edge.decoder.ada_dim", 1, 4096, AT(ada_dim)},
+    {"voxtral_edge.adapter.downsample_factor", ENC_PER_SLOT, ENC_PER_SLOT, FIXED},
+    {"voxtral_edge.audio.sampling_rate", SAMPLE_RATE, SAMPLE_RATE, FIXED},
+    {"voxtral_edge.audio.n_mel", N_MEL, N_MEL, FIXED},
+    {"voxtral_edge.audio.hop_length", MEL_HOP_LENGTH, MEL_HOP_LENGTH, FIXED},
+    {"voxtral_edge.audio.window_length", MEL_N_FFT, MEL_N_FFT, FIXED},
+    {"voxtral_edge.stream.n_left_pad", 1, 1024, AT(n_left_pad)},
+    {"voxtral_edge.stream.n_right_pad_extra", 1, 1024, AT(n_right_extra)},
+    {"voxtral_edge.stream.default_delay_ms", 80, 2400, AT(info.default_delay_ms)},
+    {"voxtral_edge.decoder.n_vocab", 1, 1 << 24, AT(info.n_vocab)},
+    {"tokenizer.voxtral_edge.n_special", 0, A_TOKEN, AT(info.n_special)},
+    {"tokenizer.voxtral_edge.bos", 0, A_TOKEN, AT(token_bos)},
+    {"tokenizer.voxtral_edge.streaming_pad", 0, A_TOKEN, AT(info.token_pad)},
+    {"tokenizer.voxtral_edge.streaming_word", 0, A_TOKEN, AT(info.token_word)},
+    {"tokenizer.voxtral_edge.eos", 0, A_TOKEN, FIXED}, /* no stream ends with it */
+};
+
+static void read_number(loader *l, const char *name, int64_t low, int64_t high, int *place) {
+    const gguf_key *key = key_find(l, name, GGUF_U32, 0);
+    uint32_t value = 0;
+    if (key) memcpy(&value, key->values, sizeof value);
+    if (value < low || value > high)
+        fail(l, VOX_ERR_FORMAT, "metadata key %s is %lld, not in %lld..%lld", name,
+             (long long)value, (long long)low, (long long)high);
+    else if (place) *place = (int)value;
 }
 
-static float key_float(loader *l, const char *key) {
-    int64_t id = key_find(l, key, GGUF_TYPE_FLOAT32);
-    if (id < 0) return 1;
-    float value = gguf_get_val_f32(l->model->gguf, id);
+static float read_float(loader *l, const char *name) {
+    const gguf_key *key = key_find(l, name, GGUF_F32, 0);
+    float value = 1;
+    if (key) memcpy(&value, key->values, sizeof value);
     if (!isfinite(value) || value <= 0)
-        fail(l, VOX_ERR_FORMAT, "metadata key %s is not positive", key);
+        fail(l, VOX_ERR_FORMAT, "metadata key %s is not positive", name);
     return value;
 }
 
-static const char *key_string(loader *l, const char *key) {
-    int64_t id = key_find(l, key, GGUF_TYPE_STRING);
-    return id < 0 ? "" : gguf_get_val_str(l->model->gguf, id);
+static gguf_string read_string(loader *l, const char *name) {
+    const gguf_key *key = key_find(l, name, GGUF_STRING, 0);
+    return key ? (gguf_string){key->values, key->n} : (gguf_string){"", 0};
 }
 
-static const char *key_string_or_empty(loader *l, const char *key) {
-    int64_t id = gguf_find_key(l->model->gguf, key);
-    return id >= 0 && gguf_get_kv_type(l->model->gguf, id) == GGUF_TYPE_STRING
-               ? gguf_get_val_str(l->model->gguf, id)
-               : "";
+static int is_text(gguf_string s, const char *text) {
+    return s.n == strlen(text) && memcmp(s.bytes, text, s.n) == 0;
 }
 
-/* An array's elements and count, checked for type. */
-static const void *key_array(loader *l, const char *key, enum gguf_type type, size_t *n) {
-    *n = 0;
-    int64_t id = key_find(l, key, GGUF_TYPE_ARRAY);
-    if (id < 0) return NULL;
-    if (gguf_get_arr_type(l->model->gguf, id) != type) {
-        fail(l, VOX_ERR_FORMAT, "metadata key %s has the wrong type: convert the checkpoint again",
-             key);
+/* A string or an array of the file, copied, with a zero behind it. */
+static void *copy(loader *l, const void *values, size_t n) {
+    char *bytes = malloc(n + 1);
+    if (!bytes) {
+        fail(l, VOX_ERR_MEMORY, "out of memory");
         return NULL;
     }
-    *n = gguf_get_arr_n(l->model->gguf, id);
-    return gguf_get_arr_data(l->model->gguf, id);
+    if (n > 0) memcpy(bytes, values, n);
+    bytes[n] = 0;
+    return bytes;
 }
 
-static transformer_params read_transformer(loader *l, const char *part) {
-    char key[96];
-    transformer_params p;
-#define KEY(name) (snprintf(key, sizeof key, "voxtral_edge.%s.%s", part, name), key)
-    p.n_layers = key_int(l, KEY("n_layers"), 1, 1024);
-    p.dim = key_int(l, KEY("dim"), 1, 1 << 16);
-    p.n_heads = key_int(l, KEY("n_heads"), 1, 1024);
-    p.head_dim = key_int(l, KEY("head_dim"), 2, 1024);
-    p.hidden_dim = key_int(l, KEY("hidden_dim"), 1, 1 << 18);
-    p.window = key_int(l, KEY("window"), 1, 1 << 20);
-    p.rope_theta = key_float(l, KEY("rope_theta"));
-    p.norm_eps = key_float(l, KEY("norm_eps"));
-#undef KEY
-    p.n_kv_heads = p.n_heads;
-    if (p.head_dim % 2) fail(l, VOX_ERR_FORMAT, "%s head_dim is odd: rotation needs pairs", part);
-    return p;
+static void read_tokens(loader *l) {
+    vox_model *m = l->model;
+    size_t n_vocab = (size_t)m->info.n_vocab;
+    const gguf_key *bytes = key_find(l, "tokenizer.voxtral_edge.bytes", GGUF_U8, 1);
+    const gguf_key *offsets = key_find(l, "tokenizer.voxtral_edge.offsets", GGUF_U32, 1);
+    if (l->status != VOX_OK) return;
+    int ordered = offsets->n == n_vocab + 1;
+    if (ordered) m->token_offsets = copy(l, offsets->values, offsets->n * sizeof(uint32_t));
+    if (l->status != VOX_OK) return;
+    ordered = ordered && m->token_offsets[0] == 0 && m->token_offsets[n_vocab] == bytes->n;
+    for (size_t i = 0; ordered && i < n_vocab; i++)
+        ordered = m->token_offsets[i] <= m->token_offsets[i + 1];
+    if (ordered) m->token_bytes = copy(l, bytes->values, bytes->n);
+    else fail(l, VOX_ERR_FORMAT, "the tokenizer is inconsistent: convert the checkpoint again");
 }
 
 static void read_metadata(loader *l) {
     vox_model *m = l->model;
-    const char *architecture = key_string(l, "general.architecture");
-    if (l->status == VOX_OK && strcmp(architecture, "voxtral_edge") != 0) {
+    vox_model_info *info = &m->info;
+    gguf_string architecture = read_string(l, "general.architecture");
+    if (l->status == VOX_OK && !is_text(architecture, "voxtral_edge"))
         fail(l, VOX_ERR_FORMAT,
-             "this GGUF is for another program (architecture '%.40s'): make one with voxtral "
+             "this GGUF is for another program (architecture '%.*s'): make one with voxtral "
              "convert",
-             architecture);
-        return;
-    }
-    int version = key_int(l, "voxtral_edge.format_version", 0, INT32_MAX);
+             architecture.n < 40 ? (int)architecture.n : 40, architecture.bytes);
+    int version = 0;
+    read_number(l, "voxtral_edge.format_version", 0, INT32_MAX, &version);
     if (l->status == VOX_OK && version != 1)
         fail(l, VOX_ERR_FORMAT,
              "format version %d is not 1: convert the checkpoint with this release", version);
-    const char *layout = key_string(l, "voxtral_edge.rope_layout");
-    if (l->status == VOX_OK && strcmp(layout, "interleaved") != 0)
-        fail(l, VOX_ERR_FORMAT, "unknown rotary layout '%.40s': convert the checkpoint again",
-             layout);
+    gguf_string layout = read_string(l, "voxtral_edge.rope_layout");
+    if (l->status == VOX_OK && !is_text(layout, "interleaved"))
+        fail(l, VOX_ERR_FORMAT, "unknown rotary layout '%.*s': convert the checkpoint again",
+             layout.n < 40 ? (int)layout.n : 40, layout.bytes);
 
-    m->enc = read_transformer(l, "encoder");
-    m->dec = read_transformer(l, "decoder");
-    m->dec.n_kv_heads = key_int(l, "voxtral_edge.decoder.n_kv_heads", 1, 1024);
+    for (size_t i = 0; i < sizeof NUMBERS / sizeof *NUMBERS && l->status == VOX_OK; i++)
+        read_number(l, NUMBERS[i].key, NUMBERS[i].low,
+                    NUMBERS[i].high == A_TOKEN ? info->n_vocab - 1 : NUMBERS[i].high,
+                    NUMBERS[i].place == FIXED ? NULL
+                                              : (int *)(void *)((char *)m + NUMBERS[i].place));
+    m->enc.rope_theta = read_float(l, "voxtral_edge.encoder.rope_theta");
+    m->enc.norm_eps = read_float(l, "voxtral_edge.encoder.norm_eps");
+    m->dec.rope_theta = read_float(l, "voxtral_edge.decoder.rope_theta");
+    m->dec.norm_eps = read_float(l, "voxtral_edge.decoder.norm_eps");
+    if (read_float(l, "voxtral_edge.audio.log_mel_max") != 1.5f)
+        fail(l, VOX_ERR_FORMAT, "metadata key voxtral_edge.audio.log_mel_max is not 1.5");
+    gguf_string name = read_string(l, "general.name");
+    gguf_string file_type = read_string(l, "voxtral_edge.file_type");
+    const gguf_key *text = gguf_find_key(&l->file, "general.description");
+    int has_text = text && text->type == GGUF_STRING && !text->is_array;
+    if (l->status != VOX_OK) return;
+    if (m->enc.head_dim % 2 || m->dec.head_dim % 2)
+        fail(l, VOX_ERR_FORMAT, "head_dim is odd: rotation needs pairs");
     if (m->dec.n_heads % m->dec.n_kv_heads)
         fail(l, VOX_ERR_FORMAT, "decoder n_heads is no multiple of n_kv_heads");
     if (m->dec.dim % 2)
         fail(l, VOX_ERR_FORMAT, "decoder dim is odd: the time embedding needs halves");
-    m->ada_dim = key_int(l, "voxtral_edge.decoder.ada_dim", 1, 4096);
-    key_int(l, "voxtral_edge.adapter.downsample_factor", ENC_PER_SLOT, ENC_PER_SLOT);
-    key_int(l, "voxtral_edge.audio.sampling_rate", SAMPLE_RATE, SAMPLE_RATE);
-    key_int(l, "voxtral_edge.audio.n_mel", N_MEL, N_MEL);
-    key_int(l, "voxtral_edge.audio.hop_length", MEL_HOP_LENGTH, MEL_HOP_LENGTH);
-    key_int(l, "voxtral_edge.audio.window_length", MEL_N_FFT, MEL_N_FFT);
-    if (key_float(l, "voxtral_edge.audio.log_mel_max") != 1.5f)
-        fail(l, VOX_ERR_FORMAT, "metadata key voxtral_edge.audio.log_mel_max is not 1.5");
-    m->n_left_pad = key_int(l, "voxtral_edge.stream.n_left_pad", 1, 1024);
-    m->n_right_extra = key_int(l, "voxtral_edge.stream.n_right_pad_extra", 1, 1024);
-
-    vox_model_info *info = &m->info;
-    info->n_vocab = key_int(l, "voxtral_edge.decoder.n_vocab", 1, 1 << 24);
-    info->n_special = key_int(l, "tokenizer.voxtral_edge.n_special", 0, info->n_vocab);
-    m->token_bos = key_int(l, "tokenizer.voxtral_edge.bos", 0, info->n_vocab - 1);
-    info->token_pad = key_int(l, "tokenizer.voxtral_edge.streaming_pad", 0, info->n_vocab - 1);
-    info->token_word = key_int(l, "tokenizer.voxtral_edge.streaming_word", 0, info->n_vocab - 1);
-    key_int(l, "tokenizer.voxtral_edge.eos", 0, info->n_vocab - 1);
-    info->default_delay_ms = key_int(l, "voxtral_edge.stream.default_delay_ms", 80, 2400);
-    info->name = key_string(l, "general.name");
-    info->description = key_string_or_empty(l, "general.description");
-    info->file_type = key_string(l, "voxtral_edge.file_type");
+    m->enc.n_kv_heads = m->enc.n_heads;
+    m->kv_type = is_text(file_type, "f32") ? GGML_TYPE_F32 : GGML_TYPE_F16;
+    info->name = copy(l, name.bytes, name.n);
+    info->description = has_text ? copy(l, text->values, text->n) : copy(l, "", 0);
+    info->file_type = copy(l, file_type.bytes, file_type.n);
     info->encoder_window = m->enc.window;
     info->decoder_window = m->dec.window;
     info->encoder_dim = m->enc.dim;
     info->decoder_dim = m->dec.dim;
-    m->kv_type = strcmp(info->file_type, "f32") == 0 ? GGML_TYPE_F32 : GGML_TYPE_F16;
-
-    size_t n_bytes, n_offsets;
-    m->token_bytes = key_array(l, "tokenizer.voxtral_edge.bytes", GGUF_TYPE_UINT8, &n_bytes);
-    m->token_offsets = key_array(l, "tokenizer.voxtral_edge.offsets", GGUF_TYPE_UINT32, &n_offsets);
-    if (l->status != VOX_OK) return;
-    int ordered = n_offsets == (size_t)info->n_vocab + 1 && m->token_offsets[0] == 0 &&
-                  m->token_offsets[info->n_vocab] == n_bytes;
-    for (size_t i = 0; ordered && i + 1 < n_offsets; i++)
-        ordered = m->token_offsets[i] <= m->token_offsets[i + 1];
-    if (!ordered)
-        fail(l, VOX_ERR_FORMAT, "the tokenizer is inconsistent: convert the checkpoint again");
+    read_tokens(l);
 }
 
 /* ---- tensors -------------------------------------------------------------------------------- */
 
-/* The named tensor with shape [ne0, ne1] (ne1 1 for vectors), its data pointing into the file. */
-/* What is added, multiplied or convolved is F32 by rule; only matrices may be packed. */
-static int is_matrix(const struct ggml_tensor *t) {
-    return t->ne[1] > 1 && !strstr(t->name, "conv") && !strstr(t->name, "ada_");
-}
-
-static struct ggml_tensor *tensor(loader *l, const char *name, int64_t ne0, int64_t ne1) {
+/* The named tensor with shape [ne0, ne1] (ne1 1 for vectors), its data pointing into the file. What
+ * is added, multiplied or convolved is F32 by rule; only matrices may be packed. */
+static struct ggml_tensor *tensor(loader *l, const char *name, int64_t ne0, int64_t ne1,
+                                  int is_matrix) {
     vox_model *m = l->model;
-    int64_t id = gguf_find_tensor(m->gguf, name);
-    struct ggml_tensor *t = ggml_get_tensor(m->ctx, name);
-    if (id < 0 || !t) {
+    const gguf_tensor *found = gguf_find_tensor(&l->file, name);
+    if (!found) {
         fail(l, VOX_ERR_FORMAT, "tensor %s is missing: convert the checkpoint again", name);
         return NULL;
     }
-    if (t->ne[0] != ne0 || t->ne[1] != ne1 || t->ne[2] != 1 || t->ne[3] != 1) {
-        fail(l, VOX_ERR_FORMAT, "tensor %s is [%lld, %lld], not [%lld, %lld]", name,
-             (long long)t->ne[0], (long long)t->ne[1], (long long)ne0, (long long)ne1);
+    const uint64_t *ne = found->ne;
+    if (ne[0] != (uint64_t)ne0 || ne[1] != (uint64_t)ne1 || ne[2] != 1 || ne[3] != 1) {
+        fail(l, VOX_ERR_FORMAT, "tensor %s is [%llu, %llu], not [%lld, %lld]", name,
+             (unsigned long long)ne[0], (unsigned long long)ne[1], (long long)ne0, (long long)ne1);
         return NULL;
     }
-    if (is_matrix(t) ? !vox_packed_size((int)t->type, t->ne[0]) : t->type != GGML_TYPE_F32) {
+    int known = found->type < GGML_TYPE_COUNT;
+    enum ggml_type type = known ? (enum ggml_type)found->type : GGML_TYPE_F32;
+    size_t row = is_matrix || type == GGML_TYPE_F32 ? vox_packed_size((int)type, ne0) : 0;
+    if (!known || row == 0) {
         fail(l, VOX_ERR_FORMAT, "tensor %s is stored as %s, which this release cannot use", name,
-             ggml_type_name(t->type));
+             known ? ggml_type_name(type) : "something unknown");
         return NULL;
     }
-    size_t offset = gguf_get_data_offset(m->gguf) + gguf_get_tensor_offset(m->gguf, id);
-    size_t size = ggml_nbytes(t);
-    if (offset > m->file.size || size > m->file.size - offset) {
+    size_t size = row * (size_t)ne1;
+    if (found->offset > m->file.size || size > m->file.size - found->offset) {
         fail(l, VOX_ERR_FORMAT,
              "the file ends inside tensor %s: it is truncated, copy or convert it again", name);
         return NULL;
     }
-    if (offset % sizeof(float) != 0) {
+    if (found->offset % sizeof(float) != 0) {
         fail(l, VOX_ERR_FORMAT, "tensor %s is not aligned: convert the checkpoint again", name);
         return NULL;
     }
-    t->data = (void *)(m->file.data + offset);
-    m->info.n_params += ggml_nelements(t);
+    model_weight *w = &m->weights[m->n_weights++];
+    w->is_matrix = is_matrix;
+    w->tensor = (struct ggml_tensor){.type = type,
+                                     .ne = {ne0, ne1, 1, 1},
+                                     .nb = {ggml_type_size(type), row, size, size},
+                                     .data = (void *)(m->file.data + found->offset)};
+    m->info.n_params += ne0 * ne1;
     m->info.n_bytes += (int64_t)size;
-    return t;
+    return &w->tensor;
+}
+
+static struct ggml_tensor *vector(loader *l, const char *name, int64_t n) {
+    return tensor(l, name, n, 1, 0);
+}
+
+static struct ggml_tensor *matrix(loader *l, const char *name, int64_t ne0, int64_t ne1) {
+    return tensor(l, name, ne0, ne1, 1);
 }
 
 static layer_weights read_layer(loader *l, const char *part, int i, const transformer_params *p,
                                 int biases) {
     char name[64];
     layer_weights w = {0};
-    int q = p->n_heads * p->head_dim, kv = p->n_kv_heads * p->head_dim;
+    int q = p->n_heads * p->head_dim, kv = p->n_kv_heads * p->head_dim, ada = l->model->ada_dim;
 #define NAME(what) (snprintf(name, sizeof name, "%s.blk.%d.%s", part, i, what), name)
-    w.attn_norm = tensor(l, NAME("attn_norm.weight"), p->dim, 1);
-    w.attn_q = tensor(l, NAME("attn_q.weight"), p->dim, q);
-    w.attn_k = tensor(l, NAME("attn_k.weight"), p->dim, kv);
-    w.attn_v = tensor(l, NAME("attn_v.weight"), p->dim, kv);
-    w.attn_out = tensor(l, NAME("attn_out.weight"), q, p->dim);
-    w.ffn_norm = tensor(l, NAME("ffn_norm.weight"), p->dim, 1);
-    w.ffn_gate = tensor(l, NAME("ffn_gate.weight"), p->dim, p->hidden_dim);
-    w.ffn_up = tensor(l, NAME("ffn_up.weight"), p->dim, p->hidden_dim);
-    w.ffn_down = tensor(l, NAME("ffn_down.weight"), p->hidden_dim, p->dim);
+    w.attn_norm = vector(l, NAME("attn_norm.weight"), p->dim);
+    w.attn_q = matrix(l, NAME("attn_q.weight"), p->dim, q);
+    w.attn_k = matrix(l, NAME("attn_k.weight"), p->dim, kv);
+    w.attn_v = matrix(l, NAME("attn_v.weight"), p->dim, kv);
+    w.attn_out = matrix(l, NAME("attn_out.weight"), q, p->dim);
+    w.ffn_norm = vector(l, NAME("ffn_norm.weight"), p->dim);
+    w.ffn_gate = matrix(l, NAME("ffn_gate.weight"), p->dim, p->hidden_dim);
+    w.ffn_up = matrix(l, NAME("ffn_up.weight"), p->dim, p->hidden_dim);
+    w.ffn_down = matrix(l, NAME("ffn_down.weight"), p->hidden_dim, p->dim);
     if (biases) {
-        w.q_bias = tensor(l, NAME("attn_q.bias"), q, 1);
-        w.v_bias = tensor(l, NAME("attn_v.bias"), kv, 1);
-        w.out_bias = tensor(l, NAME("attn_out.bias"), p->dim, 1);
-        w.down_bias = tensor(l, NAME("ffn_down.bias"), p->dim, 1);
+        w.q_bias = vector(l, NAME("attn_q.bias"), q);
+        w.v_bias = vector(l, NAME("attn_v.bias"), kv);
+        w.out_bias = vector(l, NAME("attn_out.bias"), p->dim);
+        w.down_bias = vector(l, NAME("ffn_down.bias"), p->dim);
     } else {
-        w.ada_down = tensor(l, NAME("ada_down.weight"), p->dim, l->model->ada_dim);
-        w.ada_up = tensor(l, NAME("ada_up.weight"), l->model->ada_dim, p->dim);
+        w.ada_down = tensor(l, NAME("ada_down.weight"), p->dim, ada, 0);
+        w.ada_up = tensor(l, NAME("ada_up.weight"), ada, p->dim, 0);
     }
 #undef NAME
     return w;
@@ -268,25 +295,26 @@ static layer_weights read_layer(loader *l, const char *part, int i, const transf
 
 static void read_tensors(loader *l) {
     vox_model *m = l->model;
+    m->weights = calloc(l->file.n_tensors + 1, sizeof *m->weights);
     m->enc_layers = calloc((size_t)m->enc.n_layers, sizeof *m->enc_layers);
     m->dec_layers = calloc((size_t)m->dec.n_layers, sizeof *m->dec_layers);
-    if (!m->enc_layers || !m->dec_layers) {
+    if (!m->weights || !m->enc_layers || !m->dec_layers) {
         fail(l, VOX_ERR_MEMORY, "out of memory");
         return;
     }
-    m->conv1 = tensor(l, "enc.conv1.weight", CONV_TAPS * N_MEL, m->enc.dim);
-    m->conv1_bias = tensor(l, "enc.conv1.bias", m->enc.dim, 1);
-    m->conv2 = tensor(l, "enc.conv2.weight", CONV_TAPS * m->enc.dim, m->enc.dim);
-    m->conv2_bias = tensor(l, "enc.conv2.bias", m->enc.dim, 1);
+    m->conv1 = tensor(l, "enc.conv1.weight", CONV_TAPS * N_MEL, m->enc.dim, 0);
+    m->conv1_bias = vector(l, "enc.conv1.bias", m->enc.dim);
+    m->conv2 = tensor(l, "enc.conv2.weight", CONV_TAPS * m->enc.dim, m->enc.dim, 0);
+    m->conv2_bias = vector(l, "enc.conv2.bias", m->enc.dim);
     for (int i = 0; i < m->enc.n_layers && l->status == VOX_OK; i++)
         m->enc_layers[i] = read_layer(l, "enc", i, &m->enc, 1);
-    m->enc_norm = tensor(l, "enc.norm.weight", m->enc.dim, 1);
-    m->adapter1 = tensor(l, "adapter.1.weight", ENC_PER_SLOT * m->enc.dim, m->dec.dim);
-    m->adapter2 = tensor(l, "adapter.2.weight", m->dec.dim, m->dec.dim);
-    m->embed = tensor(l, "dec.embed.weight", m->dec.dim, m->info.n_vocab);
+    m->enc_norm = vector(l, "enc.norm.weight", m->enc.dim);
+    m->adapter1 = matrix(l, "adapter.1.weight", ENC_PER_SLOT * m->enc.dim, m->dec.dim);
+    m->adapter2 = matrix(l, "adapter.2.weight", m->dec.dim, m->dec.dim);
+    m->embed = matrix(l, "dec.embed.weight", m->dec.dim, m->info.n_vocab);
     for (int i = 0; i < m->dec.n_layers && l->status == VOX_OK; i++)
         m->dec_layers[i] = read_layer(l, "dec", i, &m->dec, 0);
-    m->dec_norm = tensor(l, "dec.norm.weight", m->dec.dim, 1);
+    m->dec_norm = vector(l, "dec.norm.weight", m->dec.dim);
 }
 
 /* ---- packing -------------------------------------------------------------------------------- */
@@ -335,50 +363,49 @@ static void pack(packed_matrix *m, const struct ggml_tensor *t, int n_threads) {
 static void pack_weights(loader *l) {
     vox_model *m = l->model;
     size_t size = 0, n_small = 0;
+    int n_packed = 0;
     matrix_type type;
-    packed_matrix *next;
-    for (struct ggml_tensor *t = ggml_get_first_tensor(m->ctx); t;
-         t = ggml_get_next_tensor(m->ctx, t))
-        if (t->data && packed_type(t, &type)) m->n_packed++;
-        else if (t->data && !is_matrix(t)) n_small += ggml_nbytes(t);
-    m->packed = next = calloc((size_t)m->n_packed + 1, sizeof *m->packed);
-    for (struct ggml_tensor *t = ggml_get_first_tensor(m->ctx); m->packed && t;
-         t = ggml_get_next_tensor(m->ctx, t))
-        if (t->data && packed_type(t, &type))
-            size += matrix_layout(next++, type, (int)t->ne[1], t->ne[0]);
-    m->packed_groups = platform_alloc_large(size + 1);
+    for (size_t i = 0; i < m->n_weights; i++) {
+        const model_weight *w = &m->weights[i];
+        n_packed += packed_type(&w->tensor, &type);
+        n_small += w->is_matrix ? 0 : ggml_nbytes(&w->tensor);
+    }
+    packed_matrix *next = m->packed = calloc((size_t)n_packed + 1, sizeof *m->packed);
+    for (size_t i = 0; m->packed && i < m->n_weights; i++) {
+        struct ggml_tensor *t = &m->weights[i].tensor;
+        if (packed_type(t, &type)) size += matrix_layout(next++, type, (int)t->ne[1], t->ne[0]);
+    }
+    unsigned char *groups = m->packed_groups = platform_alloc_large(size + 1);
     char *small = m->small = malloc(n_small + 1);
-    if (!m->packed || !m->packed_groups || !small) {
+    if (!m->packed || !groups || !small) {
         fail(l, VOX_ERR_MEMORY, "out of memory: the weights need %zu MB", size / 1000000);
         return;
     }
-    unsigned char *groups = m->packed_groups;
     next = m->packed;
-    for (struct ggml_tensor *t = ggml_get_first_tensor(m->ctx); t;
-         t = ggml_get_next_tensor(m->ctx, t)) {
-        if (t->data && !is_matrix(t)) {
+    for (size_t i = 0; i < m->n_weights; i++) {
+        struct ggml_tensor *t = &m->weights[i].tensor;
+        if (!m->weights[i].is_matrix) {
             memcpy(small, t->data, ggml_nbytes(t));
             t->data = small;
             small += ggml_nbytes(t);
+        } else if (packed_type(t, &type)) {
+            next->groups = groups;
+            groups += next->group_bytes * (size_t)((next->n_rows + GROUP - 1) / GROUP);
+            pack(next, t, m->n_threads);
+            t->extra = next++;
         }
-        if (!t->data || !packed_type(t, &type)) continue;
-        next->groups = groups;
-        groups += next->group_bytes * (size_t)((next->n_rows + GROUP - 1) / GROUP);
-        pack(next, t, m->n_threads);
-        t->extra = next++;
     }
     platform_forget(m->file.data, m->file.size); /* the header and what is small */
 }
 
 /* Other weights differ in nearly every value, so the first bytes of each tensor tell them apart. */
-static void take_fingerprint(vox_model *m) {
-    size_t n_header = gguf_get_data_offset(m->gguf);
-    if (n_header > m->file.size) n_header = m->file.size;
+static void take_fingerprint(loader *l) {
+    vox_model *m = l->model;
+    size_t n_header = l->file.n_header < m->file.size ? l->file.n_header : m->file.size;
     uint64_t h = hash_bytes(m->file.size, m->file.data, n_header);
-    for (struct ggml_tensor *t = ggml_get_first_tensor(m->ctx); t;
-         t = ggml_get_next_tensor(m->ctx, t)) {
-        size_t n = t->data ? ggml_nbytes(t) : 0;
-        h = hash_bytes(h, t->data, n < FINGERPRINT_BYTES ? n : FINGERPRINT_BYTES);
+    for (size_t i = 0; i < m->n_weights; i++) {
+        size_t n = ggml_nbytes(&m->weights[i].tensor);
+        h = hash_bytes(h, m->weights[i].tensor.data, n < FINGERPRINT_BYTES ? n : FINGERPRINT_BYTES);
     }
     m->fingerprint = h;
 }
@@ -394,9 +421,13 @@ void vox_model_close(vox_model *m) {
     if (!m || atomic_fetch_sub(&m->n_references, 1) != 1) return;
     engine_close(m->engine);
     platform_lock_free(m->lock);
-    if (m->ctx) ggml_free(m->ctx);
-    if (m->gguf) gguf_free(m->gguf);
     platform_unmap(&m->file);
+    free((void *)m->info.name);
+    free((void *)m->info.description);
+    free((void *)m->info.file_type);
+    free(m->token_bytes);
+    free(m->token_offsets);
+    free(m->weights);
     free(m->packed);
     free(m->packed_groups);
     free(m->small);
@@ -456,20 +487,12 @@ int vox_model_open(const char *path, const vox_model_params *params, vox_model *
         fail(&l, error == ENOMEM ? VOX_ERR_MEMORY : VOX_ERR_IO, "%s", strerror(error));
         goto done;
     }
-    if (m->file.size < 4 || memcmp(m->file.data, "GGUF", 4) != 0) {
-        fail(&l, VOX_ERR_FORMAT, "not a GGUF file: make one with voxtral convert");
-        goto done;
-    }
-    struct gguf_init_params how = {.no_alloc = true, .ctx = &m->ctx};
-    m->gguf = gguf_init_from_buffer(m->file.data, m->file.size, how);
-    if (!m->gguf || !m->ctx) {
-        fail(&l, VOX_ERR_FORMAT,
-             "the GGUF header is damaged or cut short: copy or convert the file again");
-        goto done;
-    }
-    read_metadata(&l);
+    const char *fault;
+    int status = gguf_read(&l.file, m->file.data, m->file.size, &fault);
+    if (status != VOX_OK) fail(&l, status, "%s", fault);
+    if (l.status == VOX_OK) read_metadata(&l);
     if (l.status == VOX_OK) read_tensors(&l);
-    if (l.status == VOX_OK) take_fingerprint(m);
+    if (l.status == VOX_OK) take_fingerprint(&l);
     if (l.status == VOX_OK) {
         fenv_t callers = rounding_default();
         mel_tables_init(&m->mel);
@@ -478,6 +501,7 @@ int vox_model_open(const char *path, const vox_model_params *params, vox_model *
     if (l.status == VOX_OK) m->n_threads = p.n_threads > 0 ? p.n_threads : default_threads(m);
     if (l.status == VOX_OK) pack_weights(&l);
 done:
+    gguf_free(&l.file);
     if (l.status == VOX_OK) *model = m;
     else vox_model_close(m);
     return l.status;

@@ -18,8 +18,6 @@
 #include "platform.h"
 #include "voxtral.h"
 
-struct gguf_context;
-
 /* Fixed by the architecture; a file that says otherwise is refused. */
 enum {
     SAMPLE_RATE = 16000, /* Hz */
@@ -54,12 +52,15 @@ typedef struct {
     struct ggml_tensor *ada_up;               /* [ada_dim, dim] */
 } layer_weights;
 
+typedef struct {
+    struct ggml_tensor tensor; /* its extra is the packed_matrix, if it has one */
+    int is_matrix;             /* else it is F32, and small */
+} model_weight;
+
 struct vox_model {
     atomic_int n_references;
     file_map file;
-    struct gguf_context *gguf; /* metadata; owns the strings below */
-    struct ggml_context *ctx;  /* tensor descriptors; data points into file */
-    vox_model_info info;
+    vox_model_info info;  /* its strings are the model's own, but for the kernels' name */
     uint64_t fingerprint; /* of the file: its header, and the first bytes of every tensor */
 
     transformer_params enc, dec;
@@ -82,13 +83,14 @@ struct vox_model {
     struct ggml_tensor *dec_norm;           /* [dec.dim] */
 
     const kernels *kernels;
-    packed_matrix *packed; /* [n_packed]; their groups lie in packed_groups */
-    int n_packed;
+    model_weight *weights; /* [n_weights] what the names above point to */
+    size_t n_weights;
+    packed_matrix *packed; /* one per quantised weight; their groups lie in packed_groups */
     unsigned char *packed_groups;
     void *small; /* norms, biases, convolutions, delay conditioning */
 
-    const uint8_t *token_bytes;    /* all tokens' bytes, one after the other */
-    const uint32_t *token_offsets; /* [n_vocab + 1] */
+    uint8_t *token_bytes;    /* all tokens' bytes, one after the other */
+    uint32_t *token_offsets; /* [n_vocab + 1] */
 
     mel_tables mel;
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import pickle
+import struct
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -168,6 +170,36 @@ def test_model_of_another_program(tmp_path: Path) -> None:
     writer.close()
     with pytest.raises(vox.ModelFormatError, match=r"another program .*llama.*voxtral convert"):
         vox.Model(path)
+
+
+def gguf_header(n_tensors: int, n_keys: int, version: int = 3, order: str = "<") -> bytes:
+    return b"GGUF" + struct.pack(f"{order}IQQ", version, n_tensors, n_keys)
+
+
+def array_key(kind: int, n: int) -> bytes:
+    return struct.pack("<QcIIQ", 1, b"a", 9, kind, n)
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (gguf_header(0, 10**8), "counts more keys"),
+        (gguf_header(10**8, 0), "counts more keys"),
+        (gguf_header(0, 1) + array_key(8, 10**9), "damaged or cut short"),  # of strings
+        (gguf_header(0, 1) + array_key(0, 10**10), "general.architecture is missing"),  # of bytes
+        (gguf_header(0, 0, version=1), "version is neither 2 nor 3"),
+        (gguf_header(0, 0, version=4), "version is neither 2 nor 3"),
+        (gguf_header(0, 0, order=">"), "big-endian"),
+    ],
+)
+def test_header_that_costs_nothing_to_refuse(head: bytes, message: str, tmp_path: Path) -> None:
+    """Its claims are met by zeros that take no room on the disk."""
+    (tmp_path / "m.gguf").write_bytes(head)
+    os.truncate(tmp_path / "m.gguf", 10**11)
+    start = time.process_time()
+    with pytest.raises(vox.ModelFormatError, match=message):
+        vox.Model(tmp_path / "m.gguf")
+    assert time.process_time() - start < 0.5
 
 
 def test_file_that_is_no_model() -> None:
