@@ -29,6 +29,7 @@ from ..audio import RATE, Samples, duration_s, read, read_pcm
 from ..audio.live import Live, Microphone, Pipe, devices
 from ..errors import ArgumentError, AudioError, ComputeError, StreamError, VoxtralError
 from ..machine import bench, doctor, models
+from ..serve import command as serve
 from ..streaming.model import Model
 from ..streaming.options import DELAYS_MS, MAX_ALTERNATIVES
 from ..text.formats import FORMATS, Feed, Origin
@@ -270,6 +271,9 @@ def _parser(convert: argparse.ArgumentParser | None = None) -> argparse.Argument
         "--from", dest="from_s", type=_seconds, default=0.0, metavar="S", help="first second"
     )
     command.add_argument("--to", dest="to_s", type=_seconds, metavar="S", help="last second")
+
+    command = add("serve", serve.run, "answer other programs", serve.ABOUT, decoding)
+    serve.add_arguments(command)
 
     command = commands.add_parser("devices", help="list the microphones")
     command.set_defaults(command=_devices)

@@ -1,0 +1,169 @@
+"""Engine: one model, the threads that run its streams, and the door that lets sessions in.
+
+What is let in keeps up: a live stream is refused at the door, with the time after which asking
+again makes sense, if the streams there leave no room for what one costs here, as measured. Files
+take what live streams leave: a few at a time, others wait in a queue that has an end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..audio import read
+from ..streaming.model import Model
+from ..streaming.options import StreamOptions
+from ..streaming.stream import Stream
+from ..text.pieces import SLOT_MS, Piece
+from .session import FILE, LIVE, Scheduler, Session
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+SHARE = 0.9  # of the time that live streams may take, so that bursts find room
+WINDOW_S = 30.0  # over which the cost of audio is measured
+LEAST_AUDIO_S = 5.0  # to be measured before a cost is believed
+RETRY_S = 5  # after which a refused stream may ask again
+
+
+class Refused(Exception):  # noqa: N818  (as the names in errors.py)
+    """There is no room now; `retry_s`: when to ask again, None: not here."""
+
+    def __init__(self, message: str, retry_s: int | None = RETRY_S) -> None:
+        """Keep what the client is told."""
+        super().__init__(message)
+        self.retry_s = retry_s
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the server takes on."""
+
+    max_streams: int = 100  # live, at once
+    max_files: int = 2  # that are transcribed at once
+    max_queue: int = 16  # that wait for it
+    max_upload: int = 4 << 30  # bytes
+    max_session_s: float = 24 * 3600.0  # of audio in a live session
+    max_message: int = 20 << 20  # bytes of a message: 15 MiB of audio in base64
+
+
+class Engine:
+    """Opens sessions on a model; belongs to one event loop."""
+
+    def __init__(self, model: Model, *, delay_ms: int | None, limits: Limits) -> None:
+        """Start the threads."""
+        self.model, self.limits = model, limits
+        self.delay_ms = delay_ms or model.default_delay_ms
+        self.scheduler = Scheduler()
+        self.is_draining = False
+        self.n_live = self.n_files = self.n_refused = 0
+        self.audio_s = 0.0  # that was decoded
+        self._turns: deque[asyncio.Future[None]] = deque()  # of files that wait
+        self._measured: deque[tuple[float, float, float]] = deque()  # time, busy_s, audio_s
+
+    @property
+    def n_queued(self) -> int:
+        """Files that wait."""
+        return len(self._turns)
+
+    @property
+    def cost(self) -> float | None:
+        """Seconds of computing for a second of audio, lately; None: too little is known."""
+        now = (time.monotonic(), self.scheduler.busy_s, self.audio_s)
+        while len(self._measured) > 1 and self._measured[1][0] < now[0] - WINDOW_S:
+            self._measured.popleft()
+        if not self._measured or now[0] > self._measured[-1][0] + 1:
+            self._measured.append(now)
+        _, busy_s, audio_s = (a - b for a, b in zip(now, self._measured[0], strict=True))
+        if audio_s < LEAST_AUDIO_S:
+            busy_s, audio_s = now[1:]
+        return busy_s / audio_s if audio_s >= LEAST_AUDIO_S else None
+
+    @asynccontextmanager
+    async def live(self) -> AsyncIterator[None]:
+        """Hold a place for a live stream; raise Refused if there is none."""
+        self._check_live()
+        self.n_live += 1
+        try:
+            yield
+        finally:
+            self.n_live -= 1
+
+    @asynccontextmanager
+    async def file(self) -> AsyncIterator[None]:
+        """Hold a place for a file, and wait for it; raise Refused if too many wait."""
+        self.check_open()
+        if self.n_files >= self.limits.max_files:
+            if len(self._turns) >= self.limits.max_queue:
+                self._refuse(f"{len(self._turns)} files wait already: ask again later")
+            turn = asyncio.get_running_loop().create_future()
+            self._turns.append(turn)
+            try:
+                await turn  # whoever leaves hands the place over, so it is never counted twice
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._hand_over()
+                elif turn in self._turns:
+                    self._turns.remove(turn)
+                raise
+        else:
+            self.n_files += 1
+        try:
+            yield
+        finally:
+            self._hand_over()
+
+    def session(self, *, is_file: bool = False, **options: Unpack[StreamOptions]) -> Session:
+        """Open a session; its delay, if it is not given, is that of the server."""
+        options.setdefault("delay_ms", self.delay_ms)
+
+        def make() -> Stream:
+            return self.model.stream(**options)
+
+        return Session(self.scheduler, make, FILE if is_file else LIVE, self._count)
+
+    async def measure(self, file: Path) -> None:
+        """Transcribe some audio, so that its cost is known before anybody asks."""
+        async with self.session() as session:
+            for samples in read(file):
+                await session.push(samples)
+            session.end()
+            async for _ in session.slots():
+                pass
+
+    def _count(self, slots: list[Piece]) -> None:
+        self.audio_s += len(slots) * SLOT_MS / 1000
+
+    def check_open(self) -> None:
+        """Raise Refused if the server is being stopped."""
+        if self.is_draining:
+            self._refuse("the server is being stopped: ask again, or another one")
+
+    def _check_live(self) -> None:
+        self.check_open()
+        if self.n_live >= self.limits.max_streams:
+            self._refuse(f"{self.n_live} live streams are the limit here: ask again later")
+        cost = self.cost
+        if self.n_live and cost is not None and (self.n_live + 1) * cost > SHARE:
+            self._refuse(
+                f"{self.n_live} live streams take {self.n_live * cost:.0%} of the time here, and "
+                "another one would make all late: ask again later"
+            )
+
+    def _refuse(self, message: str) -> None:
+        self.n_refused += 1
+        raise Refused(message)
+
+    def _hand_over(self) -> None:
+        while self._turns:
+            turn = self._turns.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self.n_files -= 1

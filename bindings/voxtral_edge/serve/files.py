@@ -1,0 +1,238 @@
+"""Files over HTTP: /v1/audio/transcriptions as the openai client sends it, and /inference.
+
+A file is decoded and transcribed while it is still being sent, and with stream=true its text comes
+meanwhile. A client that leaves ends its work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Awaitable
+from typing import TypeVar
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from . import errors
+from .answers import Answer, Events, Json, Plain, Srt, Verbose, Vtt, event
+from .engine import Engine
+from .errors import BadRequest
+from .session import Session
+from .upload import Body, Decoders, Decoding, Form, Gone
+
+T = TypeVar("T")
+
+KEEP_ALIVE_S = 10.0  # between two signs of life
+GRANULARITIES = ("segment", "word")
+SIMPLE = {"json": Json, "text": Plain, "srt": Srt, "vtt": Vtt}
+VERBOSE = "verbose_json"
+
+router = APIRouter()
+
+
+class Transcription(Response):
+    """The answer to a file; it may begin before the request is over."""
+
+    def __init__(self, engine: Engine, decoders: Decoders, content_type: str) -> None:
+        """Keep what it needs."""
+        super().__init__()
+        self._engine, self._decoders, self._content_type = engine, decoders, content_type
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Read the request, and answer it."""
+        body = Body(receive, self._engine.limits.max_upload)
+        sender = Sender(send)
+        try:
+            await unless_gone(body, self._answer(body, sender))
+        except Gone:
+            return
+        except Exception as error:
+            if sender.is_started:
+                await sender.write(event({"error": errors.described(error)}))
+                await sender.end()
+            else:
+                await errors.response(error)(scope, receive, send)
+
+    async def _answer(self, body: Body, sender: Sender) -> None:
+        form = Form(body, self._content_type)
+        await form.until_file()
+        async with contextlib.AsyncExitStack() as stack:
+            self._engine.check_open()
+            answer = self._chosen(form)
+            if isinstance(answer, Events):
+                await sender.start(answer.media_type)
+                await stack.enter_async_context(sender)
+            await stack.enter_async_context(self._engine.file())
+            decoding = await stack.enter_async_context(self._decoders.decoding())
+            session = self._engine.session(is_file=True, confidence=True)
+            await stack.enter_async_context(session)
+            sending = await stack.enter_async_context(beside(_pass_on(form, decoding)))
+            hearing = await stack.enter_async_context(beside(hear(decoding, session)))
+            if not sender.is_started:  # more fields may come after the file
+                await asyncio.wait((sending, hearing), return_when=asyncio.FIRST_EXCEPTION)
+                for task in (sending, hearing):
+                    if task.done():
+                        task.result()
+                answer = self._chosen(form)
+                if isinstance(answer, Events):
+                    await sender.start(answer.media_type)
+                    await stack.enter_async_context(sender)
+            parts = []
+            async for slots in session.slots():
+                part = answer.add(slots)
+                if sender.is_started:
+                    await sender.write(part)
+                else:
+                    parts.append(part)
+            await hearing
+            await sending
+            parts.append(answer.end(decoding.duration_s))
+            if not sender.is_started:
+                await sender.start(answer.media_type)
+            await sender.write("".join(parts))
+            await sender.end()
+
+    def _chosen(self, form: Form) -> Answer:
+        """Return the answer that the fields ask for; raise BadRequest."""
+        model = self._engine.model
+        has_logprobs = "logprobs" in _all(form, "include")
+        if _is_streamed(form):
+            return Events(model, has_logprobs=has_logprobs)
+        kind = form.last("response_format", "json")
+        if kind in SIMPLE:
+            return SIMPLE[kind](model, has_logprobs=has_logprobs)
+        if kind != VERBOSE:
+            hint = "; this model knows no speakers" if kind == "diarized_json" else ""
+            raise BadRequest(
+                f"{kind!r} is not one of {', '.join([*SIMPLE, VERBOSE])}{hint}",
+                param="response_format",
+            )
+        wanted = _all(form, "timestamp_granularities") or ["segment"]
+        for name in wanted:
+            if name not in GRANULARITIES:
+                raise BadRequest(
+                    f"{name!r} is not one of {', '.join(GRANULARITIES)}",
+                    param="timestamp_granularities",
+                )
+        return Verbose(model, wanted, form.last("language"), has_logprobs=has_logprobs)
+
+
+class Sender:
+    """Sends an answer part by part; within `async with`, a sign of life when nothing else goes."""
+
+    def __init__(self, send: Send) -> None:
+        """Send nothing yet."""
+        self._send, self._last_s = send, 0.0
+        self.is_started = False
+
+    async def start(self, media_type: str) -> None:
+        """Send the head."""
+        self.is_started = True
+        self._last_s = time.monotonic()
+        headers = [(b"content-type", media_type.encode()), (b"cache-control", b"no-store")]
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def write(self, part: str) -> None:
+        """Send a part."""
+        if part:
+            self._last_s = time.monotonic()
+            message = {"type": "http.response.body", "body": part.encode(), "more_body": True}
+            await self._send(message)
+
+    async def end(self) -> None:
+        """Say that this was all."""
+        await self._send({"type": "http.response.body", "body": b""})
+
+    async def __aenter__(self) -> Sender:
+        """Begin with the signs of life."""
+        self._living = asyncio.create_task(self._live())
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        """End them."""
+        self._living.cancel()
+
+    async def _live(self) -> None:
+        while True:
+            left_s = self._last_s + KEEP_ALIVE_S - time.monotonic()
+            if left_s <= 0:
+                await self.write(": still here\n\n")
+            await asyncio.sleep(max(left_s, 0.1))
+
+
+@contextlib.asynccontextmanager
+async def beside(work: Awaitable[T]) -> AsyncIterator[asyncio.Future[T]]:
+    """Run work beside; it is cancelled at the end."""
+    task = asyncio.ensure_future(work)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        # Its error, if nobody asked for it, comes of the one that ended this.
+        await asyncio.wait((task,))
+        _ = task.cancelled() or task.exception()
+
+
+async def _pass_on(form: Form, decoding: Decoding) -> None:
+    """Give the file to the process that decodes it, and read what follows the file."""
+    try:
+        async for block in form.blocks():
+            await decoding.write(block)
+    finally:
+        decoding.end()
+    await form.rest()
+
+
+async def hear(decoding: Decoding, session: Session) -> None:
+    """Give the samples to a session, to their end or an error."""
+    try:
+        async for samples in decoding.samples():
+            await session.push(samples)
+    finally:
+        session.end()
+
+
+async def unless_gone(body: Body, work: Awaitable[T]) -> T:
+    """Return what work returns; give it up, and raise Gone, when the client has left."""
+    async with beside(work) as working, beside(body.gone()) as leaving:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return await working
+    raise Gone
+
+
+def _is_streamed(form: Form) -> bool:
+    return form.last("stream").lower() in ("true", "1")
+
+
+def _all(form: Form, name: str) -> list[str]:
+    """Return the values of a list, with brackets or without."""
+    return form.fields.get(f"{name}[]", []) + form.fields.get(name, [])
+
+
+def _transcription(request: Request) -> Response:
+    state = request.app.state
+    return Transcription(state.engine, state.decoders, request.headers.get("content-type", ""))
+
+
+@router.post("/v1/audio/transcriptions")
+async def transcriptions(request: Request) -> Response:
+    """Transcribe a file."""
+    return _transcription(request)
+
+
+@router.post("/v1/audio/translations")
+async def translations(request: Request) -> Response:
+    """Refuse: the model writes what it hears, in the language it hears."""
+    return errors.response(
+        BadRequest("this model does not translate: use /v1/audio/transcriptions")
+    )
+
+
+@router.post("/inference")
+async def inference(request: Request) -> Response:
+    """Transcribe a file, as the server of whisper.cpp does."""
+    return _transcription(request)

@@ -1,0 +1,176 @@
+"""The HTTP side of the server: its routes, its start and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI
+from starlette.responses import JSONResponse, Response
+
+from .. import __version__
+from ..errors import ArgumentError
+from ..streaming.model import Model
+from . import files
+from .engine import Engine, Limits
+from .guard import Guard, is_loopback
+from .upload import Decoders
+
+log = logging.getLogger("voxtral.serve")
+
+SAMPLE = Path(__file__).parents[1] / "samples" / "digits_1.wav"  # measured before the first stream
+
+
+@dataclass(frozen=True)
+class Options:
+    """How the server is run."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    delay_ms: int | None = None
+    token: str | None = None
+    is_insecure: bool = False
+    origins: tuple[str, ...] = ()
+    certificate: Path | None = None
+    key: Path | None = None
+    drain_s: float = 30.0
+    limits: Limits = field(default_factory=Limits)
+
+
+def application(engine: Engine, options: Options) -> FastAPI:
+    """Return the ASGI application."""
+    app = FastAPI(
+        title="voxtral", version=__version__, description=engine.model.description, redoc_url=None
+    )
+    app.state.engine, app.state.is_ready = engine, False
+    app.state.decoders = Decoders(engine.limits.max_upload)
+    app.include_router(files.router)
+    created = int(time.time())
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        """Say that the server lives."""
+        return {"status": "draining" if engine.is_draining else "ok"}
+
+    @app.get("/ready")
+    async def ready() -> Response:
+        """Say whether a stream would be taken now."""
+        is_ready = app.state.is_ready and not engine.is_draining
+        return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        """List the one model; requests may call it as they like."""
+        return {"object": "list", "data": [described()]}
+
+    @app.get("/v1/models/{name:path}")
+    async def model(name: str) -> dict[str, Any]:
+        """Describe the model, by whatever name."""
+        return {**described(), "id": name}
+
+    def described() -> dict[str, Any]:
+        return {
+            "id": engine.model.name,
+            "object": "model",
+            "created": created,
+            "owned_by": "voxtral-edge",
+        }
+
+    app.add_middleware(
+        Guard,
+        token=options.token,
+        origins=options.origins,
+        is_local=options.token is None and is_loopback(options.host),
+    )
+    return app
+
+
+class Server:
+    """One server: HTTP, and what else listens beside it. `port` is known when it is ready."""
+
+    def __init__(self, model: Model, options: Options) -> None:
+        """Check the options; open nothing yet. Raises ArgumentError."""
+        if not is_loopback(options.host) and options.token is None and not options.is_insecure:
+            raise ArgumentError(
+                f"everybody who reaches {options.host} could use this server: give --token-file, "
+                "or --insecure if that is meant"
+            )
+        self._model, self._options = model, options
+        self.port = options.port
+
+    async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Listen and answer until stop() or a signal; raise OSError if the port cannot be had."""
+        options = self._options
+        listening = _listen(options.host, options.port)
+        self.port = listening.getsockname()[1]
+        self._engine = Engine(self._model, delay_ms=options.delay_ms, limits=options.limits)
+        app = application(self._engine, options)
+        self._http = _Http(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                ws="websockets-sansio",
+                ws_max_size=options.limits.max_message,
+                ssl_certfile=options.certificate,
+                ssl_keyfile=options.key,
+                server_header=False,
+                timeout_graceful_shutdown=5,
+            )
+        )
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with contextlib.suppress(ValueError, RuntimeError):  # not in the main thread
+                loop.add_signal_handler(number, self.stop)
+        serving = asyncio.create_task(self._http.serve([listening]))
+        try:
+            await self._engine.measure(SAMPLE)
+            app.state.is_ready = True
+            log.info("ready", extra={"host": options.host, "port": self.port})
+            on_ready()
+            app.state.decoders.prepare()
+            await serving
+        finally:
+            await app.state.decoders.aclose()
+            await asyncio.to_thread(self._engine.scheduler.close)
+
+    def stop(self) -> None:
+        """Take no new work, let what is there end within a limit, and stop; again: stop now."""
+        if self._engine.is_draining:
+            self._http.should_exit = self._http.force_exit = True
+            return
+        self._engine.is_draining = True
+        self._draining = asyncio.ensure_future(self._drain())
+
+    async def _drain(self) -> None:
+        until = time.monotonic() + self._options.drain_s
+        while self._engine.scheduler.sessions and time.monotonic() < until:
+            await asyncio.sleep(0.05)
+        self._http.should_exit = True
+
+
+class _Http(uvicorn.Server):
+    """A uvicorn server that leaves signals alone."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=256)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, f"{host}:{port}") from None

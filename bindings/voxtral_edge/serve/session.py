@@ -1,0 +1,330 @@
+"""Session: audio in, slots out, for one run of audio; it knows no protocol.
+
+A few threads run the streams of all sessions, so that a waiting stream costs none. What is asked of
+a session is done in order: audio, questions and the end wait in one line. Live sessions go before
+files, and a file takes short steps while anybody is live, so that a pass of its never delays them
+much.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import math
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import TypeAlias, TypeVar, cast
+
+import numpy as np
+
+from ..audio import RATE, Samples
+from ..errors import StreamClosed
+from ..streaming.stream import Stream
+from ..text.pieces import Piece
+
+T = TypeVar("T")
+Question: TypeAlias = Callable[["Stream | None"], None]  # None: the session is closed
+
+N_THREADS = 8  # streams that may compute at once; the core combines their passes
+STEP_S = 0.05  # a thread that has computed so long for a session turns to the next
+PASS = 128 * RATE // 100  # samples that one pass of the encoder takes
+SHORT_PASS = PASS // 4  # for a file while somebody is live
+ROOM_S = 10.0  # audio that may wait in a session; more waits where it comes from
+UNREAD = 15_000  # slots of a live session that may wait to be read, 20 minutes of them
+
+LIVE, FILE = 0, 1
+
+
+class Session:
+    """One run of audio and its slots; belongs to the event loop that it was made in."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        make: Callable[[], Stream],
+        kind: int = LIVE,
+        count: Callable[[list[Piece]], None] = lambda slots: None,
+    ) -> None:
+        """Begin; `make` opens the stream, in a thread; `count` is told what was decoded."""
+        self.kind = kind
+        self._scheduler, self._make, self._count = scheduler, make, count
+        self._loop = asyncio.get_running_loop()
+        self._lock = threading.Lock()
+        self._line: deque[Samples | Question] = deque()
+        self._n_waiting = 0  # samples in the line
+        self._is_scheduled = self._is_closed = self._is_ended = False
+        self._stream: Stream | None = None
+        self._slots: asyncio.Queue[list[Piece] | Exception | None] = asyncio.Queue()
+        self._n_unread = 0
+        self._moved = asyncio.Event()  # something was decoded or read
+        scheduler.enter(self)
+
+    @property
+    def lag_s(self) -> float:
+        """Seconds of audio that came but were not decoded yet."""
+        pending = self._stream.pending if self._stream else 0
+        return (self._n_waiting + pending) / RATE
+
+    async def push(self, samples: Samples) -> None:
+        """Add audio; wait while too much of it waits, or too many slots are unread."""
+        unread = UNREAD if self.kind == LIVE else math.inf
+        while not self._is_closed and (self._n_waiting > ROOM_S * RATE or self._n_unread > unread):
+            self._moved.clear()
+            await self._moved.wait()
+        if len(samples):
+            self._add(samples)
+
+    def end(self) -> None:
+        """Say that there is no more audio: slots() ends when all is said."""
+        self._add(self._end)
+
+    async def flush(self) -> list[Piece]:
+        """Return what would be said now if no more audio came; see Stream.flush()."""
+        return await self._ask(Stream.flush)
+
+    async def save(self) -> bytes:
+        """Return the state of the stream, after all slots that were handed out; see Stream.save().
+
+        What is read of slots() before this returns is in it, and nothing else.
+        """
+        return await self._ask(Stream.save)
+
+    async def read(self) -> list[Piece] | None:
+        """Return slots as soon as there are any, all that wait; None when all is said.
+
+        Raises what the stream raised.
+        """
+        slots = await self._slots.get()
+        if isinstance(slots, Exception):
+            raise slots
+        if slots is not None:
+            self._n_unread -= len(slots)
+            self._moved.set()
+        return slots
+
+    async def slots(self) -> AsyncIterator[list[Piece]]:
+        """Yield what read() returns, to the end."""
+        while (slots := await self.read()) is not None:
+            yield slots
+
+    def close(self) -> None:
+        """Give up the stream, after at most one more slot. May be repeated."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._moved.set()
+            self._scheduler.leave(self)
+            self._schedule()
+
+    async def __aenter__(self) -> Session:
+        """Return the session."""
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        """Close it."""
+        self.close()
+
+    def _add(self, item: Samples | Question) -> None:
+        with self._lock:
+            self._line.append(item)
+            if isinstance(item, np.ndarray):
+                self._n_waiting += len(item)
+        self._schedule()
+
+    async def _ask(self, call: Callable[[Stream], T]) -> T:
+        answer: asyncio.Future[T] = self._loop.create_future()
+
+        def settle(result: T | None, error: Exception | None) -> None:
+            if answer.done():
+                return
+            if error:
+                answer.set_exception(error)
+            else:
+                answer.set_result(cast("T", result))
+
+        def question(stream: Stream | None) -> None:
+            try:
+                if stream is None:
+                    raise StreamClosed("this session was closed: open a new one")
+                result = call(stream)
+            except Exception as error:
+                self._tell(settle, None, error)
+            else:
+                self._tell(settle, result, None)
+
+        if self._is_closed:
+            question(None)
+        else:
+            self._add(question)
+        return await answer
+
+    def _schedule(self) -> None:
+        with self._lock:
+            if self._is_scheduled:
+                return
+            self._is_scheduled = True
+        self._scheduler.submit(self)
+
+    def _receive(self, slots: list[Piece], end: Exception | bool) -> None:
+        """Take slots from a thread, and the end or the error that is the end."""
+        self._n_unread += len(slots)
+        if slots:
+            self._count(slots)
+            self._slots.put_nowait(slots)
+        if end:
+            self._slots.put_nowait(end if isinstance(end, Exception) else None)
+            self.close()
+        self._moved.set()
+
+    # ---- in a thread of the scheduler ----
+
+    def step(self) -> bool:
+        """Decode for a while; return whether there is more to do."""
+        slots: list[Piece] = []
+        end: Exception | bool = False
+        try:
+            more = self._run(slots)
+            end = self._is_ended and not more
+        except Exception as error:  # it belongs to whoever reads the slots
+            end = error
+        if slots or end:
+            self._tell(self._receive, slots, end)
+        if end or self._is_closed:
+            self._free()  # and no thread ever runs it again, since it stays scheduled
+            return False
+        with self._lock:
+            self._is_scheduled = more or bool(self._line) or self._is_closed
+            return self._is_scheduled
+
+    def _run(self, slots: list[Piece]) -> bool:
+        if self._stream is None:
+            self._stream = self._make()
+        until = time.monotonic() + STEP_S
+        while not self._is_closed:
+            for slot in self._stream.slots():
+                slots.append(slot)
+                if self._is_closed or time.monotonic() > until:
+                    return True
+            item = self._next()
+            if item is None:
+                return False
+            if isinstance(item, np.ndarray):
+                self._stream.push(item)
+            else:
+                if slots:  # what was decoded before a question is told before its answer
+                    self._tell(self._receive, list(slots), False)
+                    slots.clear()
+                item(self._stream)
+        return False
+
+    def _end(self, stream: Stream | None) -> None:
+        if stream:
+            stream.end()
+            self._is_ended = True
+
+    def _free(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+        with self._lock:
+            line, self._line = self._line, deque()
+        for item in line:
+            if not isinstance(item, np.ndarray):
+                item(None)
+
+    def _next(self) -> Samples | Question | None:
+        """Return what is first in the line; audio as much as a pass takes."""
+        room = self._scheduler.room(self)
+        parts: list[Samples] = []
+        with self._lock:
+            while room and self._line:
+                item = self._line[0]
+                if not isinstance(item, np.ndarray):
+                    if parts:
+                        break
+                    self._line.popleft()
+                    return item
+                parts.append(item[:room])
+                room -= len(parts[-1])
+                if len(parts[-1]) < len(item):
+                    self._line[0] = item[len(parts[-1]) :]
+                else:
+                    self._line.popleft()
+            self._n_waiting -= sum(map(len, parts))
+        return np.concatenate(parts) if parts else None
+
+    def _tell(self, call: Callable[..., None], *values: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
+            self._loop.call_soon_threadsafe(call, *values)
+
+
+class Scheduler:
+    """The threads that run sessions, those that are live first, and how busy they are."""
+
+    def __init__(self, n_threads: int = N_THREADS) -> None:
+        """Start the threads."""
+        self._waiting: queue.PriorityQueue[tuple[int, int, Session | None]] = queue.PriorityQueue()
+        self._order = itertools.count()
+        self.sessions: set[Session] = set()  # that are open; of the event loop
+        self._n_live = 0
+        self._lock = threading.Lock()
+        self._n_busy, self._busy_since, self._busy_s = 0, 0.0, 0.0
+        self._threads = [
+            threading.Thread(target=self._work, daemon=True, name=f"voxtral-{i}")
+            for i in range(n_threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds in which anything was computed."""
+        with self._lock:
+            running_s = time.monotonic() - self._busy_since if self._n_busy else 0.0
+            return self._busy_s + running_s
+
+    def enter(self, session: Session) -> None:
+        """Count a session."""
+        self.sessions.add(session)
+        self._n_live += session.kind == LIVE
+
+    def leave(self, session: Session) -> None:
+        """Count it no longer."""
+        self.sessions.discard(session)
+        self._n_live -= session.kind == LIVE
+
+    def room(self, session: Session) -> int:
+        """Return how many samples a session may take at once."""
+        return SHORT_PASS if session.kind == FILE and self._n_live else PASS
+
+    def submit(self, session: Session) -> None:
+        """Have a session run; it is not submitted again before it has."""
+        self._waiting.put((session.kind, next(self._order), session))
+
+    def close(self) -> None:
+        """End the threads; sessions that wait are not run any more."""
+        for _ in self._threads:
+            self._waiting.put((-1, next(self._order), None))
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while True:
+            session = self._waiting.get()[2]
+            if session is None:
+                return
+            with self._lock:
+                self._n_busy += 1
+                if self._n_busy == 1:
+                    self._busy_since = time.monotonic()
+            try:
+                more = session.step()
+            finally:
+                with self._lock:
+                    self._n_busy -= 1
+                    if not self._n_busy:
+                        self._busy_s += time.monotonic() - self._busy_since
+            if more:
+                self.submit(session)

@@ -1,0 +1,464 @@
+"""Files over HTTP: the openai client, curl's order of fields, uploads that are live, and limits."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import resource
+import socket
+import struct
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import voxtral_edge as vox
+from conftest import SAMPLES
+from serving import Serving, serving, wav
+from voxtral_edge.serve import files, upload
+from voxtral_edge.serve.engine import Limits
+
+openai = pytest.importorskip("openai")
+
+FILE = SAMPLES / "digits_1.wav"
+BOUNDARY = "----voxtral"
+
+
+@pytest.fixture(scope="module")
+def server(demo: vox.Model) -> Iterator[Serving]:
+    with serving(demo) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def client(server: Serving) -> Iterator[Any]:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+def part(name: str, value: bytes, file: str | None = None) -> bytes:
+    named = f'; filename="{file}"' if file else ""
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{named}\r\n\r\n'
+    return head.encode() + value + b"\r\n"
+
+
+def post(
+    server: Serving, body: bytes, path: str = "/v1/audio/transcriptions", **headers: str
+) -> tuple[int, str]:
+    kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+    request = urllib.request.Request(server.url + path, body, {**kind, **headers})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def until(condition: Any) -> None:
+    limit = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+
+
+# ---- the openai client --------------------------------------------------------------------------
+
+
+def test_formats(client: Any, demo: vox.Model, digits_words: str) -> None:
+    whole = demo.transcribe(FILE, confidence=True)
+
+    def ask(**options: Any) -> Any:
+        return client.audio.transcriptions.create(file=FILE, model="whisper-1", **options)
+
+    plain = ask()
+    assert plain.text == digits_words
+    assert plain.usage.seconds == pytest.approx(whole.duration_s)
+    assert ask(response_format="text") == digits_words + "\n"
+    assert ask(response_format="srt") == whole.to_srt()
+    assert ask(response_format="vtt") == whole.to_vtt()
+
+    verbose = ask(response_format="verbose_json", timestamp_granularities=["word", "segment"])
+    assert verbose.duration == pytest.approx(whole.duration_s)
+    assert [(w.word, w.start, w.end) for w in verbose.words] == [
+        (w.text.strip(), w.start_ms / 1000, w.end_ms / 1000) for w in whole.words
+    ]
+    assert [(s.text, s.start, s.end) for s in verbose.segments] == [
+        (s.text, s.start_ms / 1000, s.end_ms / 1000) for s in whole.segments
+    ]
+    assert [t for s in verbose.segments for t in s.tokens] == [p.token for p in whole.pieces]
+    known = [math.log(p.confidence or 0) for p in whole.pieces]
+    assert verbose.segments[0].avg_logprob == pytest.approx(sum(known) / len(known))
+    assert ask(response_format="verbose_json").words is None
+
+    sure = ask(include=["logprobs"])
+    assert [token.token for token in sure.logprobs] == [p.text for p in whole.pieces]
+    assert [token.logprob for token in sure.logprobs] == pytest.approx(known)
+    assert bytes(map(int, sure.logprobs[0].bytes)).decode() == whole.pieces[0].text
+
+
+def test_stream(client: Any, demo: vox.Model, digits_words: str) -> None:
+    events = list(
+        client.audio.transcriptions.create(
+            file=FILE, model="any", stream=True, include=["logprobs"]
+        )
+    )
+    *deltas, done = events
+    assert {event.type for event in deltas} == {"transcript.text.delta"}
+    assert "".join(event.delta for event in deltas) == digits_words
+    assert (done.type, done.text) == ("transcript.text.done", digits_words)
+    assert sum(len(event.logprobs) for event in deltas) == len(done.logprobs)
+    slots = demo.transcribe(FILE).tokens
+    assert done.usage.input_tokens == len(slots)
+
+
+def test_long_file_has_segments(client: Any, demo: vox.Model, digits: np.ndarray) -> None:
+    """Tokens belong to their segments, whose texts they make."""
+    audio = np.tile(np.concatenate([digits, np.zeros(2 * vox.RATE, np.float32)]), 4)
+    answer = client.audio.transcriptions.create(
+        file=("long.wav", wav(audio)), model="any", response_format="verbose_json"
+    )
+    assert len(answer.segments) > 3
+    for segment in answer.segments:
+        text = b"".join(demo.token_bytes(token) for token in segment.tokens).decode()
+        assert text.strip() == segment.text
+        assert segment.avg_logprob < 0 < segment.compression_ratio
+
+
+def test_other_kinds(client: Any) -> None:
+    """Those that are decoded when they are whole."""
+    import soundfile
+
+    audio, rate = soundfile.read(SAMPLES / "digits_3.wav", dtype="float32")
+    for kind, subtype in (("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("AIFF", None)):
+        file = io.BytesIO()
+        soundfile.write(file, audio, rate, format=kind, subtype=subtype)
+        answer = client.audio.transcriptions.create(file=("x", file.getvalue()), model="any")
+        assert answer.text == "three zero four six", kind
+
+
+def test_refusals(client: Any) -> None:
+    create = client.audio.transcriptions.create
+    with pytest.raises(openai.BadRequestError, match="knows no speakers"):
+        create(file=FILE, model="any", response_format="diarized_json")
+    with pytest.raises(openai.BadRequestError, match="is not audio"):
+        create(file=("text.wav", b"this is no sound at all, but text"), model="any")
+    with pytest.raises(openai.BadRequestError, match="empty"):
+        create(file=("empty.wav", b""), model="any")
+    with pytest.raises(openai.BadRequestError, match="'letter' is not one of segment, word"):
+        create(file=FILE, model="any", response_format="verbose_json",
+               timestamp_granularities=["letter"])  # fmt: skip
+    with (
+        pytest.warns(DeprecationWarning),
+        pytest.raises(openai.BadRequestError, match="does not translate"),
+    ):
+        client.audio.translations.create(file=FILE, model="any")
+    with pytest.raises(openai.APIError, match="is not audio"):
+        list(create(file=("x", b"no sound" * 9), model="any", stream=True))
+
+
+def test_models(client: Any, demo: vox.Model) -> None:
+    assert [model.id for model in client.models.list()] == [demo.name]
+    assert client.models.retrieve("whisper-1").id == "whisper-1"
+
+
+# ---- what no client library does ----------------------------------------------------------------
+
+
+def test_fields_may_follow_the_file(server: Serving, digits_words: str) -> None:
+    for field in ("response_format", "stream"):
+        value = b"text" if field == "response_format" else b"true"
+        body = part("file", FILE.read_bytes(), "x.wav") + part(field, value)
+        status, text = post(server, body + f"--{BOUNDARY}--\r\n".encode())
+        assert status == 200
+        if field == "stream":
+            events = [json.loads(line[6:]) for line in text.splitlines() if line[:7] == "data: {"]
+            assert events[-1]["text"] == digits_words
+        else:
+            assert text == digits_words + "\n"
+
+
+def test_inference(server: Serving, digits_words: str) -> None:
+    """As clients of whisper.cpp's server ask."""
+    body = part("file", FILE.read_bytes(), "x.wav") + part("temperature", b"0.0")
+    body += part("response_format", b"json") + f"--{BOUNDARY}--\r\n".encode()
+    status, text = post(server, body, "/inference")
+    assert (status, json.loads(text)["text"]) == (200, digits_words)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "no file"),
+        (part("model", b"x") + f"--{BOUNDARY}--\r\n".encode(), "no file"),
+        (part("file", b"RIFF" * 99, "x.wav"), "breaks off"),
+        (b"something else", "cannot be read"),
+        (part("model", b"x" * 70_000), "too long"),
+        (b"".join(part(f"f{i}", b"") for i in range(300)), "too many fields"),
+        (part("file", b"a", "a") + part("file", b"a", "a"), "two files"),
+        (part("audio", b"a", "a"), "in a field named file"),
+    ],
+)
+def test_forms_that_cannot_be_read(server: Serving, body: bytes, reason: str) -> None:
+    status, text = post(server, body)
+    assert status == 400
+    assert reason in json.loads(text)["error"]["message"]
+    until(lambda: server.n_sessions == 0)
+
+
+class Upload:
+    """A request whose body is sent bit by bit."""
+
+    def __init__(self, server: Serving) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", server.server.port), 20)
+        self.socket.sendall(
+            b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: localhost\r\n"
+            b"Transfer-Encoding: chunked\r\n"
+            b"Content-Type: multipart/form-data; boundary=" + BOUNDARY.encode() + b"\r\n\r\n"
+        )
+        self.received = b""
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(b"%x\r\n%s\r\n" % (len(data), data))
+
+    def until(self, mark: bytes) -> None:
+        while mark not in self.received:
+            more = self.socket.recv(1 << 16)
+            assert more, self.received
+            self.received += more
+
+
+def test_text_comes_while_the_upload_runs(
+    server: Serving, digits: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "KEEP_ALIVE_S", 0.2)
+    sound = wav(digits)
+    half = len(sound) // 2
+    live = Upload(server)
+    with live.socket:
+        live.send(part("stream", b"true") + part("file", sound[:half], "x.wav")[:-2])
+        live.until(b'"delta": "eight')
+        live.received = b""
+        live.until(b": still here")
+        live.send(sound[half:] + f"\r\n--{BOUNDARY}--\r\n".encode())
+        live.send(b"")
+        live.until(b"[DONE]")
+        assert b'"eight five eight nine seven four"' in live.received
+
+
+def test_a_client_that_leaves_ends_its_work(server: Serving, digits: np.ndarray) -> None:
+    import soundfile
+
+    sound = wav(digits)
+    for stream in (b"true", b"false"):
+        live = Upload(server)
+        with live.socket:
+            live.send(part("stream", stream) + part("file", sound[:60_000], "x.wav")[:-2])
+            until(lambda: server.n_sessions == 1)
+        until(lambda: server.n_sessions == 0)
+    # and one that leaves when all is sent: half an hour would take seconds
+    live = Upload(server)
+    with live.socket:
+        file = io.BytesIO()
+        soundfile.write(file, np.zeros(1800 * vox.RATE, np.int16), vox.RATE, format="FLAC")
+        live.send(part("file", file.getvalue(), "x.flac") + f"--{BOUNDARY}--\r\n".encode())
+        live.send(b"")
+        until(lambda: server.server._engine.n_files == 1)
+        time.sleep(0.5)
+    began = time.monotonic()
+    until(lambda: server.n_sessions == 0)
+    assert time.monotonic() - began < 3
+
+
+def test_upload_is_not_held_in_memory(server: Serving) -> None:
+    """A header of 96 kHz, 8 channels, and 100 MB of it."""
+    head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 0, b"WAVE", b"fmt ", 16, 1, 8, 96_000,
+                       96_000 * 16, 16, 16, b"data", 0)  # fmt: skip
+    live = Upload(server)
+    with live.socket:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        live.send(part("response_format", b"text") + part("file", head, "x.wav")[:-2])
+        for _ in range(100):
+            live.send(bytes(1_000_000))
+        live.send(f"\r\n--{BOUNDARY}--\r\n".encode())
+        live.send(b"")
+        live.until(b"200 OK")
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown < 40_000  # KiB
+
+
+def test_upload_has_a_limit(
+    server: Serving, monkeypatch: pytest.MonkeyPatch, digits: np.ndarray
+) -> None:
+    monkeypatch.setattr(server.server._engine, "limits", Limits(max_upload=100_000))
+    live = Upload(server)
+    with live.socket:
+        live.send(part("file", wav(digits), "x.wav"))
+        live.until(b"413")
+    until(lambda: server.n_sessions == 0)
+
+
+def test_a_silent_client_is_given_up(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload, "IDLE_S", 0.3)
+    live = Upload(server)
+    with live.socket:
+        live.send(part("file", b"RIFF", "x.wav")[:-2])
+        live.until(b"408")
+
+
+# ---- files wait for files -----------------------------------------------------------------------
+
+
+def test_queue_has_an_end(demo: vox.Model, digits: np.ndarray) -> None:
+    limits = Limits(max_files=1, max_queue=1)
+    with serving(demo, limits=limits) as server:
+        first, second = Upload(server), Upload(server)
+        with first.socket, second.socket:
+            first.send(part("file", wav(digits)[:50_000], "x.wav")[:-2])
+            until(lambda: server.n_sessions == 1)
+            second.send(part("file", wav(digits), "x.wav") + f"--{BOUNDARY}--\r\n".encode())
+            second.send(b"")
+            until(lambda: server.server._engine.n_queued == 1)
+            body = part("file", wav(digits), "x.wav") + f"--{BOUNDARY}--\r\n".encode()
+            status, text = post(server, body)
+            assert status == 503
+            assert "wait already" in text
+            first.socket.close()
+            second.until(b"eight five eight")
+        assert post(server, body)[0] == 200
+        assert server.server._engine.n_files == 0
+
+
+# ---- who may come in ----------------------------------------------------------------------------
+
+
+def status_of(server: Serving, path: str, **headers: str) -> int:
+    request = urllib.request.Request(server.url + path, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def test_local_server_goes_by_local_names(server: Serving) -> None:
+    assert status_of(server, "/v1/models") == 200
+    assert status_of(server, "/v1/models", Host="localhost:1") == 200
+    assert status_of(server, "/v1/models", Host="evil.example") == 403
+    assert status_of(server, "/v1/models", Origin="https://evil.example") == 403
+    assert status_of(server, "/v1/models", Origin="null") == 403
+    assert status_of(server, "/v1/models", Origin=server.url) == 200
+
+
+def test_token(demo: vox.Model) -> None:
+    with serving(demo, token="secret", origins=("https://mine.example",)) as server:
+        assert status_of(server, "/health") == status_of(server, "/ready") == 200
+        assert status_of(server, "/v1/models") == 401
+        for wrong in ("Bearer", "Bearer ", "Bearer secre", "Basic secret", "secret", "Bearer \xe9"):
+            assert status_of(server, "/v1/models", Authorization=wrong) == 401
+        assert status_of(server, "/v1/models", Authorization="Bearer secret") == 200
+        assert status_of(server, "/v1/models?token=secret", Host="any.example") == 200
+        assert status_of(server, "/v1/models?token=wrong") == 401
+        origin = {"Authorization": "Bearer secret", "Origin": "https://mine.example"}
+        assert status_of(server, "/v1/models", **origin) == 200
+        with openai.OpenAI(base_url=f"{server.url}/v1", api_key="secret") as client:
+            assert client.audio.transcriptions.create(file=FILE, model="any").text
+        with (
+            openai.OpenAI(base_url=f"{server.url}/v1", api_key="wrong") as client,
+            pytest.raises(openai.AuthenticationError),
+        ):
+            client.models.list()
+
+
+def test_other_hosts_need_a_token(demo: vox.Model) -> None:
+    with pytest.raises(vox.ArgumentError, match="--token-file"), serving(demo, host="0.0.0.0"):
+        pass
+    with serving(demo, host="0.0.0.0", is_insecure=True) as server:
+        assert status_of(server, "/health", Host="any.example") == 200
+
+
+# ---- the process that decodes -------------------------------------------------------------------
+
+
+def test_decoder_has_no_network_and_no_programs(tmp_path: Path) -> None:
+    code = """
+import errno, os, socket
+from voxtral_edge.serve.decoder import confine
+confine(1000, 100)
+for call in (socket.socket, lambda: os.execv("/bin/true", ["true"])):
+    try:
+        call()
+    except PermissionError:
+        continue
+    raise SystemExit("allowed")
+with open("big", "wb", buffering=0) as file:
+    assert file.write(bytes(2000)) == 1000
+    try:
+        file.write(b"x")
+    except OSError as error:
+        assert error.errno == errno.EFBIG
+        print("confined")
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.stdout == "confined\n", done.stderr
+
+
+# ---- the command --------------------------------------------------------------------------------
+
+
+def test_command(digits_words: str) -> None:
+    """Ready within a moment, and gone at SIGTERM with 0, after what it had begun."""
+    began = time.monotonic()
+    command = [sys.executable, "-W", "error", "-m", "voxtral_edge", "serve", "--port", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    with process, process.stderr:
+        line = ""
+        while " ready " not in line:
+            line = process.stderr.readline()
+            assert line, "it ended"
+        ready_s = time.monotonic() - began
+        port = int(line.rsplit("port=", 1)[1])
+        running = Serving(type("S", (), {"port": port})(), None)  # type: ignore[arg-type]
+        live = Upload(running)
+        with live.socket:
+            sound = wav(np.concatenate(list(vox.read(FILE))))
+            live.send(part("stream", b"true") + part("file", sound[:50_000], "x.wav")[:-2])
+            live.until(b"data:")
+            process.terminate()
+            until(lambda: status_of(running, "/ready") == 503)
+            assert status_of(running, "/health") == 200
+            live.send(sound[50_000:] + f"\r\n--{BOUNDARY}--\r\n".encode())
+            live.send(b"")
+            live.until(digits_words.encode())
+            live.until(b"[DONE]")
+        assert process.wait(20) == 0
+    assert ready_s < 5  # less than a second on a machine that is not busy
+
+
+def test_command_says_what_is_wrong(tmp_path: Path) -> None:
+    def refused(*options: str) -> str:
+        command = [sys.executable, "-m", "voxtral_edge", "serve", "--port", "0", *options]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 2
+        assert done.stderr.startswith("voxtral: ")
+        return done.stderr.splitlines()[-1]
+
+    assert "--token-file" in refused("--host", "0.0.0.0")
+    assert "missing: No such file" in refused("--token-file", "missing")
+    (tmp_path / "token").write_text("\n")
+    assert "is empty" in refused("--token-file", str(tmp_path / "token"))
+    assert "belong together" in refused("--tls-cert", "x")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert f"127.0.0.1:{port}: Address already in use" in refused("--port", port)
