@@ -67,7 +67,10 @@ class Slice(NamedTuple):
 
 
 class Checkpoint:
-    """An open checkpoint; sha256 is known after the first full pass of slices()."""
+    """An open checkpoint; sha256 is known after the first full pass of slices().
+
+    paths: the files that it is made of.
+    """
 
     def __init__(
         self, path: str | os.PathLike[str], published: Mapping[str, str] | None = None
@@ -81,14 +84,16 @@ class Checkpoint:
         self.sha256: str | None = None
         self.files: list[SafetensorsFile] = []
         try:
-            self.layout, paths = _find(folder)
-            if self.layout == "official":
-                self.params = params.official(load(folder / "params.json"))
-            else:
-                self.params = params.transformers(load(folder / "config.json"))
-            self.vocabulary = tekken.read(folder / "tekken.json", self.params.n_vocab)
+            self.layout, weights = _find(folder)
+            is_official = self.layout == "official"
+            config = folder / ("params.json" if is_official else "config.json")
+            tokenizer = folder / "tekken.json"
+            self.paths = [config, tokenizer, folder / INDEX, *weights]
+            read = params.official if is_official else params.transformers
+            self.params = read(load(config))
+            self.vocabulary = tekken.read(tokenizer, self.params.n_vocab)
             self.tensors = tensors(self.params)
-            for path in paths:
+            for path in weights:
                 self.files.append(SafetensorsFile(path))
             self._check()
         except BaseException:

@@ -1,28 +1,27 @@
 """convert(), convert_decoder(): a checkpoint folder becomes a GGUF file, or nothing changes.
 
 All sizes are known from the headers, so that the file is laid out first and every slice of the
-source, packed by a pool of threads, is written straight to its place. The file grows beside the
-target under another name and takes the target's name only when it is whole and on the disk.
+source, packed by a pool of threads, is written straight to its place.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import secrets
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from voxtral_edge.console.output import Output, OutputError, identities, is_gguf
 
 from .checkpoint import Checkpoint, Slice
 from .errors import ConversionError
 from .gguf_file import Place, write_header
 from .llama import decoder
 from .metadata import SHA256_KEY, Card
-from .quantize import Bytes, file_type, pack
+from .quantize import Bytes, Type, file_type, pack
 from .recipe import Recipe, whole
 
 Progress = Callable[[str, int], None]
@@ -60,8 +59,9 @@ def convert(
     known of the published model. published: the SHA-256 that weight files must have, by name.
     threads pack (None: one per processor this process may use).
     The same checkpoint and arguments give the same bytes. Raises ConversionError if something is
-    wrong with the checkpoint or the target, OSError if the target cannot be written; then, as after
-    an interruption, the target is as it was.
+    wrong with the checkpoint, ArgumentError if the target is a folder, a file of the checkpoint, or
+    a file that is no model, and OSError if it cannot be written; then, as after an interruption,
+    the target is as it was. A pipe or a device gets the file when it is whole.
     """
     card = Card(name, description, license)
     with Checkpoint(checkpoint, published) as source:
@@ -102,31 +102,48 @@ def _write(
     progress: Progress | None,
 ) -> Summary:
     layout = recipe.layout(source, file_type(type))
-    _check_target(path, source)
-    with replacing(path) as (temporary, fd):
-        keys = recipe.metadata(UNKNOWN_SHA256)
-        places, size = write_header(temporary, recipe.architecture, keys, layout)
-        os.posix_fallocate(fd, 0, size)  # a full disk is noticed now rather than at the end
-
-        def write(part: Slice) -> None:
-            if part.tensor.name not in recipe.names:
-                return  # read for the hash only
-            place = places[recipe.names[part.tensor.name]]
-            try:
-                packed = pack(recipe.values(part), place.type)
-            except OverflowError as error:
-                raise part.error(f"has {error}: choose --type bf16 or f32") from error
-            start = place.offset + part.start * (place.n_bytes // place.shape[0])
-            write_all(fd, packed, start)
-
-        for_each_slice(source, write, threads, progress)
-        assert source.sha256 is not None
-        _write_sha256(fd, source.sha256, places)
+    with _target(path, source) as output:
+        try:
+            places, size = _fill(output, source, recipe, layout, threads, progress)
+        except OSError as error:
+            raise OutputError(str(path), error) from error
     types: dict[str, int] = {}
     for place in places.values():
         types[place.type.name] = types.get(place.type.name, 0) + place.n_bytes
     n_params = sum(math.prod(place.shape) for place in places.values())
     return Summary(path, len(places), n_params, size, types)
+
+
+def _fill(
+    output: Output,
+    source: Checkpoint,
+    recipe: Recipe,
+    layout: Mapping[str, tuple[Type, tuple[int, ...]]],
+    threads: int | None,
+    progress: Progress | None,
+) -> tuple[dict[str, Place], int]:
+    """Write all of the file; return where each tensor is, and its size."""
+    assert output.part is not None
+    fd = output.fd
+    keys = recipe.metadata(UNKNOWN_SHA256)
+    places, size = write_header(output.part, recipe.architecture, keys, layout)
+    os.posix_fallocate(fd, 0, size)  # a full disk is noticed now rather than at the end
+
+    def write(part: Slice) -> None:
+        if part.tensor.name not in recipe.names:
+            return  # read for the hash only
+        place = places[recipe.names[part.tensor.name]]
+        try:
+            packed = pack(recipe.values(part), place.type)
+        except OverflowError as error:
+            raise part.error(f"has {error}: choose --type bf16 or f32") from error
+        start = place.offset + part.start * (place.n_bytes // place.shape[0])
+        write_all(fd, packed, start)
+
+    for_each_slice(source, write, threads, progress)
+    assert source.sha256 is not None
+    _write_sha256(fd, source.sha256, places)
+    return places, size
 
 
 def for_each_slice(
@@ -157,36 +174,11 @@ def for_each_slice(
             pool.shutdown(cancel_futures=True)
 
 
-def _check_target(path: Path, source: Checkpoint) -> None:
-    if path.is_dir():
-        raise ConversionError(f"{path} is a folder: name the file to write")
-    if not path.parent.is_dir():
-        raise ConversionError(f"{path}: the folder {path.parent} does not exist: make it first")
+def _target(path: Path, source: Checkpoint) -> Output:
     same_folder = path.resolve().parent == source.folder.resolve()
     if same_folder and path.suffix in (".json", ".safetensors"):
         raise ConversionError(f"{path} belongs to the checkpoint: name another file to write")
-
-
-@contextmanager
-def replacing(target: Path) -> Iterator[tuple[Path, int]]:
-    """A file beside the target and its descriptor; it becomes the target if all goes well."""
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    fd = -1
-    try:
-        fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666)
-        yield temporary, fd
-        os.fsync(fd)
-        temporary.replace(target)
-    except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OSError(
-                error.errno, f"cannot write it ({error.strerror})", str(target)
-            ) from error
-        raise
-    finally:
-        if fd >= 0:
-            os.close(fd)
+    return Output(path, inputs=identities(source.paths), over=is_gguf, anywhere=True)
 
 
 def write_all(fd: int, data: Bytes, offset: int) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from voxtral_edge.cli.terminal import SIGNALLED, STOPS, Stopped, complain, stoppable, write
+from voxtral_edge.console.output import Output, OutputError, is_gguf
 from voxtral_edge.convert import (
     FILE_TYPES,
     Checkpoint,
@@ -33,6 +34,7 @@ from voxtral_edge.convert import (
 from voxtral_edge.convert.conversion import Progress
 from voxtral_edge.convert.errors import DamagedFile
 from voxtral_edge.convert.progress import Bar
+from voxtral_edge.errors import VoxtralError
 from voxtral_edge.machine import models
 
 OK, FAILURE, BAD_INPUT = 0, 1, 2
@@ -63,20 +65,24 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run with arguments (None: those of the process); return the exit status."""
     options = parser()
-    args = options.parse_args(argv)
+    args = options.parse_intermixed_args(argv)  # MODEL.gguf may follow an option
     if args.delay and not args.decoder_only:
         options.error("--delay needs --decoder-only: other files serve every delay")
     if args.decoder_only and not args.target:
         options.error("--decoder-only needs the file to write: it is not a model for this program")
+    if args.target and args.verify and args.target.exists() and not args.target.is_file():
+        options.error(f"--verify needs a file that can be read again: {args.target} is none")
     try:
         with stoppable(signal.SIGINT, *STOPS):
             _run(args)
     except Stopped as stopped:
         return SIGNALLED + stopped.number
-    except ConversionError as error:
+    except VoxtralError as error:
         complain(error)
         return BAD_INPUT
     except OSError as error:
+        if isinstance(error, OutputError) and error.filename is None:
+            raise
         complain(error)
         return FAILURE
     return OK
@@ -85,14 +91,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> None:
     folder, source = args.checkpoint, str(args.checkpoint.resolve())
     name, license, published = args.name, args.license, None
+    target = args.target or models.place(str(args.checkpoint), args.type)
+    if not args.target:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    # What cannot be written is refused before anything is downloaded.
+    if Output(target, inputs={}, over=is_gguf).is_standard_output:
+        args.quiet = True  # which is where the words would go
     if not folder.is_dir() and hub.is_name(str(folder)):
         found = hub.fetch(str(folder), lambda line: _say(args, line), progress=not args.quiet)
         folder, source = found.folder, f"{found.name}@{found.revision}"
         name = name or found.name.partition("/")[2].replace("-", " ")
         license, published = license or found.license, found.sha256
-    target = args.target or models.place(str(args.checkpoint), args.type)
-    if not args.target:
-        target.parent.mkdir(parents=True, exist_ok=True)
     start = time.monotonic()
     make = partial(convert_decoder, delay_ms=args.delay) if args.decoder_only else convert
     try:
@@ -114,7 +123,7 @@ def _run(args: argparse.Namespace) -> None:
             f"{error.path.name} is not what the hub has published (its SHA-256 differs); it was "
             "removed from the cache: run the command again"
         ) from error
-    if target.parent == models.folder():
+    if models.is_stored(target):
         models.record(target, source)
     types = ", ".join(f"{n / 1e6:,.1f} MB {name}" for name, n in sorted(made.types.items()))
     _say(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -71,7 +71,7 @@ def write_header(
     path: Path,
     architecture: str,
     metadata: dict[str, Value],
-    tensors: dict[str, tuple[GGMLQuantizationType, tuple[int, ...]]],
+    tensors: Mapping[str, tuple[GGMLQuantizationType, tuple[int, ...]]],
 ) -> tuple[dict[str, Place], int]:
     """Write all but the data; return each tensor's place and the size of the whole file.
 

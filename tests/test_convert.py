@@ -414,11 +414,11 @@ class Spy:
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self.target = folder / "m.gguf"
-        self.target.write_bytes(b"the old model")
+        self.target.write_bytes(b"GGUF, an old model")
 
     def check(self) -> None:
         assert list(self.target.parent.iterdir()) == [self.target]
-        assert self.target.read_bytes() == b"the old model"
+        assert self.target.read_bytes() == b"GGUF, an old model"
 
 
 @pytest.fixture
@@ -474,7 +474,7 @@ def test_full_disk_is_noticed_before_the_work(
 
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, preexec_fn=limit)
     assert done.returncode == 1
-    assert str(spy.target) in done.stderr and "cannot write it" in done.stderr
+    assert f"cannot write to {spy.target}: " in done.stderr
     assert done.stderr.count("\n") == 1
     spy.check()
 
@@ -492,7 +492,7 @@ def test_full_disk_keeps_the_old_file(
 
     monkeypatch.setattr(conversion.os, function, full)
     assert main([str(official), str(spy.target)]) == 1
-    expected = f"voxtral: {spy.target}: cannot write it (No space left on device)\n"
+    expected = f"voxtral: cannot write to {spy.target}: No space left on device\n"
     assert capsys.readouterr().err == expected
     spy.check()
 
@@ -794,12 +794,18 @@ def test_values_beyond_half_precision_fit_bf16(copy: Folders, tmp_path: Path) ->
         ("nowhere/m.gguf", "nowhere does not exist: make it first"),
         ("official/consolidated.safetensors", "belongs to the checkpoint"),
         ("official/params.json", "belongs to the checkpoint"),
+        ("notes.txt", "is there, and of another kind"),
+        ("weights", "is .*consolidated.safetensors, which is read"),
+        ("tokenizer", "is .*tekken.json, which is read"),
     ],
 )
 def test_targets_that_cannot_be(target: str, pattern: str, copy: Folders, tmp_path: Path) -> None:
     folder = copy()
+    (tmp_path / "notes.txt").write_text("notes")
+    (tmp_path / "weights").symlink_to(folder / "consolidated.safetensors")
+    (tmp_path / "tokenizer").hardlink_to(folder / "tekken.json")
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
-    with pytest.raises(ConversionError, match=pattern):
+    with pytest.raises(vox.VoxtralError, match=pattern):
         convert(folder, tmp_path / target)
     assert before == {file.name: file.read_bytes() for file in folder.iterdir()}
 

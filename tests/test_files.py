@@ -204,6 +204,13 @@ def test_tree_to_tree(tree: Path, main: Main, monkeypatch: pytest.MonkeyPatch) -
         (["a.wav"], [], "x/", [[("txt", "x/a.txt")]]),
         (["a.wav"], ["srt", "tsv"], "x", [[("srt", "x/a.srt"), ("tsv", "x/a.tsv")]]),
         (["a.wav", "d/b.b.wav"], [], "x", [[("txt", "x/a.txt")], [("txt", "x/b.b.txt")]]),
+        (["a.WAV"], [], "x/", [[("txt", "x/a.txt")]]),
+        (["meeting 12.30"], [], "x/", [[("txt", "x/meeting 12.30.txt")]]),
+        (["v1.2"], ["srt", "tsv"], "x", [[("srt", "x/v1.2.srt"), ("tsv", "x/v1.2.tsv")]]),
+        (["J. Doe", "J. Roe"], [], "x", [[("txt", "x/J. Doe.txt")], [("txt", "x/J. Roe.txt")]]),
+        (["a.wav"], [], "at 12.30", [[("txt", "at 12.30")]]),
+        (["a.wav"], ["json"], "/dev/stdout", [[("json", None)]]),
+        (["a.wav", "b.wav"], [], "/dev/fd/1", [[("txt", None)], [("txt", None)]]),
     ],
 )
 def test_plan(
@@ -216,7 +223,7 @@ def test_plan(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     jobs = outputs.plan([Input(n, Path(Path(n).name)) for n in names], formats, target)
-    assert [[(f, p and str(p)) for f, p in job.outputs] for job in jobs] == expected
+    assert [[(f, o and str(o.path)) for f, o in job.outputs] for job in jobs] == expected
     assert list(tmp_path.iterdir()) == []
 
 
@@ -290,7 +297,7 @@ def test_signals_leave_nothing(
         "-m", "voxtral_edge", "transcribe", tmp_path / "long.wav", "-o", tmp_path / "x.txt"
     )
     with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
-        while not list(tmp_path.glob(".x.txt.*.part")):
+        while not list(tmp_path.glob(".*.part")):
             assert process.poll() is None
             time.sleep(0.01)
         process.send_signal(number)
@@ -392,9 +399,10 @@ def test_plot(tmp_path: Path, main: Main, tiny_path: Path) -> None:
     # The random model says characters of every script.
     assert main("plot", CLIP, "-o", svg, "-m", tiny_path, "--from", 1, "--to", 2.5)[0] == 0
     assert "<svg" in svg.read_text(encoding="utf-8")
-    status, _, errors = main("plot", CLIP, "-o", "/dev/full/x.png")
-    assert status == 1
-    assert "cannot write to" in errors
+    full = tmp_path / "full.png"
+    full.symlink_to("/dev/full")
+    status, _, errors = main("plot", CLIP, "-o", full, "--threads", 1)
+    assert (status, errors) == (1, f"voxtral: cannot write to {full}: No space left on device")
 
 
 def test_plot_draws_the_words_and_the_mel(
@@ -405,7 +413,7 @@ def test_plot_draws_the_words_and_the_mel(
     from voxtral_edge.plot import plot
 
     drawn = []
-    monkeypatch.setattr(figure.Figure, "savefig", lambda self, target: drawn.append(self))
+    monkeypatch.setattr(figure.Figure, "savefig", lambda self, *a, **k: drawn.append(self))
     plot(demo, CLIP, tmp_path / "x.png", title="t")
     wave, words, mel, lane = drawn[0].axes
     assert [t.get_text() for t in words.texts] == WORDS.split()

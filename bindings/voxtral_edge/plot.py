@@ -6,6 +6,8 @@ heard; nothing is computed a second time.
 
 from __future__ import annotations
 
+import io
+import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .audio import RATE, AudioLike, chunks
-from .cli.terminal import OutputError
+from .console.output import Output, identities, is_picture
 from .errors import ArgumentError, AudioError
 from .streaming.model import Model
 from .text.pieces import SLOT_MS, Piece
@@ -21,8 +23,11 @@ from .text.transcript import Transcript
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
     from .audio import Samples
+
+    Heard = tuple[Samples, Samples, Transcript]
 
 N_MEL, MEL_MS = 128, 10  # bins of a mel frame, and its length
 LEFT_PAD_SLOTS = 32  # silence before the first sample, which the mel shows too
@@ -49,9 +54,26 @@ def plot(
     missing, OutputError if the file cannot be written, and what Model.transcribe() raises.
     """
     figures = _matplotlib()
-    if target.suffix.lower() not in (".png", ".svg", ".pdf"):
+    kind = target.suffix.lower()
+    if kind not in (".png", ".svg", ".pdf"):
         raise ArgumentError(f"{target}: a picture is .png, .svg or .pdf: name it so")
-    samples, mel, transcript = _heard(model, audio, to_s, delay_ms)
+    read = identities([audio] if isinstance(audio, (str, os.PathLike)) else [])
+    with Output(target, inputs=read, over=is_picture) as output:
+        heard = _heard(model, audio, to_s, delay_ms)
+        figure = _drawn(figures, model, heard, title, from_s, to_s)
+        picture = io.BytesIO()  # a .pdf file is not written from its beginning to its end
+        with warnings.catch_warnings():
+            # Characters of scripts that no font here has are drawn as boxes.
+            warnings.filterwarnings("ignore", "Glyph", UserWarning)
+            figure.savefig(picture, format=kind[1:])
+        output.write(picture.getbuffer())
+
+
+def _drawn(
+    figures: Any, model: Model, heard: Heard, title: str, from_s: float, to_s: float | None
+) -> Figure:
+    """Return the picture of the seconds `from_s` to `to_s`."""
+    samples, mel, transcript = heard
     # The text of the last word may stand in slots after the audio.
     end_s = max([transcript.duration_s, *(piece.end_ms / 1000 for piece in transcript.pieces)])
     end_s = end_s if to_s is None else min(to_s, end_s)
@@ -66,10 +88,12 @@ def plot(
             f"{MAX_STRIPS * STRIP_S:.0f} s with --from and --to"
         )
     strip_s = min(STRIP_S, end_s - from_s)
-    figure = figures.Figure(figsize=(16, 0.8 + 3.6 * n_strips), layout="constrained", dpi=100)
+    figure: Figure = figures.Figure(
+        figsize=(16, 0.8 + 3.6 * n_strips), layout="constrained", dpi=100
+    )
     figure.suptitle(
         f"{title}   -   {transcript.model}, delay {transcript.delay_ms} ms",
-        x=0.01, ha="left", color=INK, fontsize=12,
+        x=0.01, ha="left", color=INK, fontsize=12, parse_math=False,
     )  # fmt: skip
     figure.text(
         0.995, 0.995, LEGEND, ha="right", va="top", color=PALE, fontsize=9, parse_math=False
@@ -93,18 +117,10 @@ def plot(
         _draw_tokens(lane, slots, model, begin_s, strip_s)
         lane.tick_params(labelbottom=True, bottom=True)
         lane.set_xlabel("seconds" if i == n_strips - 1 else "", color=INK, fontsize=8)
-    try:
-        with warnings.catch_warnings():
-            # Characters of scripts that no font here has are drawn as boxes.
-            warnings.filterwarnings("ignore", "Glyph", UserWarning)
-            figure.savefig(target)
-    except OSError as error:
-        raise OutputError(str(target), error) from error
+    return figure
 
 
-def _heard(
-    model: Model, audio: AudioLike, to_s: float | None, delay_ms: int | None
-) -> tuple[Samples, Samples, Transcript]:
+def _heard(model: Model, audio: AudioLike, to_s: float | None, delay_ms: int | None) -> Heard:
     """Return the samples [n], the mel [frames, 128] from the first sample on, and the text."""
     parts: list[Samples] = []
     rows: list[Samples] = []

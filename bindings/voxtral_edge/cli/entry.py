@@ -27,6 +27,7 @@ import numpy as np
 from .. import __version__
 from ..audio import RATE, Samples, duration_s, read, read_pcm
 from ..audio.live import Live, Microphone, Pipe, devices
+from ..console.output import OutputError, sweep
 from ..errors import ArgumentError, AudioError, ComputeError, StreamError, VoxtralError
 from ..machine import bench, doctor, models
 from ..serve import command as serve
@@ -39,7 +40,6 @@ from .terminal import (
     SIGNALLED,
     STOPS,
     Interrupt,
-    OutputError,
     Screen,
     Stopped,
     complain,
@@ -174,14 +174,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             try:
                 return _run(argv)
             finally:
-                outputs.sweep()
+                sweep()
     except KeyboardInterrupt:
         return INTERRUPTED
     except Stopped as stopped:
         return SIGNALLED + stopped.number
     except OutputError as error:
-        # Python flushes standard output once more when it exits; nothing may come of that.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if error.filename is None:
+            # Python flushes standard output once more when it exits; nothing may come of that.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         if isinstance(error.__cause__, BrokenPipeError):
             return UNREAD
         complain(error)
@@ -458,8 +459,10 @@ def _transcribe(args: argparse.Namespace) -> int:
                 _run_file(job, model, meter, screen, args, head=before if is_array else head)
                 before = ",\n"
             except (AudioError, OSError) as error:
+                if isinstance(error, OutputError) and error.filename is None:
+                    raise  # what standard output does not take, it will not take from others
                 screen.complain(error)
-                status = BAD_INPUT
+                status = max(status, FAILURE if isinstance(error, OutputError) else BAD_INPUT)
         if is_array:
             screen.text("\n]\n")
     if args.stats:
@@ -502,7 +505,7 @@ def _stream(args: argparse.Namespace) -> int:
     source = inputs.Input(inputs.STDIN, Path("stream"))
     (job,) = outputs.plan([source], args.format, args.output)
     _check_shown(args, [job])
-    if args.output is not None:
+    if job.outputs[0][1] is not None:
         job.outputs.append(("txt", None))
     with contextlib.ExitStack() as stack:
         live: Live
@@ -606,7 +609,7 @@ def _models(args: argparse.Namespace) -> int:
             model.name,
             model.type or "damaged",
             f"{model.n_bytes / 1e6:,.1f} MB",
-            model.converted.isoformat(),
+            model.converted.isoformat() if model.converted else "-",
             model.source or "-",
         )
         for model in models.stored()
@@ -688,7 +691,7 @@ class _Writing:
         name = None if job.input.path == inputs.STDIN else _plain(job.input.path)
         origin = Origin(name, model.name, delay_ms or model.default_delay_ms)
         self._feed = Feed(model, [FORMATS[format](origin) for format, _ in job.outputs])
-        self._files = [None if path is None else outputs.OutFile(path) for _, path in job.outputs]
+        self._files = [output for _, output in job.outputs]
         self._screen, self._head = screen, head
 
     def __enter__(self) -> _Writing:
@@ -724,7 +727,7 @@ class _Writing:
             if not text:
                 continue
             if file:
-                file.write(text)
+                file.write(text.encode())
             else:
                 self._screen.text(self._head + text)
                 self._head = ""

@@ -27,6 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..audio.live import Live
+from ..console.output import OutputError
 from ..errors import AudioError, VoxtralError
 from ..text.pieces import Piece
 
@@ -83,14 +84,6 @@ def stoppable(*numbers: int) -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-class OutputError(Exception):
-    """Something cannot be written; the cause is an OSError."""
-
-    def __init__(self, what: str, error: OSError) -> None:
-        """Say what it is, a file or standard output."""
-        super().__init__(f"cannot write to {what}: {error.strerror}")
 
 
 class Interrupt:
@@ -295,13 +288,13 @@ def write(text: str) -> None:
             raise OSError(errno.EBADF, "it is closed")
         print(text, end="", flush=True)
     except OSError as error:
-        raise OutputError("standard output", error) from error
+        raise OutputError(None, error) from error
 
 
 def complain(error: BaseException | str) -> None:
     """Say in one line what is wrong."""
     text = str(error) or "out of memory"
-    if isinstance(error, OSError) and not isinstance(error, VoxtralError):
+    if isinstance(error, OSError) and not isinstance(error, (VoxtralError, OutputError)):
         text = f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}"
     text = text.replace("\n", " ")
     print(f"voxtral: {text}", file=sys.stderr)

@@ -15,6 +15,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from ..console.output import Output, is_text
 from ..errors import ModelError, ModelFormatError, ModelNotFound
 
 SUFFIX = ".gguf"
@@ -24,22 +25,31 @@ BLOCK_BYTES = 4 << 20
 
 @dataclass(frozen=True)
 class Stored:
-    """A model in the data directory; type, source and sha256 are None if they are not known."""
+    """A model in the data directory; what is None is not known."""
 
     name: str
     path: Path
     type: str | None
     n_bytes: int
-    converted: date
+    converted: date | None
     source: str | None
     sha256: str | None
 
 
 def folder() -> Path:
-    """Return the data directory's folder for models, which need not exist."""
+    """Return the data directory's folder for models, which need not exist.
+
+    Raises ModelNotFound if this user has no home directory.
+    """
     import platformdirs
 
-    return platformdirs.user_data_path("voxtral-edge", appauthor=False) / "models"
+    try:
+        return platformdirs.user_data_path("voxtral-edge", appauthor=False) / "models"
+    except RuntimeError:
+        raise ModelNotFound(
+            "there is no home directory, in which models are kept: set HOME or XDG_DATA_HOME, or "
+            "name the file of the model"
+        ) from None
 
 
 def place(source: str, type: str) -> Path:
@@ -75,13 +85,19 @@ def chosen(option: str | None) -> Path | None:
     return None if option is None else find(option)
 
 
+def is_stored(path: Path) -> bool:
+    """Whether a file is where models are found by their names."""
+    try:
+        return path.suffix == SUFFIX and path.parent.samefile(folder())
+    except (ModelNotFound, OSError):
+        return False
+
+
 def record(path: Path, source: str) -> None:
     """Write down the hash of a model file in the data directory, and its source."""
-    from ..convert.conversion import replacing
-
     text = json.dumps({"sha256": _sha256(path), "source": source}, indent=1) + "\n"
-    with replacing(path.with_suffix(".json")) as (temporary, _):
-        temporary.write_text(text, encoding="utf-8")
+    with Output(path.with_suffix(".json"), inputs={}, over=is_text) as output:
+        output.write(text.encode())
 
 
 def verify(name: str, progress: Callable[[str, int], None] | None = None) -> Stored:
@@ -154,7 +170,11 @@ def _stored(path: Path) -> Stored:
     known = written if isinstance(written, dict) else {}
     texts = [known.get(key) if isinstance(known.get(key), str) else None
              for key in ("source", "sha256")]  # fmt: skip
-    return Stored(path.stem, path, type, state.st_size, date.fromtimestamp(state.st_mtime), *texts)
+    try:
+        converted = date.fromtimestamp(state.st_mtime)
+    except (ValueError, OverflowError, OSError):  # a clock was wrong: a year beyond 9999
+        converted = None
+    return Stored(path.stem, path, type, state.st_size, converted, *texts)
 
 
 def _sha256(path: Path, progress: Callable[[str, int], None] | None = None) -> str:

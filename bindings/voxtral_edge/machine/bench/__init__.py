@@ -9,6 +9,7 @@ import argparse
 import importlib.util
 import json
 import math
+from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
 
@@ -16,11 +17,12 @@ import numpy as np
 
 from ...audio import RATE, Samples, read
 from ...cli.terminal import write
+from ...console.output import Kind, Output, identities, is_picture, is_text
 from ...errors import ArgumentError, AudioError
 from ...streaming.options import DELAYS_MS
 from .. import models
 from .runs import CHUNKS_MS, PARTS, measure
-from .tables import plot, report
+from .tables import picture, report
 
 PLOT_TYPES = (".png", ".svg", ".pdf")
 
@@ -88,25 +90,30 @@ def run(args: argparse.Namespace) -> int:
         raise ArgumentError(
             "--plot needs matplotlib: pip install 'voxtral-edge[plot]', or leave --plot out"
         )
-    for path in filter(None, (args.json, args.plot)):  # noticed now rather than after the run
-        if not path.parent.is_dir():
-            raise ArgumentError(f"{path}: the folder {path.parent} does not exist: make it first")
-    samples = _clip(args.audio, args.seconds)
-    result = measure(
-        models.chosen(args.model),
-        samples,
-        args.parts,
-        delay_ms=args.delay,
-        threads=args.threads,
-        chunks_ms=args.chunks,
-        heard_s=args.heard,
-        late_ms=args.late,
-    )
-    write(report(result))
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    if args.plot:
-        plot(result["runs"]["paced"], args.plot)
+    inputs = identities(args.audio or [])
+    with ExitStack() as files:  # opened now, so that what cannot be written is noticed now
+
+        def opened(path: Path | None, over: Kind) -> Output | None:
+            if path is None:
+                return None
+            return files.enter_context(Output(path, inputs=inputs, over=over))
+
+        numbers, drawing = opened(args.json, is_text), opened(args.plot, is_picture)
+        result = measure(
+            models.chosen(args.model),
+            _clip(args.audio, args.seconds),
+            args.parts,
+            delay_ms=args.delay,
+            threads=args.threads,
+            chunks_ms=args.chunks,
+            heard_s=args.heard,
+            late_ms=args.late,
+        )
+        write(report(result))
+        if numbers:
+            numbers.write((json.dumps(result, indent=1) + "\n").encode())
+        if drawing:
+            drawing.write(picture(result["runs"]["paced"], args.plot.suffix))
     return 0
 
 

@@ -6,7 +6,6 @@ import importlib
 import io
 import shutil
 import sys
-from pathlib import Path
 from typing import Any
 
 from .slots import STAGES, Result
@@ -20,7 +19,7 @@ def report(result: Result) -> str:
 
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
     text = io.StringIO()
-    console = Console(file=text, width=width, highlight=False, soft_wrap=True)
+    console = Console(file=text, width=width, highlight=False, markup=False, soft_wrap=True)
     runs, memory, here = result["runs"], result["memory"], result["machine"]
     threads = result["threads"] or "default"
     heard = f" after {result['heard_s']:g} s" if result["heard_s"] else ""
@@ -111,12 +110,14 @@ def _mb(n: int) -> str:
     return f"{n / 1e6:,.0f} MB"
 
 
-def plot(paced: Result, path: Path) -> None:
-    """Draw the lag of a paced run over its time."""
+def picture(paced: Result, kind: str) -> bytes:
+    """Return a drawing of the lag of a paced run over its time: a .png, .svg or .pdf file."""
     # Imported only now, so that its memory is not in the measured peak.
     figure = importlib.import_module("matplotlib.figure").Figure((10, 4), layout="constrained")
     axes = figure.subplots()
     axes.plot(paced["due_s"], paced["lag_ms"], linewidth=0.8)
     axes.axhline(paced["late_ms"], linestyle=":", color="gray")
     axes.set(xlabel="time of the audio, s", ylabel="lag of the slot, ms", ylim=(0, None))
-    figure.savefig(path)
+    file = io.BytesIO()
+    figure.savefig(file, format=kind.removeprefix("."))
+    return file.getvalue()

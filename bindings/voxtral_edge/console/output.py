@@ -1,0 +1,332 @@
+"""The one way to write a file: whole or not at all, whatever it is that has the name.
+
+    with Output(path, inputs=identities([talk]), over=is_text) as output:
+        output.write(b"...")
+
+- A regular file is replaced when all is written, with the mode and the owner that it had. A link
+  stays a link: what it points to is replaced.
+- Where no other file can take the name (one that is mounted by itself, one in a folder that may not
+  be written, one whose owner cannot be kept) the file that is there gets the bytes, once all of
+  them are there.
+- Pipes, devices and the descriptors of this process (/dev/stdout, /dev/fd/3, >(program)) are
+  written straight into, and never replaced or removed.
+
+What is read is never written, by whatever name, and neither is what is of another kind.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import errno
+import os
+import re
+import secrets
+import select
+import stat
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+
+from ..errors import ArgumentError
+
+HEAD_BYTES = 1 << 14  # by which a file's kind is told
+COPIED_BYTES = 1 << 20  # at once
+MAX_LINKS = 40  # from one to the next, as in the kernel
+# Why a file cannot be replaced that perhaps can be written: a folder that is locked, a file that is
+# mounted by itself, has another owner, or no name.
+NOT_REPLACED = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV, errno.ENOENT),
+    errno.ENAMETOOLONG,
+)
+
+Identity = tuple[int, int]  # device and inode
+Kind = Callable[[bytes], bool]
+
+_parts: set[Path] = set()  # files that have not got their names yet
+
+
+class OutputError(OSError):
+    """Something cannot be written; `filename` is None if it is standard output."""
+
+    def __init__(self, filename: str | None, error: OSError) -> None:
+        """Say what, and why; the reason is an OSError."""
+        super().__init__(error.errno, error.strerror, filename)
+
+    def __str__(self) -> str:
+        """Return the line about it."""
+        return f"cannot write to {self.filename or 'standard output'}: {self.strerror}"
+
+
+def is_text(head: bytes) -> bool:
+    """Whether a file that opens with these bytes is text."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in head
+
+
+def is_gguf(head: bytes) -> bool:
+    """Whether a file that opens with these bytes is a model."""
+    return head.startswith(b"GGUF")
+
+
+def is_picture(head: bytes) -> bool:
+    """Whether a file that opens with these bytes is a .png, .svg or .pdf file."""
+    return head.startswith((b"\x89PNG", b"%PDF")) or (is_text(head) and b"<svg" in head)
+
+
+def identities(inputs: Iterable[str | os.PathLike[str] | int]) -> dict[Identity, str]:
+    """Return the identities of what is read, paths and descriptors, with their names.
+
+    Only of what writing would spoil: a device or a socket may be read and written.
+    """
+    found = {}
+    for each in inputs:
+        with contextlib.suppress(OSError, ValueError):  # reading it will tell
+            state = os.fstat(each) if isinstance(each, int) else Path(each).stat()
+            if stat.S_ISREG(state.st_mode) or stat.S_ISFIFO(state.st_mode):
+                name = "standard input" if isinstance(each, int) else os.fspath(each)
+                found[state.st_dev, state.st_ino] = name
+    return found
+
+
+def refuse_input(shown: str, state: os.stat_result, inputs: Mapping[Identity, str]) -> None:
+    """Raise ArgumentError if what would be written is one of the inputs."""
+    name = inputs.get((state.st_dev, state.st_ino))
+    if name == shown:
+        raise ArgumentError(f"{shown} is what is read: name another file to write")
+    if name is not None:
+        raise ArgumentError(f"{shown} is {name}, which is read: name another file to write")
+
+
+def descriptor(path: Path) -> int | None:
+    """Return the descriptor of this process that a path names, as /dev/stdout does, or None."""
+    own = re.compile(rf"/proc/{os.getpid()}(/task/\d+)?/fd")
+    for _ in range(MAX_LINKS):
+        if path.name.isdecimal() and own.fullmatch(os.path.realpath(path.parent)):
+            return int(path.name)
+        if not path.is_symlink():
+            break
+        path = path.parent / path.readlink()
+    return None
+
+
+class Output:
+    """A file that gets all its bytes, or stays as it was, when `with` ends; see above.
+
+    `fd` takes the bytes. With `anywhere` it is a regular file that `part` names, whatever the
+    target is, for those who write here and there; what they write is copied at the end. All that
+    cannot be done raises OutputError.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        inputs: Mapping[Identity, str],
+        over: Kind,
+        make_folder: bool = False,
+        anywhere: bool = False,
+    ) -> None:
+        """Look at what is there; nothing is written or made yet.
+
+        inputs: what is read, which is refused; over: what kind of file may be replaced;
+        make_folder: make the folder that it is in. Raises ArgumentError.
+        """
+        self.path = Path(path)
+        self._anywhere, self._make_folder = anywhere, make_folder
+        self.is_standard_output = descriptor(self.path) == 1
+        shown = str(self.path)
+        try:
+            state = self.path.stat()
+        except OSError as error:  # there is none, or opening it will tell
+            real = os.path.realpath(self.path) if self.path.is_symlink() else self.path
+            folder = Path(real).parent
+            is_new = isinstance(error, (FileNotFoundError, NotADirectoryError))
+            if is_new and not make_folder and not folder.is_dir():
+                raise ArgumentError(
+                    f"{shown}: the folder {folder} does not exist: make it first"
+                ) from None
+            return
+        if stat.S_ISDIR(state.st_mode):
+            raise ArgumentError(f"{shown} is a folder: name the file to write")
+        refuse_input(shown, state, inputs)
+        if stat.S_ISREG(state.st_mode) and descriptor(self.path) is None and not self._fits(over):
+            raise ArgumentError(
+                f"{shown} is there, and of another kind than what would replace it: remove it, or "
+                "name another file to write"
+            )
+
+    def __enter__(self) -> Output:
+        """Open it."""
+        self.part: Path | None = None
+        self.fd = -1
+        self._target = -1  # what is there; it gets the part's bytes if that cannot take the name
+        self._takes_name = self._is_stream = False
+        try:
+            self._open()
+        except OSError as error:
+            self._clean()
+            raise OutputError(str(self.path), error) from error
+        except BaseException:
+            self._clean()
+            raise
+        return self
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Add bytes."""
+        try:
+            write_all(self.fd, data)
+        except OSError as error:
+            raise OutputError(str(self.path), error) from error
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Give it its name, or remove it."""
+        try:
+            if kind is None and self.part:
+                self._finish(self.part)
+        except OSError as failure:
+            raise OutputError(str(self.path), failure) from failure
+        finally:
+            self._clean()
+
+    def _fits(self, over: Kind) -> bool:
+        try:
+            with self.path.open("rb") as file:
+                head = file.read(HEAD_BYTES)
+        except OSError:  # who may write may not always read
+            return True
+        return not head or over(head)
+
+    def _open(self) -> None:
+        number = descriptor(self.path)
+        try:
+            old = self.path.stat() if number is None else None
+        except FileNotFoundError:
+            old = None
+        if number is not None or (old and not stat.S_ISREG(old.st_mode)):
+            stream = os.dup(number) if number is not None else os.open(self.path, os.O_WRONLY)
+            if self._anywhere:
+                self._target, self._is_stream = stream, True
+                self._new_part(Path(tempfile.gettempdir()), 0o600)
+            else:
+                self.fd = stream
+            return
+        self._real = Path(os.path.realpath(self.path))
+        if self._make_folder:
+            self._real.parent.mkdir(parents=True, exist_ok=True)
+        if old is None:
+            self._takes_name = True
+            self._new_part(self._real.parent, 0o666)
+            return
+        self._target = os.open(self.path, os.O_WRONLY)  # who may not write may not replace either
+        try:
+            self._new_part_like(old)
+            self._takes_name = True
+        except OSError as error:
+            if error.errno not in NOT_REPLACED:
+                raise
+            self._remove_part()
+            self._new_part(Path(tempfile.gettempdir()), 0o600)
+
+    def _new_part_like(self, old: os.stat_result) -> None:
+        """Open a part that can take the place of a file, with its owner and mode."""
+        if not os.path.samestat(old, self._real.stat()):
+            raise PermissionError(errno.EPERM, "it has no name")  # another process's descriptor
+        self._new_part(self._real.parent, 0o600)
+        new = os.fstat(self.fd)
+        if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
+            os.fchown(self.fd, old.st_uid, old.st_gid)
+        os.fchmod(self.fd, stat.S_IMODE(old.st_mode) & 0o777)
+
+    def _new_part(self, folder: Path, mode: int) -> None:
+        # A short name, so that it fits wherever the target's does.
+        self.part = folder / f".{secrets.token_hex(4)}.part"
+        _parts.add(self.part)
+        self.fd = os.open(self.part, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, mode)
+
+    def _finish(self, part: Path) -> None:
+        if self._is_stream:
+            for offset in range(0, os.fstat(self.fd).st_size, COPIED_BYTES):
+                write_all(self._target, os.pread(self.fd, COPIED_BYTES, offset))
+            return
+        os.fsync(self.fd)
+        if self._takes_name:
+            try:
+                part.replace(self._real)
+                return
+            except OSError as error:
+                if self._target < 0 or error.errno not in NOT_REPLACED:
+                    raise
+        interruption = None
+        while True:  # what has been begun is brought to its end: half of it would be worse
+            try:
+                _overwrite(self._target, self.fd)
+                break
+            except OSError:
+                raise
+            except BaseException as error:
+                interruption = error
+        if interruption:
+            raise interruption
+
+    def _clean(self) -> None:
+        if self._target >= 0:
+            os.close(self._target)
+        self._target = -1
+        self._remove_part()
+
+    def _remove_part(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+        self.fd = -1
+        if self.part:
+            self.part.unlink(missing_ok=True)
+            _parts.discard(self.part)
+        self.part = None
+
+
+def write_all(fd: int, data: bytes | memoryview) -> None:
+    """Write to a descriptor, whether or not it waits for its reader."""
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:
+            ready = select.poll()
+            ready.register(fd, select.POLLOUT)
+            ready.poll()
+
+
+def sweep() -> None:
+    """Remove what a signal has left that came where no `with` could tidy up, if anything."""
+    while _parts:
+        with contextlib.suppress(OSError):  # there may be no such folder
+            _parts.pop().unlink()
+
+
+def _overwrite(target: int, source: int) -> None:
+    """Make a regular file hold what another does; a full disk is noticed before it changes."""
+    old_size, size = os.fstat(target).st_size, os.fstat(source).st_size
+    if size:
+        try:
+            os.posix_fallocate(target, 0, size)
+        except OSError as error:
+            os.ftruncate(target, old_size)
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # some systems cannot do it
+                raise
+    for offset in range(0, size, COPIED_BYTES):
+        part = memoryview(os.pread(source, COPIED_BYTES, offset))
+        while part:
+            n = os.pwrite(target, part, offset)
+            part, offset = part[n:], offset + n
+    os.ftruncate(target, size)
+    os.fsync(target)
