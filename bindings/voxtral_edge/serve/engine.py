@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ..audio import read
 from ..streaming.model import Model
@@ -41,6 +41,13 @@ class Refused(Exception):  # noqa: N818  (as the names in errors.py)
         self.retry_s = retry_s
 
 
+class Leaver(Protocol):
+    """A live client that can be told that the server is being stopped."""
+
+    def leave(self) -> None:
+        """Say the last words, and end."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """What the server takes on."""
@@ -62,6 +69,7 @@ class Engine:
         self.delay_ms = delay_ms or model.default_delay_ms
         self.scheduler = Scheduler()
         self.is_draining = False
+        self.sockets: set[Leaver] = set()  # live clients
         self.n_live = self.n_files = self.n_refused = 0
         self.audio_s = 0.0  # that was decoded
         self._turns: deque[asyncio.Future[None]] = deque()  # of files that wait

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from .. import __version__
 from ..errors import ArgumentError
 from ..streaming.model import Model
-from . import files
+from . import files, realtime
 from .engine import Engine, Limits
 from .guard import Guard, is_loopback
 from .upload import Decoders
@@ -54,6 +54,7 @@ def application(engine: Engine, options: Options) -> FastAPI:
     app.state.engine, app.state.is_ready = engine, False
     app.state.decoders = Decoders(engine.limits.max_upload)
     app.include_router(files.router)
+    app.include_router(realtime.router)
     created = int(time.time())
 
     @app.get("/health")
@@ -154,7 +155,11 @@ class Server:
 
     async def _drain(self) -> None:
         until = time.monotonic() + self._options.drain_s
-        while self._engine.scheduler.sessions and time.monotonic() < until:
+        for client in tuple(self._engine.sockets):
+            client.leave()
+        while (
+            self._engine.scheduler.sessions or self._engine.sockets
+        ) and time.monotonic() < until:
             await asyncio.sleep(0.05)
         self._http.should_exit = True
 
