@@ -60,6 +60,9 @@ set(GGML_CPU_REPACK OFF CACHE BOOL "" FORCE)
 set(GGML_BUILD_TESTS OFF CACHE BOOL "" FORCE)
 set(GGML_BUILD_EXAMPLES OFF CACHE BOOL "" FORCE)
 add_subdirectory("${ggml_dir}" "${CMAKE_BINARY_DIR}/ggml" EXCLUDE_FROM_ALL SYSTEM)
+foreach(target ggml-base ggml-cpu)
+  target_compile_definitions(${target} PRIVATE NDEBUG) # its assertions end the process where ours give a status
+endforeach()
 get_target_property(sources ggml-base SOURCES)
 list(FILTER sources EXCLUDE REGEX "gguf|ggml-opt") # the core has its own reader, and nothing is trained here
 set_property(TARGET ggml-base PROPERTY SOURCES ${sources})

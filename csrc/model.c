@@ -439,32 +439,16 @@ void vox_model_close(vox_model *m) {
 /* Threads meet after every operation, so a small model is fastest, and kindest, on one. */
 static int default_threads(const vox_model *m) {
     int64_t worthwhile = 1 + m->info.n_bytes / BYTES_PER_THREAD;
-    int n = platform_n_processors();
+    int n = platform_n_processors(NULL);
     if (n > MAX_THREADS) n = MAX_THREADS;
     return worthwhile < n ? (int)worthwhile : n;
 }
 
-vox_model_params vox_model_default_params(void) {
-    return (vox_model_params){0};
-}
-
-int vox_model_open(const char *path, const vox_model_params *params, vox_model **model,
-                   char *message, size_t n_message) {
-    vox_model_params p = params ? *params : vox_model_default_params();
+int model_open(const char *path, int n_threads, vox_model **model, char *message,
+               size_t n_message) {
     loader l = {.message = message, .n_message = n_message, .status = VOX_OK};
-    if (message && n_message) message[0] = 0;
-    if (model) *model = NULL;
-    if (!path || !model) {
-        fail(&l, VOX_ERR_ARGUMENT, "path and model must not be NULL");
-        return l.status;
-    }
-    if (p.n_threads < 0 || p.n_threads > MAX_THREADS) {
+    if (n_threads < 0 || n_threads > MAX_THREADS) {
         fail(&l, VOX_ERR_ARGUMENT, "the number of threads must be 1 to %d", MAX_THREADS);
-        return l.status;
-    }
-    const char *missing = platform_missing_feature();
-    if (missing) {
-        fail(&l, VOX_ERR_COMPUTE, "this processor has no %s, which this build needs", missing);
         return l.status;
     }
     ggml_log_set(quiet, NULL); /* ggml's own messages would go to stderr; ours go to the caller */
@@ -498,7 +482,7 @@ int vox_model_open(const char *path, const vox_model_params *params, vox_model *
         mel_tables_init(&m->mel);
         fesetenv(&callers);
     }
-    if (l.status == VOX_OK) m->n_threads = p.n_threads > 0 ? p.n_threads : default_threads(m);
+    if (l.status == VOX_OK) m->n_threads = n_threads > 0 ? n_threads : default_threads(m);
     if (l.status == VOX_OK) pack_weights(&l);
 done:
     gguf_free(&l.file);

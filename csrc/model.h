@@ -99,6 +99,8 @@ struct vox_model {
     struct engine *engine; /* what the passes of its streams run on; NULL until the first one */
 };
 
+/* As vox_model_open; n_threads 0: the default. */
+int model_open(const char *path, int n_threads, vox_model **model, char *message, size_t n_message);
 vox_model *model_retain(vox_model *model);
 void engine_close(struct engine *engine); /* engine.h; NULL is fine */
 

@@ -22,8 +22,11 @@ void platform_unmap(file_map *map);
 void *platform_alloc_large(size_t size);
 /* The pages of this part of a map will not be read soon: they need no memory until then. */
 void platform_forget(const void *data, size_t size);
-/* Processors this process may run on, at least 1. */
-int platform_n_processors(void);
+/* Processors that this process may keep busy, at least 1: those it may run on, but no more than its
+ * control groups give it time for, which *quota (may be NULL) says, in processors; 0: no limit. */
+int platform_n_processors(double *quota);
+/* That quota, with the two folders named. */
+double platform_cpu_quota(const char *proc, const char *groups);
 /* Nanoseconds of a clock that never runs backwards. */
 int64_t platform_clock_ns(void);
 /* work(0, n, user) .. work(n - 1, n, user), on n threads or on as many as can be started. */

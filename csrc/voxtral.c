@@ -1,11 +1,13 @@
 /* voxtral.c - the public entry points: checks arguments and hands over to model.c and stream.c; no
- * maths. */
+ * maths. It and what it calls before a model is open is built for every processor, so that one
+ * which cannot run the rest is told so. */
 #include "voxtral.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "model.h"
+#include "platform.h"
 #include "stream.h"
 
 static int refuse(char *message, size_t n_message, int status, const char *text) {
@@ -27,6 +29,30 @@ const char *vox_status_name(int status) {
     case VOX_ERR_COMPUTE: return "VOX_ERR_COMPUTE";
     default: return "unknown status";
     }
+}
+
+int vox_n_processors(double *quota) {
+    return platform_n_processors(quota);
+}
+
+vox_model_params vox_model_default_params(void) {
+    return (vox_model_params){0};
+}
+
+int vox_model_open(const char *path, const vox_model_params *params, vox_model **model,
+                   char *message, size_t n_message) {
+    if (message && n_message > 0) message[0] = 0;
+    if (model) *model = NULL;
+    if (!path || !model)
+        return refuse(message, n_message, VOX_ERR_ARGUMENT, "path and model must not be NULL");
+    const char *missing = platform_missing_feature();
+    if (missing) {
+        if (message)
+            snprintf(message, n_message, "this processor has no %s, which this build needs",
+                     missing);
+        return VOX_ERR_COMPUTE;
+    }
+    return model_open(path, params ? params->n_threads : 0, model, message, n_message);
 }
 
 int vox_model_describe(const vox_model *model, vox_model_info *info) {

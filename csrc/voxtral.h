@@ -191,6 +191,9 @@ size_t vox_packed_size(int type, int64_t n);
 int vox_pack(int type, const float *values, int64_t n, int64_t n_row, void *blocks);
 int vox_unpack(int type, const void *blocks, int64_t n, float *values);
 
+/* Processors that this process may keep busy: by its affinity, and by the quota of its control
+ * groups, which *quota (may be NULL) says, in processors; 0: there is none. */
+int vox_n_processors(double *quota);
 /* ggml's version and where its source came from, at most n_version bytes. */
 int vox_ggml_version(char *version, size_t n_version);
 /* cffi: end */

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .._voxtral import ffi, lib
+
 Found = dict[str, Any]
 
 PROC, GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
@@ -41,24 +43,16 @@ def describe() -> Found:
     }
 
 
+def n_processors() -> int:
+    """Return how many threads can run at once, as the core counts them."""
+    return lib.vox_n_processors(ffi.NULL)
+
+
 def quota() -> float | None:
     """Return how many processors' time the control groups allow, None: all there are."""
-    limits = []
-    for group in _groups("cpu"):
-        words = _text(group / "cpu.max").split()
-        if not words:
-            words = [_text(group / f"cpu.cfs_{what}_us").strip() for what in ("quota", "period")]
-        try:
-            limits.append(int(words[0]) / int(words[1]))
-        except (IndexError, ValueError, ZeroDivisionError):  # "max", or no limit here
-            continue
-    return min((limit for limit in limits if limit > 0), default=None)
-
-
-def n_processors() -> int:
-    """Return how many threads can run at once."""
-    n, most = len(os.sched_getaffinity(0)), quota()
-    return n if most is None else max(1, min(n, int(most)))
+    found = ffi.new("double *")
+    lib.vox_n_processors(found)
+    return found[0] or None
 
 
 def memory() -> tuple[int, int | None]:
@@ -69,7 +63,7 @@ def memory() -> tuple[int, int | None]:
     total = _physical_memory()
     found = re.search(r"^MemAvailable: +(\d+) kB", _text(PROC / "meminfo"), re.MULTILINE)
     available = 1024 * int(found[1]) if found else None
-    for group in _groups("memory"):
+    for group in _groups():
         for most, used in (
             ("memory.max", "memory.current"),
             ("memory.limit_in_bytes", "memory.usage_in_bytes"),
@@ -118,11 +112,11 @@ class Others:
         return time.monotonic(), busy, time.process_time()
 
 
-def _groups(controller: str) -> Iterator[Path]:
-    """The folders of the control groups that hold this process, from its own upwards."""
+def _groups() -> Iterator[Path]:
+    """The folders of the control groups that limit this process's memory, from its own upwards."""
     for line in _text(PROC / "self" / "cgroup").splitlines():
         _, names, path = line.split(":", 2)
-        if names and controller not in names.split(","):
+        if names and names != "memory":
             continue
         root = GROUPS / names if names else GROUPS
         own = root / path.lstrip("/")

@@ -50,8 +50,7 @@ MARGIN = 0.1  # what scaling and schedule may be wrong by
 def estimate(threads: int | None = None) -> dict[str, Any]:
     """Measure for some seconds; return RTFs of the 4B model, and ms of its passes by width.
 
-    `threads`: None: as many as the core would take for it, but no more than a quota of processor
-    time lets run at once, which the core does not know of. Raises OSError if there is no room for a
+    `threads`: None: as many as the core would take for it. Raises OSError if there is no room for a
     temporary file, and what Model and Stream raise.
     """
     most = 1 + weights.weight_bytes(weights.PUBLISHED) // BYTES_PER_THREAD
