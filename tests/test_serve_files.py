@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
@@ -419,16 +420,20 @@ with open("big", "wb", buffering=0) as file:
 def test_command(digits_words: str) -> None:
     """Ready within a moment, and gone at SIGTERM with 0, after what it had begun."""
     began = time.monotonic()
-    command = [sys.executable, "-W", "error", "-m", "voxtral_edge", "serve", "--port", "0"]
+    options = ["serve", "--port", "0", "--wyoming", "tcp://127.0.0.1:0"]
+    command = [sys.executable, "-W", "error", "-m", "voxtral_edge", *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    with process, process.stderr:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(process)
+        stack.enter_context(process.stderr)
+        stack.callback(process.kill)
         line = ""
         while " ready " not in line:
             line = process.stderr.readline()
             assert line, "it ended"
         ready_s = time.monotonic() - began
-        port = int(line.rsplit("port=", 1)[1])
+        port = int(line.split(" port=")[1].split()[0])
         running = Serving(type("S", (), {"port": port})(), None)  # type: ignore[arg-type]
         live = Upload(running)
         with live.socket:
@@ -449,6 +454,7 @@ def test_command(digits_words: str) -> None:
 def test_command_says_what_is_wrong(tmp_path: Path) -> None:
     def refused(*options: str) -> str:
         command = [sys.executable, "-m", "voxtral_edge", "serve", "--port", "0", *options]
+        command += [] if "--wyoming" in options else ["--wyoming", "off"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         assert done.returncode == 2
         assert done.stderr.startswith("voxtral: ")

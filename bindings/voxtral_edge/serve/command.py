@@ -15,10 +15,11 @@ from ..streaming.model import Model
 ABOUT = """\
 Serve transcription over HTTP and WebSocket, as many programs already ask for it.
 
-    voxtral serve                                   the demo model, http://127.0.0.1:8000
+    voxtral serve                   the demo model, http://127.0.0.1:8000, tcp://127.0.0.1:10300
     voxtral serve -m voxtral --host 0.0.0.0 --token-file secret
 
-POST /v1/audio/transcriptions takes files, as the openai client sends them. Without a token only
+POST /v1/audio/transcriptions takes files, WS /v1/realtime live audio, as the clients of OpenAI and
+vLLM send it; Home Assistant comes in by the Wyoming protocol. Without a token only
 this machine may come in. SIGTERM and Ctrl-C let what is there end, within --drain seconds; a second
 one does not.
 """
@@ -31,6 +32,9 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         "--host", default="127.0.0.1", metavar="NAME", help="where to listen (default: %(default)s)"
     )
     add("--port", type=int, default=8000, metavar="N", help="0: any (default: %(default)s)")
+    add("--wyoming", default="tcp://127.0.0.1:10300", metavar="URI",
+        help="where Home Assistant comes in, or off (default: %(default)s)")  # fmt: skip
+    add("--zeroconf", metavar="NAME", help="announce that to the local network")
     add("--token-file", metavar="FILE", help="clients must bring what its first line says")
     add("--insecure", action="store_true", help="let everybody in who reaches the host")
     add("--origin", action="append", default=[], metavar="URL",
@@ -64,6 +68,8 @@ def run(args: argparse.Namespace) -> int:
         host=args.host,
         port=args.port,
         delay_ms=args.delay,
+        wyoming=None if args.wyoming == "off" else args.wyoming,
+        zeroconf=args.zeroconf,
         token=_token(args.token_file),
         is_insecure=args.insecure,
         origins=tuple(args.origin),

@@ -24,6 +24,7 @@ from . import files, realtime
 from .engine import Engine, Limits
 from .guard import Guard, is_loopback
 from .upload import Decoders
+from .wyoming import Listener
 
 log = logging.getLogger("voxtral.serve")
 
@@ -42,6 +43,8 @@ class Options:
     origins: tuple[str, ...] = ()
     certificate: Path | None = None
     key: Path | None = None
+    wyoming: str | None = None  # tcp://host:port
+    zeroconf: str | None = None  # the name that is announced
     drain_s: float = 30.0
     limits: Limits = field(default_factory=Limits)
 
@@ -107,6 +110,15 @@ class Server:
             )
         self._model, self._options = model, options
         self.port = options.port
+        self.wyoming = Listener(options.wyoming) if options.wyoming else None
+        host = self.wyoming.host if self.wyoming else None
+        if host and not is_loopback(host):
+            if options.token is None and not options.is_insecure:
+                raise ArgumentError(
+                    f"everybody who reaches {host} could use this server, since Wyoming has no "
+                    "tokens: give --insecure if that is meant"
+                )
+            log.warning("wyoming has no tokens: everybody may use it who reaches %s", host)
 
     async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Listen and answer until stop() or a signal; raise OSError if the port cannot be had."""
@@ -133,15 +145,22 @@ class Server:
         for number in (signal.SIGTERM, signal.SIGINT):
             with contextlib.suppress(ValueError, RuntimeError):  # not in the main thread
                 loop.add_signal_handler(number, self.stop)
+        if self.wyoming:
+            await self.wyoming.start(self._engine)
+            if options.zeroconf:
+                await self.wyoming.announce(options.zeroconf)
         serving = asyncio.create_task(self._http.serve([listening]))
         try:
             await self._engine.measure(SAMPLE)
             app.state.is_ready = True
-            log.info("ready", extra={"host": options.host, "port": self.port})
+            places = {"host": options.host, "port": self.port}
+            log.info("ready", extra={**places, "wyoming": options.wyoming or "off"})
             on_ready()
             app.state.decoders.prepare()
             await serving
         finally:
+            if self.wyoming:
+                await self.wyoming.aclose()
             await app.state.decoders.aclose()
             await asyncio.to_thread(self._engine.scheduler.close)
 
