@@ -165,15 +165,14 @@ def test_long_file_takes_little_memory(tmp_path: Path) -> None:
     assert peak < 4 * 2**20
 
 
-def test_files_that_are_no_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))  # without ffmpeg, which might be there
+def test_files_that_are_no_audio(tmp_path: Path) -> None:
     text, empty, raw = (tmp_path / name for name in ("text.wav", "empty.wav", "samples.raw"))
     raw.write_bytes(bytes(range(256)) * 100)
     text.write_text("This is a text.\n" * 100)
     empty.write_bytes(b"")
     cases = [
-        (text, vox.AudioError, "ffmpeg"),
-        (raw, vox.AudioError, "Format not recognised"),
+        (text, vox.AudioError, "not audio that can be read"),
+        (raw, vox.AudioError, "not audio that can be read"),
         (empty, vox.AudioError, "is empty"),
         (tmp_path / "none.wav", FileNotFoundError, "none.wav"),
         (tmp_path, IsADirectoryError, str(tmp_path)),
@@ -183,7 +182,7 @@ def test_files_that_are_no_audio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             next(vox.read(path))
         assert "\n" not in str(caught.value)
         assert str(path) in str(caught.value)
-    with pytest.raises(vox.AudioError, match=r"the audio file is not audio.*frombuffer"):
+    with pytest.raises(vox.AudioError, match=r"the audio file is not audio that can be read"):
         next(vox.read(io.BytesIO(b"no audio")))
 
 
@@ -193,7 +192,7 @@ def test_samples_that_are_not_finite(tmp_path: Path, digits: np.ndarray, bad: fl
     digits[70_000] = bad
     path = tmp_path / "x.wav"
     soundfile.write(path, digits, 16000, subtype="FLOAT")
-    with pytest.raises(vox.AudioError, match=r"x\.wav .*not finite near 4\.0 s.*16-bit"):
+    with pytest.raises(vox.AudioError, match=r"x\.wav .*not finite near 4\.4 s.*16-bit"):
         list(vox.read(path))
     with pytest.raises(vox.AudioError, match=r"the pipe .*not finite"):
         list(read_pcm(io.BytesIO(path.read_bytes())))
@@ -296,6 +295,18 @@ def test_wav_pipe_is_resampled(clip: np.ndarray) -> None:
     assert np.array_equal(np.concatenate(blocks), expected)
 
 
+def test_samples_are_never_taken_for_another_format() -> None:
+    """Loud or quiet, whatever the first of them are; and those that a header could begin with."""
+    random = np.random.default_rng(1)
+    for scale in (2, 300, 30_000):
+        for _ in range(300):
+            noise = random.integers(-scale, scale + 1, 1000).astype("<i2")
+            assert len(np.concatenate(list(read_pcm(io.BytesIO(noise.tobytes()))))) == 1000
+    for first in (b"\xff\xfb\x90\x64", b"\xff\xf1\x50\x80", b"GG", b"\xff\xff\xff\xff"):
+        data = first + random.bytes(4000)
+        assert len(np.concatenate(list(read_pcm(io.BytesIO(data))))) == len(data) // 2
+
+
 def test_raw_is_raw_whatever_it_begins_with(clip: np.ndarray) -> None:
     data = b"RIFF" + clip.tobytes()
     assert len(np.concatenate(list(read_pcm(io.BytesIO(data), raw=True)))) == len(clip) + 2
@@ -304,19 +315,23 @@ def test_raw_is_raw_whatever_it_begins_with(clip: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"RIFF\0\0\0\0AVI LIST", "not WAV"),
-        (b"RIFF\0\0\0\0WAVE", "broken"),
-        (b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0", "ends too early"),
-        (b"RIFF\0\0\0\0WAVEdata\0\0\0\0\0\0", "broken"),
-        (b"RIFF\0\0\0\0WAVELIST\xff\xff\xff\xffabc", "broken"),
-        (wav(b"", tag=2, bits=4), "format 2 with 4 bits"),
-        (wav(b"", bits=8), "16, 24 or 32-bit"),
-        (wav(b"", n_channels=0), "0 channels"),
-        (wav(b"", rate=0), "sampling rate of 0"),
-        (wav(b"", rate=2**31 - 1), "sampling rate"),
-        (b"OggS" + bytes(60), "carries Ogg.*ffmpeg"),
-        (b"fLaC" + bytes(60), "FLAC"),
-        (b"ID3\4" + bytes(60), "MP3"),
+        (b"RIFF\0\0\0\0AVI LIST", "not audio"),
+        (b"RIFF\0\0\0\0WAVE", "not audio"),
+        (b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0", "not audio"),
+        (b"RIFF\0\0\0\0WAVEdata\0\0\0\0\0\0", "not audio"),
+        (b"RIFF\0\0\0\0WAVELIST\xff\xff\xff\xffabc", "not audio"),
+        (wav(bytes(99), tag=0x999, bits=4), "not audio"),
+        (wav(bytes(99), n_channels=0), "no sound that can be decoded"),
+        (wav(bytes(99), rate=0), "not audio"),
+        (wav(bytes(99), rate=2**31 - 1), "sampling rate"),
+        (b"OggS" + bytes(60), "not audio"),
+        (b"fLaC" + bytes(60), "not audio"),
+        (b"ID3\4" + bytes(60), "not audio"),
+        (b"\x1f\x8b\x08" + bytes(60), "packed with gzip: unpack it"),
+        (b"#EXTM3U\n#EXTINF:9,\nhttp://127.0.0.1:9/x.ts\n", "carries text"),
+        (b"<!DOCTYPE html>\n<title>404 Not Found</title>\n", "carries text"),
+        (b"%PDF-1.7\n" + bytes(60), "not audio|no sound"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(60), "not audio|no sound"),
     ],
 )
 def test_pipes_that_cannot_be_used(data: bytes, message: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import struct
 import subprocess
@@ -13,15 +12,13 @@ import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
 import soundfile
 import soxr
 import voxtral_edge as vox
 from conftest import SAMPLES, little_space
-from voxtral_edge import audio, cli
-from voxtral_edge.audio import ffmpeg
+from voxtral_edge import cli
 from voxtral_edge.cli import entry, inputs, outputs
 from voxtral_edge.cli.inputs import Input
 from voxtral_edge.errors import ArgumentError
@@ -45,107 +42,6 @@ def main(capsys: pytest.CaptureFixture[str]) -> Main:
     return run
 
 
-# ---- ffmpeg -------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def with_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only ffmpeg on PATH."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    (folder / "ffmpeg").symlink_to(imageio_ffmpeg.get_ffmpeg_exe())
-    monkeypatch.setenv("PATH", str(folder))
-
-
-@pytest.fixture
-def video(tmp_path: Path) -> Path:
-    """A film of one colour with the clip as its second track, after a picture track."""
-    path = tmp_path / "film: -1.mkv"
-    subprocess.run(
-        [
-            *(imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi"),
-            *("-i", "color=c=blue:s=64x64:r=5:d=3", "-i", str(CLIP)),
-            *("-c:v", "mpeg4", "-c:a", "aac", "-b:a", "96k", "-ar", "44100", f"file:{path}"),
-        ],
-        check=True,
-        stdin=subprocess.DEVNULL,
-    )
-    return path
-
-
-@pytest.mark.usefixtures("with_ffmpeg")
-def test_video(video: Path, main: Main) -> None:
-    samples = np.concatenate(list(vox.read(video)))
-    expected, _ = soundfile.read(CLIP, dtype="float32")
-    assert abs(len(samples) - len(expected)) < 4000
-    assert audio.duration_s(video) == pytest.approx(len(samples) / vox.RATE, abs=0.1)
-    assert main("transcribe", video, "--threads", 1) == (0, WORDS + "\n", "")
-
-
-@pytest.mark.usefixtures("with_ffmpeg")
-def test_what_ffmpeg_refuses(tmp_path: Path, video: Path) -> None:
-    silent, broken = (tmp_path / name for name in ("a.gif", "b.mkv"))
-    command = (imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", f"file:{video}", "-t", "1")
-    subprocess.run([*command, str(silent)], check=True, stdin=subprocess.DEVNULL)
-    broken.write_bytes(video.read_bytes()[:200])
-    for path in (silent, broken):
-        with pytest.raises(vox.AudioError, match=r"not audio that can be read \(ffmpeg: .+\)"):
-            list(vox.read(path))
-
-
-@pytest.mark.usefixtures("with_ffmpeg")
-@pytest.mark.parametrize(
-    "text",
-    [
-        "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nhttp://127.0.0.1:9/x.ts\n",
-        "ffconcat version 1.0\nfile 'film.mkv'\n",
-        '<?xml version="1.0"?>\n<!-- live -->\n<MPD type="dynamic"></MPD>\n',
-        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nm=audio 9 RTP/AVP 0\n",
-    ],
-    ids=["hls", "concat", "dash", "sdp"],
-)
-def test_playlists_are_refused(tmp_path: Path, main: Main, text: str) -> None:
-    """They name other files, and ffmpeg waits for ever for what a live one may still name."""
-    playlist = tmp_path / "list.m3u8"
-    playlist.write_text(text)
-    assert audio.duration_s(playlist) is None
-    status, out, errors = main("transcribe", playlist, "--threads", 1)
-    assert (status, out) == (2, "")
-    assert errors == f"voxtral: {playlist} is a playlist, a list of other files: name those"
-
-
-def test_ffmpeg_that_hangs(
-    tmp_path: Path, video: Path, main: Main, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A program that gives no byte, and does not end when it is asked to, is killed."""
-    program = tmp_path / "ffmpeg"
-    program.write_text(f"#!{shutil.which('bash')}\ntrap '' TERM\nread -u 9 9<><(:)\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(ffmpeg, "SILENT_SECONDS", 0.1)
-    status, out, errors = main("transcribe", video, "--threads", 1)
-    assert (status, out) == (2, "")
-    assert f"{video}: ffmpeg gave no sound for 0 s and was ended" in errors
-
-
-@pytest.mark.usefixtures("with_ffmpeg")
-def test_ffmpeg_ends_with_its_reader(video: Path) -> None:
-    blocks = vox.read(video)
-    next(blocks)
-    blocks.close()
-    children = Path(f"/proc/self/task/{os.getpid()}/children")
-    assert not children.exists() or not children.read_text().split()
-
-
-def test_without_ffmpeg(video: Path, monkeypatch: pytest.MonkeyPatch, main: Main) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
-    assert audio.duration_s(video) is None
-    status, out, errors = main("transcribe", video)
-    assert (status, out) == (2, "")
-    assert errors.count("\n") == 0
-    assert "install ffmpeg, which reads video" in errors
-
-
 # ---- what is named ------------------------------------------------------------------------------
 
 
@@ -162,9 +58,10 @@ def tree(tmp_path: Path) -> Path:
 
 def test_folders_and_patterns(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tree)
+    told: list[Exception | str] = []
 
     def find(word: str) -> list[tuple[str, str]]:
-        return [(i.path, str(i.place)) for i in inputs.find(word, recursive=True)]
+        return [(i.path, str(i.place)) for i in inputs.find(word, recursive=True, tell=told.append)]
 
     assert find(".") == [
         ("a.wav", "a.wav"),
@@ -181,6 +78,26 @@ def test_folders_and_patterns(tree: Path, monkeypatch: pytest.MonkeyPatch) -> No
     for word in ("none", "*.mp3"):
         with pytest.raises(vox.AudioError):
             find(word)
+    assert told == []
+
+
+def test_pipes_and_links_in_folders(tree: Path, main: Main) -> None:
+    """A pipe might never end, and a link to a folder above never does: neither is followed."""
+    os.mkfifo(tree / "b" / "pipe.wav")
+    (tree / "b" / "device.wav").symlink_to("/dev/zero")
+    (tree / "b" / "above.wav").symlink_to(tree)
+    (tree / "b" / "loop.wav").symlink_to("loop.wav")
+    (tree / "b" / "linked.wav").symlink_to(CLIP)
+    for words in (("-r", tree / "b"), (tree / "b" / "*.wav",)):
+        status, out, errors = main("transcribe", "--threads", 1, *words)
+        lines = sorted(line.partition(tree.name)[2] for line in errors.splitlines())
+        *above, device, loop, pipe = lines
+        assert device.startswith("/b/device.wav is a pipe or a device, and passed over")
+        assert loop == "/b/loop.wav: Too many levels of symbolic links"
+        assert pipe.startswith("/b/pipe.wav is a pipe or a device, and passed over")
+        assert len(above) == (words[0] != "-r")
+        assert status == 2
+        assert out.count(WORDS) == (3 if words[0] == "-r" else 2)
 
 
 def test_tree_to_tree(tree: Path, main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,13 +262,11 @@ def test_unusual_files_that_are_fine(tmp_path: Path, main: Main) -> None:
 )
 def test_one_line_for_each_wrong_input(
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     main: Main,
     name: str,
     content: bytes | str | None,
     message: str,
 ) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
     path = tmp_path / name
     if isinstance(content, bytes):
         path.write_bytes(content)

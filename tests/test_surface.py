@@ -47,9 +47,9 @@ ATTRIBUTES = [
     "decoder_dim",
 ]  # fmt: skip
 ERRORS = [
-    "ArgumentError", "AudioError", "ComputeError", "ModelClosed", "ModelError", "ModelFormatError",
-    "ModelNotFound", "OutOfMemory", "StreamBusy", "StreamClosed", "StreamError", "StreamFinished",
-    "StreamFormatError", "VoxtralError",
+    "ArgumentError", "AudioError", "AudioTruncated", "ComputeError", "ModelClosed", "ModelError",
+    "ModelFormatError", "ModelNotFound", "OutOfMemory", "StreamBusy", "StreamClosed", "StreamError",
+    "StreamFinished", "StreamFormatError", "VoxtralError",
 ]  # fmt: skip
 OTHERS = ["DELAYS_MS", "RATE", "SLOT_MS", "__version__", "devices", "read", "resample",
           "words"]  # fmt: skip

@@ -17,6 +17,7 @@ from .audio.live import Device, Microphone, devices
 from .errors import (
     ArgumentError,
     AudioError,
+    AudioTruncated,
     ComputeError,
     ModelClosed,
     ModelError,
@@ -49,6 +50,7 @@ __all__ = [
     "ArgumentError",
     "AsyncStream",
     "AudioError",
+    "AudioTruncated",
     "ComputeError",
     "Device",
     "Microphone",

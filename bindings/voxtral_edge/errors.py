@@ -3,6 +3,7 @@
     VoxtralError(Exception)
         ArgumentError (also ValueError)             an option or a token id outside its range
             AudioError                              audio that cannot be used as it is
+                AudioTruncated (also UserWarning)   it breaks off; all before that has been used
         ModelError
             ModelNotFound (also FileNotFoundError)  there is no such file
             ModelFormatError (also ValueError)      the file is not a whole voxtral-edge GGUF
@@ -43,6 +44,13 @@ class ArgumentError(VoxtralError, ValueError):
 
 class AudioError(ArgumentError):
     """The audio cannot be used as it is; the message says what to do with it."""
+
+
+class AudioTruncated(AudioError, UserWarning):
+    """The audio breaks off before its end; what there was of it has been used.
+
+    Raised after the last of the text; where the text is what is returned, it is a warning.
+    """
 
 
 class ModelError(VoxtralError):

@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from .audio import AudioLike, Floats, chunks
+from .audio import AudioLike, Chunks, Floats
 from .convert import ConversionError, GgufFile
 from .convert.llama import ARCHITECTURE, DELAY_KEY
 from .errors import ComputeError, ModelClosed, ModelError, ModelFormatError, ModelNotFound
@@ -214,7 +214,8 @@ def _embeddings(stream: Stream, audio: AudioLike) -> Iterator[tuple[Floats, bool
 
     The right padding is long enough that something always comes after the end of the audio.
     """
-    for chunk in chunks(audio):
+    parts = Chunks(audio)
+    for chunk in parts:
         stream.push(chunk)
         for row in stream.embeddings():
             yield row, False
@@ -222,3 +223,4 @@ def _embeddings(stream: Stream, audio: AudioLike) -> Iterator[tuple[Floats, bool
     *rest, last = stream.embeddings()
     yield from ((row, False) for row in rest)
     yield last, True
+    parts.check()

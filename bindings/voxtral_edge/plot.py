@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .audio import RATE, AudioLike, chunks
+from .audio import RATE, AudioLike, Chunks
 from .console.output import Output, identities, is_picture
 from .errors import ArgumentError, AudioError
 from .streaming.model import Model
@@ -58,8 +58,9 @@ def plot(
     if kind not in (".png", ".svg", ".pdf"):
         raise ArgumentError(f"{target}: a picture is .png, .svg or .pdf: name it so")
     read = identities([audio] if isinstance(audio, (str, os.PathLike)) else [])
+    parts = Chunks(audio)
     with Output(target, inputs=read, over=is_picture) as output:
-        heard = _heard(model, audio, to_s, delay_ms)
+        heard = _heard(model, parts, to_s, delay_ms)
         figure = _drawn(figures, model, heard, title, from_s, to_s)
         picture = io.BytesIO()  # a .pdf file is not written from its beginning to its end
         with warnings.catch_warnings():
@@ -67,6 +68,7 @@ def plot(
             warnings.filterwarnings("ignore", "Glyph", UserWarning)
             figure.savefig(picture, format=kind[1:])
         output.write(picture.getbuffer())
+    parts.check()
 
 
 def _drawn(
@@ -120,7 +122,7 @@ def _drawn(
     return figure
 
 
-def _heard(model: Model, audio: AudioLike, to_s: float | None, delay_ms: int | None) -> Heard:
+def _heard(model: Model, audio: Chunks, to_s: float | None, delay_ms: int | None) -> Heard:
     """Return the samples [n], the mel [frames, 128] from the first sample on, and the text."""
     parts: list[Samples] = []
     rows: list[Samples] = []
@@ -134,7 +136,7 @@ def _heard(model: Model, audio: AudioLike, to_s: float | None, delay_ms: int | N
                 rows.append(stream.tensor("mel"))
 
         n = 0
-        for chunk in chunks(audio):
+        for chunk in audio:
             parts.append(chunk)
             stream.push(chunk)
             decode()

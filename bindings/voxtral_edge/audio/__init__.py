@@ -1,25 +1,14 @@
 """Audio in: arrays, files, pipes and microphones become float32 samples at 16 kHz, one channel."""
 
-from .files import (
-    BLOCK,
-    ArrayLike,
-    AudioLike,
-    Samples,
-    Source,
-    as_samples,
-    chunks,
-    duration_s,
-    read,
-    read_pcm,
-    resample,
-)
-from .wav import RATE, Floats
+from .arrays import RATE, ArrayLike, Floats, Samples, as_samples, resample
+from .files import BLOCK, AudioLike, Chunks, Source, chunks, duration_s, read, read_pcm
 
 __all__ = [
     "BLOCK",
     "RATE",
     "ArrayLike",
     "AudioLike",
+    "Chunks",
     "Floats",
     "Samples",
     "Source",

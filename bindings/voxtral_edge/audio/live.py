@@ -16,11 +16,10 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 import numpy as np
-import soxr  # type: ignore[import-untyped]
 
-from ..errors import AudioError
-from .files import Samples, read_pcm
-from .wav import RATE
+from ..errors import AudioError, AudioTruncated
+from .arrays import RATE, Floats, Resampler, Samples
+from .files import read_pcm
 
 CHUNK = RATE * 128 // 100  # most samples handed out at once: the longest pass of the encoder
 PIPE_ROOM = 600 * RATE  # samples of a pipe that may wait; then its writer has to
@@ -41,8 +40,10 @@ class Live:
         self._waiting: queue.SimpleQueue[Samples | None] = queue.SimpleQueue()
         self._error: Exception | None = None
         self._stopped = False
+        # The consumer's: at the end it gives what it holds, when nobody hands it more.
+        self._resampler = Resampler(RATE)
+        self._n_put = self._n_taken = 0  # samples at the rate of the source
         self.n_received = 0
-        self._n_taken = 0
         self.lost_s = 0.0
 
     def stop(self) -> None:
@@ -52,14 +53,14 @@ class Live:
 
     def __iter__(self) -> Iterator[Samples]:
         """Wait for audio; return all that waits, up to 1.28 s, at once."""
-        more = True
+        more, most = True, CHUNK * self._resampler.rate / RATE
         while more:
             parts, n = [], 0
             part = self._waiting.get()
             while part is not None:
                 parts.append(part)
                 n += len(part)
-                if n >= CHUNK:
+                if n >= most:
                     break
                 try:
                     part = self._waiting.get_nowait()
@@ -68,13 +69,16 @@ class Live:
             more = part is not None
             if parts:
                 self._n_taken += n
-                yield np.concatenate(parts)
+                yield self._resampler.push(np.concatenate(parts))
+        if len(rest := self._resampler.end()):
+            yield rest
         if self._error:
             raise self._error
 
-    def _put(self, samples: Samples) -> None:
+    def _put(self, samples: Floats) -> None:
         if not self._stopped:
-            self.n_received += len(samples)
+            self._n_put += len(samples)
+            self.n_received = round(self._n_put * RATE / self._resampler.rate)
             self._waiting.put(samples)
 
     def _end(self, error: Exception | None = None) -> None:
@@ -95,7 +99,7 @@ class Pipe(Live):
     def _read(self) -> None:
         try:
             for block in self._blocks:
-                while self.n_received - self._n_taken > PIPE_ROOM and not self._stopped:
+                while self._n_put - self._n_taken > PIPE_ROOM and not self._stopped:
                     time.sleep(PAUSE_S)
                 self._put(block)
         except Exception as error:  # it belongs to whoever takes the samples
@@ -125,7 +129,7 @@ class Microphone(Live):
         sounddevice = _sounddevice()
         try:
             self._rate = _rate(sounddevice, self._device)
-            self._resampler = soxr.ResampleStream(self._rate, RATE, 1, "float32", quality="HQ")
+            self._resampler = Resampler(self._rate)
             self._stream = sounddevice.InputStream(
                 samplerate=self._rate,
                 blocksize=round(self._rate * DEVICE_S),
@@ -135,7 +139,11 @@ class Microphone(Live):
                 callback=self._hear,
                 finished_callback=self._gone,
             )
-            self._stream.start()
+            try:
+                self._stream.start()
+            except BaseException:
+                self._stream.close()
+                raise
         except (sounddevice.PortAudioError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise AudioError(
@@ -153,7 +161,7 @@ class Microphone(Live):
         self.stop()
         self._stream.close()
 
-    def _hear(self, heard: Samples, n: int, clock: Any, status: Any) -> None:
+    def _hear(self, heard: Floats, n: int, clock: Any, status: Any) -> None:
         """Take samples [n, 1] of the device, in its own thread."""
         began_s = clock.inputBufferAdcTime
         if status.input_overflow:
@@ -161,12 +169,13 @@ class Microphone(Live):
             gap_s = began_s - self._due_s if self._due_s and began_s else 0.0
             self.lost_s += max(gap_s, n / self._rate)
         self._due_s = began_s + n / self._rate
-        mono = heard[:, 0].copy()  # the device writes there again
-        self._put(mono if self._rate == RATE else self._resampler.resample_chunk(mono))
+        self._put(heard[:, 0].copy())  # the device writes there again
 
     def _gone(self) -> None:
         """Tell that the device has stopped by itself."""
-        self._end(AudioError("the microphone is gone: plug it in again, or see voxtral devices"))
+        self._end(
+            AudioTruncated("the microphone is gone: plug it in again, or see voxtral devices")
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,152 +1,103 @@
-"""WAV streams and raw samples from a pipe become frames as their bytes arrive.
+"""WAV: its header, and samples that stand there as they are, from a file or as they arrive.
 
-Unlike a file, a pipe cannot seek, its writer did not know the length when it wrote the header, and
-bytes come in any portions. So the header is read chunk by chunk, its sizes are believed only where
-they can be true, and incomplete frames wait for their remaining bytes.
+Who writes to a pipe, or is stopped before the end, leaves a size that stands for none: 0, or one
+near 2^31 or 2^32, which some round down to whole frames. Then there are as many samples as come.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, NamedTuple, TypeAlias
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
-from ..errors import AudioError
+from .arrays import RATE, Floats, convert, mixed
+from .source import ByteSource
 
-Floats: TypeAlias = "np.ndarray[Any, np.dtype[np.float32]]"
-
-RATE = 16_000  # samples per second; the model knows no other rate
-BLOCK = 1 << 16  # most bytes read at a time
-
-# The first bytes of formats that a pipe cannot carry, so that they are not taken for raw samples.
-MAGIC = {b"OggS": "Ogg", b"fLaC": "FLAC", b"ID3": "MP3", b"FORM": "AIFF", b"RF64": "RF64"}
-
-# Streaming writers do not know the length: ffmpeg and others put 0 or a number near 2^31 or 2^32.
-ENDLESS = 0x7FFF_F000
-
-
-def open_pipe(file: BinaryIO, *, raw: bool) -> tuple[int, Iterator[Floats]]:
-    """Return the sampling rate of a pipe and its frames, blocks of [n, n_channels] in [-1, 1).
-
-    Without a RIFF header, or if `raw` is set, it carries 16-bit little-endian mono at 16 kHz.
-    Raises AudioError for a header that cannot be used.
-    """
-    head = b"" if raw else _take(file, 12)
-    if head[:4] == b"RIFF":
-        form, n_bytes = _read_header(file, head)
-        return form.rate, _blocks(file, b"", form, n_bytes)
-    for magic, name in MAGIC.items():
-        if head.startswith(magic):
-            raise AudioError(
-                f"the pipe carries {name}, not WAV or raw samples: decode it on the way, "
-                "as in ffmpeg -i FILE -f wav - | ..."
-            )
-    return RATE, _blocks(file, head, _Form(RATE, 1, 2, _decode_int16), None)
-
-
-def from_whole(whole: np.ndarray[Any, Any], bits: int) -> Floats:
-    """Return signed whole numbers of so many bits as float32 in [-1, 1)."""
-    scaled = whole.astype(np.float32)
-    scaled *= np.float32(2.0 ** (1 - bits))  # a power of two: nothing is rounded
-    return scaled
-
-
-class _Form(NamedTuple):
-    """The layout of the samples in a pipe."""
-
-    rate: int
-    n_channels: int
-    width: int  # bytes of one sample
-    decode: Callable[[bytes], Floats]
-
-
-def _decode_int16(pcm: bytes) -> Floats:
-    return from_whole(np.frombuffer(pcm, "<i2"), 16)
-
-
-def _decode_int24(pcm: bytes) -> Floats:
-    wide = np.zeros((len(pcm) // 3, 4), np.uint8)
-    wide[:, 1:] = np.frombuffer(pcm, np.uint8).reshape(-1, 3)  # the high three of four bytes
-    return _decode_int32(wide.tobytes())
-
-
-def _decode_int32(pcm: bytes) -> Floats:
-    return from_whole(np.frombuffer(pcm, "<i4"), 32)
-
-
-def _decode_float32(pcm: bytes) -> Floats:
-    return np.frombuffer(pcm, "<f4").astype(np.float32, copy=False)
-
-
-# (format tag of the WAV header, bits per sample): 1 is PCM, 3 is IEEE float
-_DECODERS = {
-    (1, 16): _decode_int16,
-    (1, 24): _decode_int24,
-    (1, 32): _decode_int32,
-    (3, 32): _decode_float32,
+ORDERS = {b"RIFF": "<", b"RIFX": ">", b"RF64": "<", b"BW64": "<"}  # of the bytes of a number
+PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # format tags
+TYPES = {
+    (PCM, 1): "u1",
+    (PCM, 2): "i2",
+    (PCM, 3): "i3",
+    (PCM, 4): "i4",
+    (FLOAT, 4): "f4",
+    (FLOAT, 8): "f8",
 }
+FARTHEST = 1 << 20  # bytes of other chunks that may stand before the samples
+NO_SIZE = (range(1), range(0x7FFF_0000, 0x8000_0001), range(0xFFFF_0000, 0x1_0000_0000))
+BLOCK = 1 << 16  # most bytes taken at a time
 
 
-def _take(file: BinaryIO, n: int) -> bytes:
-    """Read n bytes, or fewer only at the end of the file."""
-    taken = b""
-    while len(taken) < n and (more := file.read(n - len(taken))):
-        taken += more
-    return taken
+class Form(NamedTuple):
+    """Where samples are, and how they are written."""
+
+    type: str | None  # as numpy names it, but for i3; None: coded in some way
+    n_channels: int
+    rate: int
+    start: int  # bytes before the first one
+    n_bytes: int | None  # of samples; None: as many as come
 
 
-def _read_header(file: BinaryIO, head: bytes) -> tuple[_Form, int | None]:
-    """Read up to the first sample; return the layout and the bytes of audio, None if unknown."""
-    if head[8:12] != b"WAVE":
-        raise AudioError("the pipe carries a RIFF file that is not WAV: send WAV or raw samples")
-    form = None
-    while len(chunk := _take(file, 8)) == 8:
-        name, size = struct.unpack("<4sI", chunk)
-        if name == b"data":
-            if form is None:
-                break
-            return form, size if 0 < size < ENDLESS else None
-        if name == b"fmt " and 16 <= size <= 1024:
-            form = _read_form(_take(file, size + size % 2))
-            continue
-        left = size + size % 2  # chunks are padded to even sizes
-        while left and (skipped := _take(file, min(left, BLOCK))):
-            left -= len(skipped)
-    raise AudioError("the WAV header in the pipe is broken: send it again, or raw with --raw")
+RAW = Form("<i2", 1, RATE, 0, None)
 
 
-def _read_form(fmt: bytes) -> _Form:
-    """Return the layout that a format chunk describes."""
-    if len(fmt) < 16:
-        raise AudioError("the WAV header in the pipe ends too early")
-    tag, n_channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", fmt)
-    if tag == 0xFFFE and len(fmt) >= 26:  # extensible: the tag proper opens the sub-format
-        (tag,) = struct.unpack_from("<H", fmt, 24)
-    decode = _DECODERS.get((tag, bits))
-    if decode is None or n_channels == 0:
-        raise AudioError(
-            f"the WAV stream has format {tag} with {bits} bits and {n_channels} channels: "
-            "send 16, 24 or 32-bit PCM or 32-bit float"
-        )
-    return _Form(rate, n_channels, bits // 8, decode)
+def form(source: ByteSource) -> Form | None:
+    """Return the form of a WAV file or stream, None for what has no header that can be used."""
+    opening = source.head(12)
+    order = ORDERS.get(opening[:4])
+    if order is None or opening[8:] != b"WAVE":
+        return None
+    described, long_size, at = None, 0, 12
+    while at < FARTHEST and len(chunk := source.head(at + 8)[at:]) == 8:
+        name, size = struct.unpack(f"{order}4sI", chunk)
+        at += 8
+        body = source.head(at + min(size, 40))[at:] if name in (b"fmt ", b"ds64") else b""
+        if name == b"data" and described:
+            n_bytes = size if opening[:2] == b"RI" else long_size
+            has_size = not any(n_bytes in numbers for numbers in NO_SIZE)
+            return described._replace(start=at, n_bytes=n_bytes if has_size else None)
+        if name == b"fmt " and len(body) >= 16:
+            tag, n_channels, rate, _, frame = struct.unpack_from(f"{order}HHIIH", body)
+            if tag == EXTENSIBLE and len(body) >= 26:  # the tag proper opens the sub-format
+                (tag,) = struct.unpack_from(f"{order}H", body, 24)
+            width = frame // n_channels if n_channels else 0
+            type = TYPES.get((tag, width)) if rate and width * n_channels == frame else None
+            described = Form(type and order + type, n_channels, rate, 0, None)
+        elif name == b"ds64" and len(body) >= 16:
+            (long_size,) = struct.unpack_from("<Q", body, 8)
+        at += size + size % 2  # chunks are padded to even sizes
+    return None
 
 
-def _blocks(file: BinaryIO, rest: bytes, form: _Form, n_bytes: int | None) -> Iterator[Floats]:
-    """Yield frames [n, n_channels] from a pipe; `rest`: bytes of it that were read before."""
-    frame = form.width * form.n_channels
-    # read1 returns what has arrived; read would wait for a full block and delay live text.
-    receive: Callable[[int], bytes] = getattr(file, "read1", file.read)
-    left = n_bytes
-    while left is None or left > 0:
-        more = receive(BLOCK if left is None else min(BLOCK, left))
-        if left is not None:
-            left -= len(more)
-        rest += more
-        whole = len(rest) - len(rest) % frame
-        if whole:
-            yield form.decode(rest[:whole]).reshape(-1, form.n_channels)
-            rest = rest[whole:]
+def samples(source: ByteSource, form: Form) -> Iterator[Floats]:
+    """Yield samples that are not coded, mixed down to one channel: [n]."""
+    assert form.type
+    frame = int(form.type[-1]) * form.n_channels
+    skipped = form.start
+    while skipped and (header := source.read(skipped)):
+        skipped -= len(header)
+    rest, left = b"", form.n_bytes
+    while left is None or left:
+        more = source.read(BLOCK if left is None else min(BLOCK, left))
+        source.check()
         if not more:
             return
+        left = None if left is None else left - len(more)
+        rest += more
+        if whole := len(rest) - len(rest) % frame:
+            yield mixed(_decoded(rest[:whole], form.type).reshape(-1, form.n_channels))
+            rest = rest[whole:]
+
+
+def _decoded(data: bytes, type: str) -> Floats:
+    if type[1:] == "i3":
+        wide = np.zeros((len(data) // 3, 4), np.uint8)
+        high = slice(1, 4) if type[0] == "<" else slice(3)  # the high three of four bytes
+        wide[:, high] = np.frombuffer(data, np.uint8).reshape(-1, 3)
+        return convert(wide.view(f"{type[0]}i4")[:, 0])
+    values = np.frombuffer(data, type)
+    if type[1:] == "u1":
+        values = (values ^ 0x80).view(np.int8)  # 128 is silence
+    return convert(values)

@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .. import __version__
-from ..audio import RATE, Samples, duration_s, read, read_pcm
+from ..audio import RATE, Chunks, Samples, duration_s, read, read_pcm
 from ..audio.live import Live, Microphone, Pipe, devices
 from ..console.output import OutputError, sweep
 from ..errors import ArgumentError, AudioError, ComputeError, StreamError, VoxtralError
@@ -58,12 +58,13 @@ SHELLS = ("bash", "zsh", "fish")
 TRANSCRIBE = """\
 Print what is said in files of sound or video.
 
-WAV, FLAC, Ogg, MP3 and what else libsndfile knows is read directly, at any rate, channels averaged;
-all other kinds through ffmpeg, if it is on PATH. AUDIO may be a file, a pattern in quotes, - for a
-pipe, or with -r a folder. Files are read as they are needed: memory does not grow with length.
+WAV, FLAC, Ogg, Opus, MP3, M4A, MP4, MKV, WebM and all other common kinds are read, at any rate,
+channels averaged. AUDIO may be a file, a pattern in quotes, - for a pipe, or with -r a folder.
+Files are read as they are needed: memory does not grow with length.
 
 One file: its text, as it is understood. Several: a line `FILE: text` for each, in order; a file
-that cannot be read is reported, the others are still transcribed, and the exit status is 2.
+that cannot be read or breaks off is reported, the others are still transcribed, and the exit status
+is 2.
 
     voxtral transcribe talk.mp3                         text
     voxtral transcribe film.mkv -o film.srt             subtitles
@@ -78,9 +79,10 @@ Print what is said while it is being said, by a microphone or on standard input.
     parec --format=s16le --rate=16000 --channels=1 | voxtral stream -
     ffmpeg -v error -i http://... -f wav - | voxtral stream -
 
-A pipe carries raw 16-bit little-endian mono at 16 kHz, or a WAV stream of any rate. At its end, or
-at the first Ctrl-C, the last words are printed and the exit status is 0. A second Ctrl-C stops at
-once with 130. With -o, text goes to the file as well as to the terminal.
+A pipe carries WAV, MP3, AAC, Ogg, WebM or what else can be read without going back; what can be
+nothing else is raw 16-bit little-endian mono at 16 kHz. At its end, or at the first Ctrl-C, the
+last words are printed and the exit status is 0. A second Ctrl-C stops at once with 130. With -o,
+text goes to the file as well as to the terminal.
 """
 
 MONITOR = """\
@@ -436,9 +438,15 @@ def _formats(text: str) -> list[str]:
 def _transcribe(args: argparse.Namespace) -> int:
     status = OK
     found: list[inputs.Input] = []
+
+    def tell(what: Exception | str) -> None:
+        nonlocal status
+        complain(what)
+        status = BAD_INPUT if isinstance(what, Exception) else status
+
     for word in args.audio:
         try:
-            found += inputs.find(word, recursive=args.recursive)
+            found += inputs.find(word, recursive=args.recursive, tell=tell)
         except AudioError as error:
             complain(error)
             status = BAD_INPUT
@@ -483,9 +491,9 @@ def _run_file(
     total_s = duration_s(path) if screen.has_status and path != inputs.STDIN else None
     done = meter.audio_s
     start = time.monotonic()
-    blocks = meter.count(read_pcm(pipe_in()) if path == inputs.STDIN else read(path))
+    parts = Chunks(read_pcm(pipe_in()) if path == inputs.STDIN else read(path))
     with _Writing(job, model, screen, args.delay, head) as writing:
-        for slot in model.slots(blocks, **_options(args)):
+        for slot in model.slots(meter.count(parts), **_options(args)):
             writing.slot(slot)
             screen.slot(slot, model, 0.0)
             done_s = min(slot.end_ms / 1000, meter.audio_s - done)
@@ -495,6 +503,7 @@ def _run_file(
         if meter.audio_s == done:
             raise AudioError(f"{path} holds no samples: record or copy it again")
         writing.end(meter.audio_s - done)
+    parts.check()
 
 
 def _stream(args: argparse.Namespace) -> int:
@@ -541,8 +550,9 @@ def _run_live(
     """Transcribe a live source, and tell what it loses and how far the text falls behind."""
     delay_s = (args.delay or model.default_delay_ms) / 1000
     lost_s, told_s = 0.0, BEHIND_S
+    parts = Chunks(live)
     with _Writing(job, model, screen, args.delay, "") as writing:
-        slots = model.slots(meter.count(live), **_options(args))
+        slots = model.slots(meter.count(parts), **_options(args))
         for slot in slots:
             writing.slot(slot)
             done_s = slot.end_ms / 1000
@@ -572,6 +582,7 @@ def _run_live(
                     )
                 )
         writing.end(meter.audio_s)
+    parts.check()
 
 
 def _plot(args: argparse.Namespace) -> int:

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from ..errors import AudioError
 
+Tell: TypeAlias = Callable[[Exception | str], None]
+
 STDIN = "-"
 
-# What is taken from a folder: kinds that libsndfile reads, then kinds for ffmpeg.
+# What is taken from a folder: sound, then video.
 SUFFIXES = (
-    *(".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav"),
-    *(".3gp", ".aac", ".ac3", ".amr", ".avi", ".flv", ".m4a", ".m4b", ".m4v", ".mka", ".mkv"),
-    *(".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm", ".wma", ".wmv"),
+    *(".aac", ".ac3", ".aif", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".m4b", ".mka"),
+    *(".mp2", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav", ".wma", ".wv"),
+    *(".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"),
+    *(".wmv",),
 )
 
 
@@ -32,34 +37,71 @@ class Input:
     place: Path
 
 
-def find(word: str, *, recursive: bool) -> list[Input]:
+def find(word: str, *, recursive: bool, tell: Tell) -> list[Input]:
     """Return the inputs that a word names, in the order of their names.
 
-    A file that does not exist is one of them, so that opening it tells what is wrong. Raises
-    AudioError for a folder without `recursive` and for a pattern or a folder without files.
+    A file that does not exist is one of them, so that opening it tells what is wrong. `tell` gets
+    what a folder or a pattern leads to and cannot be used, as an exception, and in a line what is
+    passed over: pipes and devices, which might never end. Raises AudioError for a folder without
+    `recursive` and for a pattern or a folder without files.
     """
     if word == STDIN:
         return [Input(STDIN, Path("stdin"))]
-    path = Path(word)
-    if path.is_dir():
+    # What may not be looked at is no error yet, as it would be for Path.is_dir().
+    if os.path.isdir(word):  # noqa: PTH112
         if not recursive:
             raise AudioError(f"{word} is a directory: add -r for the files in it")
-        found = [Input(str(file), file.relative_to(path)) for file in sorted(_walk(path))]
-        if not found:
-            raise AudioError(f"{word} holds no files of sound or video: name them one by one")
-        return found
-    if not path.exists() and glob.has_magic(word):
+        return _walk(Path(word), tell)
+    if os.path.lexists(word) or not glob.has_magic(word):
+        return [Input(word, Path(Path(word).name))]
+    try:
         names = sorted(glob.glob(word, recursive=True))  # noqa: PTH207  (it keeps ./ and //)
-        if not names:
-            raise AudioError(f"no file is named like {word}: check the pattern")
-        return [each for name in names for each in find(name, recursive=recursive)]
-    return [Input(word, Path(path.name))]
+    except RecursionError:
+        raise AudioError(f"{word} leads too deep into folders: use -r") from None
+    if not names:
+        raise AudioError(f"no file is named like {word}: check the pattern")
+    found: list[Input] = []
+    for name in names:
+        try:
+            if not _is_special(name, tell):
+                found += find(name, recursive=recursive, tell=tell)
+        except AudioError as error:
+            tell(error)
+    return found
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield files of sound and video below a folder, hidden ones left out."""
-    for place, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in names:
-            if Path(name).suffix.lower() in SUFFIXES and not name.startswith("."):
-                yield Path(place, name)
+def _walk(top: Path, tell: Tell) -> list[Input]:
+    """Return the files of sound and video below a folder; links to folders are not followed."""
+    found: list[Path] = []
+    folders, n_locked = [str(top)], 0
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                seen = [entry for entry in entries if not entry.name.startswith(".")]
+        except OSError as error:
+            tell(error)
+            n_locked += 1
+            continue
+        folders += [entry.path for entry in seen if entry.is_dir(follow_symlinks=False)]
+        found += [
+            Path(entry.path)
+            for entry in seen
+            if Path(entry.name).suffix.lower() in SUFFIXES
+            and not os.path.isdir(entry.path)  # noqa: PTH112
+            and not _is_special(entry.path, tell)
+        ]
+    if not found and not n_locked:
+        raise AudioError(f"{top} holds no files of sound or video: name them one by one")
+    return [Input(str(path), path.relative_to(top)) for path in sorted(found)]
+
+
+def _is_special(path: str, tell: Tell) -> bool:
+    """Whether a path is a pipe or a device, which is told."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116
+    except OSError:
+        return False
+    is_special = not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+    if is_special:
+        tell(f"{path} is a pipe or a device, and passed over: name it if it is meant")
+    return is_special

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 from .._voxtral import ffi, lib
-from ..audio import RATE, AudioLike, Samples, chunks, duration_s
+from ..audio import RATE, AudioLike, Chunks, Samples, duration_s
 from ..errors import ArgumentError, ModelClosed, ModelNotFound, StreamFormatError, check
 from ..text.pieces import Piece
 from ..text.transcript import Transcript
@@ -107,14 +107,15 @@ class Model:
         `word_timestamps`: False leaves `words` and `segments` of the transcript empty, and so what
         is made of them. `on_progress` is called after every slot with the seconds that are done
         and those there are in all (None if that is not known). Raises what Stream raises;
-        AudioError or OSError for a file that cannot be read. Ctrl-C stops it within a slot.
+        AudioError or OSError for a file that cannot be read; of one that breaks off it returns
+        what there is, and warns by AudioTruncated. Ctrl-C stops it within a slot.
         """
         total_s = duration_s(audio) if on_progress else None
-        n_samples = 0
+        parts, n_samples = Chunks(audio), 0
 
         def counted() -> Iterator[Samples]:
             nonlocal n_samples
-            for chunk in chunks(audio):
+            for chunk in parts:
                 n_samples += len(chunk)
                 yield chunk
 
@@ -123,6 +124,8 @@ class Model:
             slots.append(slot)
             if on_progress:
                 on_progress(min(slot.end_ms / 1000, n_samples / RATE), total_s)
+        if parts.truncated:
+            warnings.warn(parts.truncated, stacklevel=2)
         return Transcript.of(
             slots,
             self,
@@ -136,6 +139,7 @@ class Model:
         """Yield pieces of text as soon as the audio allows: iterator in, iterator out.
 
         `audio` and `options` as for transcribe(); the iterable of arrays may be live and endless.
+        Of what breaks off all pieces come, and then AudioTruncated is raised.
         """
         slots = self.slots(audio, **options)
         with contextlib.closing(slots):
@@ -145,12 +149,14 @@ class Model:
         self, audio: AudioLike, **options: Unpack[StreamOptions]
     ) -> Generator[Piece, None, None]:
         """Yield every slot, those without text included; see pieces()."""
+        parts = Chunks(audio)
         with self.stream(**options) as stream:
-            for chunk in chunks(audio):
+            for chunk in parts:
                 stream.push(chunk)
                 yield from stream.slots()
             stream.end()
             yield from stream.slots()
+        parts.check()
 
     def stream(self, **options: Unpack[StreamOptions]) -> Stream:
         """Open a stream.

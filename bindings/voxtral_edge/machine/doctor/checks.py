@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 import time
 from collections.abc import Callable
 from importlib import metadata, resources
 
 from ... import __version__
 from ..._voxtral import ffi, lib
-from ...audio import ffmpeg
 from ...audio.live import devices
 from ...errors import VoxtralError
 from ...streaming.model import Model
@@ -19,9 +17,8 @@ from ..estimate import weights
 
 Found = host.Found
 
-ANSWER_S = 10.0  # how long a program may take to tell its version
 SAMPLE = "digits_1"  # a recording that comes with the package, and its words
-PACKAGES = ("numpy", "gguf", "soundfile", "soxr", "rich", "platformdirs", "huggingface-hub",
+PACKAGES = ("numpy", "gguf", "av", "soxr", "rich", "platformdirs", "huggingface-hub",
             "sounddevice")  # fmt: skip
 
 
@@ -33,7 +30,7 @@ def look() -> Found:
         "self_test": _self_test,
         "memory": _memory,
         "microphone": _microphone,
-        "ffmpeg": _ffmpeg,
+        "media": _media,
         "models": _models,
     }
     return {name: check() for name, check in checks.items()}
@@ -107,18 +104,14 @@ def _microphone() -> Found:
     return {"devices": names, "default": default}
 
 
-def _ffmpeg() -> Found:
-    program = ffmpeg.find()
-    if program is None:
-        return {"error": "not on PATH: only what libsndfile knows is read, no video"}
+def _media() -> Found:
+    """The libraries that read video and all but plain WAV files."""
     try:
-        said = subprocess.run(
-            [program, "-version"], capture_output=True, stdin=subprocess.DEVNULL, timeout=ANSWER_S
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return {"path": program, "error": str(error)}
-    first = said.stdout.decode(errors="replace").partition("\n")[0]
-    return {"path": program, "version": first.partition(" Copyright")[0]}
+        import av
+    except (ImportError, OSError) as error:
+        return {"error": f"only plain WAV files and raw samples are read ({error})"}
+    libraries = {name: ".".join(map(str, version)) for name, version in av.library_versions.items()}
+    return {"version": av.__version__, "libraries": libraries}
 
 
 def _models() -> list[Found] | Found:

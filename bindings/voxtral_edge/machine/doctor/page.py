@@ -20,7 +20,7 @@ def report(found: Found) -> str:
         ("kernels", found["self_test"].get("kernels", "-")),
         ("memory", _memory(found["memory"])),
         ("microphone", _microphone(found["microphone"])),
-        ("ffmpeg", found["ffmpeg"].get("error") or found["ffmpeg"]["version"]),
+        ("media", _media(found["media"])),
         ("models", _models(found["models"])),
         ("self-test", _self_test(found["self_test"])),
     ]
@@ -53,6 +53,12 @@ def _microphone(microphone: Found) -> str:
         return str(microphone["error"])
     n = len(microphone["devices"])
     return f"{n}, the default is {microphone['default']}" if n else "none found"
+
+
+def _media(media: Found) -> str:
+    if "error" in media:
+        return str(media["error"])
+    return f"PyAV {media['version']}, libavcodec {media['libraries']['libavcodec']}"
 
 
 def _models(models: Any) -> str:

@@ -1,0 +1,213 @@
+"""Sound of every kind of file, of pipes and of video, by the libraries of FFmpeg (package av).
+
+Samples stand where their time stamps put them, counted from where the picture begins: what is
+missing before or between them becomes silence, so that subtitles fit. What cannot be decoded is
+passed over, and joined files follow one another, as the program ffmpeg has it. Only the bytes of
+the source are read: what names other files is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+
+from ..errors import AudioError
+from . import truncation
+from .arrays import Floats, convert, mixed
+from .clock import Clock
+from .signatures import frame_bytes
+from .source import ByteSource
+
+if TYPE_CHECKING:
+    from av import AudioFrame, Packet
+    from av.container import InputContainer
+
+BUFFER = 1 << 16  # bytes that are asked for at a time
+BLOCK_S = 4  # seconds of a file that are handed out at a time
+PROBE_S = 0.2  # seconds of a pipe that may be looked at before its first sample
+MAX_FAILED = 2 / 3  # share of packets that may fail, as for the program ffmpeg
+TS_DISCONT = 0x200  # the flag of formats whose time stamps may begin anew
+
+# Formats that have their duration in the header, and how exact it is in seconds.
+DURATIONS = {
+    "aiff": 0.01, "au": 0.01, "flac": 0.01, "tta": 0.01, "wv": 0.01,
+    "mov,mp4,m4a,3gp,3g2,mj2": 0.5, "flv": 1.0, "matroska,webm": 1.0,
+}  # fmt: skip
+FRAMED = ("aac", "mp3")  # formats of nothing but frames, each of which tells its length
+
+
+def decode(source: ByteSource, *, endless: bool = False) -> Iterator[tuple[int, Floats]]:
+    """Yield the first audio track as mono samples [n], each block with its rate.
+
+    `endless`: the size in a WAV header is not to be believed. Raises AudioError for what has no
+    sound that can be decoded, and AudioTruncated after the last samples of what breaks off.
+    """
+    n_bytes = 0 if endless else truncation.announced_bytes(source)
+    options = {"ignore_length": "1"} if endless else {}
+    if not source.seekable():
+        options["analyzeduration"] = str(round(1e6 * PROBE_S))
+    with _open(source, options) as container:
+        track = _Track(container, source)
+        blocks = track.blocks()
+        yield from _gathered(blocks) if source.seekable() else blocks
+        track.judge()
+        if not endless and track.breaks_off(n_bytes):
+            raise truncation.truncated(source, track.clock.at_s)
+
+
+def duration_s(source: ByteSource) -> float | None:
+    """Return the seconds of a file by its header or size, None if they do not tell them."""
+    try:
+        with _open(source, {}) as container:
+            return None if container.duration is None else container.duration / 1e6
+    except AudioError:
+        return None
+
+
+class _Track:
+    """The first audio track of a container, and what is met while it is decoded."""
+
+    def __init__(self, container: InputContainer, source: ByteSource) -> None:
+        """Find it."""
+        if not container.streams.audio:
+            raise _unreadable(source, "there is no sound in it")
+        self._stream = container.streams.audio[0]
+        if getattr(self._stream, "codec_context", None) is None:
+            raise _unreadable(source, "its sound is of an unknown kind")
+        self._container, self._source = container, source
+        self._start_s = (container.start_time or 0) / 1e6
+        self.clock = Clock(begins_anew=bool(container.format.flags & TS_DISCONT))
+        self._n_good = self._n_failed = 0  # packets
+        self._end_s = 0.0  # of all tracks
+        self._last: Packet[Any] | None = None
+        self._has_failed = False  # with the last packet
+
+    def blocks(self) -> Iterator[tuple[int, Floats]]:
+        """Yield samples [n], and silence where there are none, each with its rate."""
+        for frame in self._frames():
+            samples, rate = _mono(frame, self._source.name), frame.sample_rate
+            stamp_s = None if frame.time is None else frame.time - max(self._start_s, 0.0)
+            n_silent = round(rate * self.clock.gap_s(stamp_s, len(samples) / rate))
+            for at in range(0, n_silent, rate * BLOCK_S):
+                yield rate, np.zeros(min(n_silent - at, rate * BLOCK_S), np.float32)
+            yield rate, samples
+
+    def judge(self) -> None:
+        """Raise AudioError for what was no sound, or hardly any."""
+        name = self._source.name
+        if not self._n_good and self._has_failed:
+            raise AudioError(
+                f"{name} holds no sound that can be decoded: it is damaged, protected, or cannot "
+                "be read from a pipe"
+            )
+        if self._n_failed > MAX_FAILED * (self._n_good + self._n_failed):
+            raise AudioError(f"{name} is damaged: copy it again")
+
+    def breaks_off(self, n_bytes: int) -> bool:
+        """Whether more was announced; `n_bytes`: of the source, by its header, 0 if unknown."""
+        format, duration = self._container.format.name, self._container.duration
+        if n_bytes:
+            return not self._source.has(n_bytes)
+        if format in DURATIONS and duration is not None:
+            end_s = self._end_s - min(self._start_s, 0.0)
+            return end_s < duration / 1e6 - DURATIONS[format]
+        if format == "ogg":
+            return truncation.ends_in_page(self._source)
+        if self._last is None or self._last.is_corrupt:
+            return self._last is not None
+        if format in FRAMED:
+            return frame_bytes(bytes(self._last)) > self._last.size
+        return self._has_failed and format == "flac"
+
+    def _frames(self) -> Iterator[AudioFrame]:
+        """Yield all that can be decoded."""
+        import av
+
+        for packet in self._packets():
+            if packet.pts is not None and packet.time_base is not None:
+                end = packet.pts + (packet.duration or 0)
+                self._end_s = max(self._end_s, float(end * packet.time_base))
+            if packet.stream is not self._stream:
+                continue
+            if packet.size:
+                self._last = packet
+            try:
+                frames = self._stream.codec_context.decode(packet)
+            except av.FFmpegError:
+                self._has_failed = True
+                self._n_failed += 1
+                continue
+            if packet.size:
+                self._has_failed = False
+                self._n_good += 1
+            yield from frames
+
+    def _packets(self) -> Iterator[Packet[Any]]:
+        import av
+
+        packets = self._container.demux()
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.FFmpegError:
+                packet = None
+                self._has_failed = True
+            self._source.check()
+            if packet is None:
+                return
+            yield packet
+
+
+def _open(source: ByteSource, options: dict[str, str]) -> InputContainer:
+    import av
+
+    def refuse(url: str, *_: object) -> NoReturn:
+        error = AudioError(f"{source.name} is a list of other files: name those")
+        source.fail(error)
+        raise error
+
+    try:
+        container = av.open(
+            source, "r", options=options, metadata_errors="replace", buffer_size=BUFFER,
+            io_open=refuse,
+        )  # fmt: skip
+    except av.FFmpegError as error:
+        source.check()
+        raise _unreadable(source, str(error.strerror)) from None
+    return container
+
+
+def _unreadable(source: ByteSource, reason: str) -> AudioError:
+    return AudioError(
+        f"{source.name} is not audio that can be read ({reason}): check that it is whole and has "
+        "sound"
+    )
+
+
+def _mono(frame: AudioFrame, name: str) -> Floats:
+    """Return the samples of a frame, mixed down to one channel: [n]."""
+    try:
+        array = frame.to_ndarray()
+    except ValueError:
+        raise AudioError(f"{name} has samples of type {frame.format.name}, not read here") from None
+    frames = array.T if frame.format.is_planar else array.reshape(frame.samples, -1)
+    if frames.dtype == np.uint8:
+        frames = (frames.astype(np.int16) - 128) << 8
+    return mixed(convert(frames))
+
+
+def _gathered(blocks: Iterable[tuple[int, Floats]]) -> Iterator[tuple[int, Floats]]:
+    """Yield the same in larger blocks."""
+    parts: list[Floats] = []
+    n = rate = 0
+    for next_rate, samples in blocks:
+        if parts and (next_rate != rate or n >= rate * BLOCK_S):
+            yield rate, np.concatenate(parts)
+            parts, n = [], 0
+        rate = next_rate
+        parts.append(samples)
+        n += len(samples)
+    if parts:
+        yield rate, np.concatenate(parts)

@@ -1,0 +1,100 @@
+"""What the first bytes of a pipe or a file are, where a library need not or must not be asked.
+
+Raw samples have no signature: a pipe carries them only if its first bytes belong to nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import AudioError
+from .source import ByteSource
+
+# Sound, video and what is met in their place, by their first bytes.
+MAGIC = re.compile(
+    rb"RIFF|RIFX|RF64|BW64|riff\x2e\x91\xcf\x11|FORM|OggS|fLaC|ID3[\x02-\x04]|\.snd|caff\0|#!AMR"
+    rb"|.{4}(?:ftyp|moov|mdat|wide|free|skip|pnot)"  # QuickTime, MP4, M4A, 3GP
+    rb"|\x1aE\xdf\xa3|0&\xb2u\x8ef\xcf\x11|FLV\x01|\0\0\x01[\xba\xb3]|\.RMF|nut/"
+    rb"|wvpk|MAC |TTA1|TTA2|MPCK|MP\+|tBaK|DSD |FRM8|ADIF|ajkg|\x7f\xfe\x80\x01|\x0bw"
+    rb"|Creative Voice File|NIST_1A|\x64\xa3\x01\0|\x80\xa3\x01\0|2BIT|PVF1|SOUND|\.sd\0"
+    rb"|%PDF|\x89PNG|GIF8|\xff\xd8\xff|\x7fELF|SQLite format 3|\xd0\xcf\x11\xe0|GGUF",
+    re.DOTALL,
+)
+
+ARCHIVES = {
+    b"\x1f\x8b\x08": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\3\4": "zip",
+    b"7z\xbc\xaf\x27\x1c": "7z",
+    b"Rar!": "rar",
+}
+
+# What playlists begin with, or hold soon: HLS, the concat script, MPEG-DASH, SDP, IMF.
+PLAYLIST = re.compile(
+    rb"#EXTM3U|ffconcat version|[^\0]*(?:<MPD\b|<CompositionPlaylist\b)|v=0\r?\no="
+)
+
+HEAD = 12  # bytes that tell most signatures
+TEXT = 512  # bytes of text that cannot be samples by chance
+TS_PACKET = 188
+
+# kbit/s of MPEG audio by (is version 1, layer), ISO 11172-3 and 13818-3.
+BIT_RATES = {
+    (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (True, 2): (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 3): (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (False, 1): (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+
+
+def refuse(source: ByteSource) -> None:
+    """Raise AudioError for what is to be unpacked first, and for lists of other files."""
+    head = source.head(HEAD)
+    for magic, kind in ARCHIVES.items():
+        if head.startswith(magic):
+            raise AudioError(f"{source.name} is packed with {kind}: unpack it first")
+    if _is_text(head) and PLAYLIST.match(source.head(4 * TEXT)):
+        raise AudioError(f"{source.name} is a playlist, a list of other files: name those")
+
+
+def is_raw(source: ByteSource) -> bool:
+    """Whether a pipe can carry nothing but raw samples; raise AudioError if it carries text.
+
+    Nearly always after its first 12 bytes; after about two frames where they might be coded sound.
+    """
+    head = source.head(HEAD)
+    if MAGIC.match(head) or head.startswith(tuple(ARCHIVES)):
+        return False
+    if len(head) == HEAD and _is_text(head) and _is_text(source.head(TEXT)):
+        raise AudioError(f"{source.name} carries text: check the program before it")
+    if head[:1] == b"G":
+        return source.head(2 * TS_PACKET + 1)[::TS_PACKET] != b"GGG"
+    n = frame_bytes(head)
+    return n == 0 or frame_bytes(source.head(n + HEAD)[n:]) == 0
+
+
+def frame_bytes(header: bytes) -> int:
+    """Return the bytes of the frame of MPEG audio or ADTS that a header opens; 0 if none does."""
+    if len(header) < 6 or header[0] != 0xFF or header[1] < 0xE0:
+        return 0
+    if header[1] & 0xF6 == 0xF0:  # ADTS
+        n = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
+        return n if n > 7 and header[2] >> 2 & 15 < 13 else 0
+    version, layer = header[1] >> 3 & 3, 4 - (header[1] >> 1 & 3)
+    row, column = header[2] >> 4, header[2] >> 2 & 3
+    if version == 1 or layer == 4 or not 0 < row < 15 or column == 3:
+        return 0
+    rate = (44_100, 48_000, 32_000)[column] >> (2, 0, 1, 0)[version]
+    bits = 1000 * BIT_RATES[version == 3, layer][row - 1]
+    padding = header[2] >> 1 & 1
+    if layer == 1:
+        return 4 * (12 * bits // rate + padding)
+    return (72 if layer == 3 and version < 3 else 144) * bits // rate + padding
+
+
+def _is_text(data: bytes) -> bool:
+    return all(32 <= byte < 127 or byte in b"\t\n\r" for byte in data)

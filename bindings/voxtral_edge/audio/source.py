@@ -1,0 +1,149 @@
+"""The bytes of a file or a pipe, as libraries take them that read from C.
+
+No exception can pass through such a library, so one that arises while it reads is kept here, the
+library is told that the bytes have ended, and check() raises it afterwards. That may be a failing
+disk as well as Ctrl-C. A pipe that somebody has set to O_NONBLOCK is waited for.
+"""
+
+from __future__ import annotations
+
+import io
+import select
+import time
+from typing import Any, BinaryIO
+
+from ..errors import AudioError
+
+PAUSE_S = 0.01  # between two looks at a source that has nothing and cannot be waited for
+TAIL = 1 << 17  # bytes of a pipe that are kept: more than a page of Ogg
+
+
+class ByteSource:
+    """A file that can seek, or a pipe. `name`: what messages call it."""
+
+    def __init__(self, file: BinaryIO, name: str, *, from_here: bool = False) -> None:
+        """Look whether it can seek; nothing is read. `from_here`: what it has given is no part."""
+        self.file = file
+        self.name = name
+        self.start = 0
+        self.size: int | None = None  # bytes of a file
+        self.n_read = 0  # bytes of a pipe so far
+        # read1 returns what has arrived; read would wait for all and delay live text.
+        self._receive = getattr(file, "read1", file.read)
+        self._ahead = b""  # of a pipe: bytes that head() has read and read() has not
+        self._tail = b""
+        self._failure: BaseException | None = None
+        if _can_seek(file):
+            self.start = file.tell() if from_here else 0
+            file.seek(0, io.SEEK_END)
+            self.size = max(file.tell() - self.start, 0)
+            file.seek(self.start)
+
+    def seekable(self) -> bool:
+        """Whether it is a file, not a pipe."""
+        return self.size is not None
+
+    def head(self, n: int) -> bytes:
+        """Return the first n bytes, or fewer if there are no more; read() gives them again.
+
+        Of a pipe, before anything was read().
+        """
+        if self.seekable():
+            self.seek(0)
+            head = self._take(n)
+            self.seek(0)
+            return head
+        while len(self._ahead) < n and (more := self._wait(TAIL)):
+            self._ahead += more
+        return self._ahead[:n]
+
+    def tail(self, n: int) -> bytes:
+        """Return the last n bytes, at most TAIL, after everything was read."""
+        if self.size is None:
+            return self._tail[-n:]
+        self.seek(max(self.size - n, 0))
+        return self._take(n)
+
+    def read(self, n: int) -> bytes:
+        """Return what has come, at most n bytes; nothing at the end and after a failure."""
+        if self._failure:
+            return b""
+        try:
+            data = self._ahead[:n] or self._wait(n)
+        except BaseException as failure:  # even Ctrl-C cannot pass through C
+            self._failure = failure
+            return b""
+        self._ahead = self._ahead[n:]
+        if self.size is None:
+            self.n_read += len(data)
+            self._tail = (self._tail + data)[-TAIL:]
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Go to a place in a file; return it."""
+        if whence == io.SEEK_SET:
+            offset += self.start
+        self.file.seek(offset, whence)
+        return self.tell()
+
+    def tell(self) -> int:
+        """Return the place in a file."""
+        return self.file.tell() - self.start
+
+    def has(self, n: int) -> bool:
+        """Whether there are n bytes; those of a pipe are read."""
+        while self.size is None and self.n_read < n and self.read(TAIL):
+            pass
+        return n <= (self.n_read if self.size is None else self.size)
+
+    def fail(self, failure: BaseException) -> None:
+        """Let check() raise an error."""
+        self._failure = self._failure or failure
+
+    def check(self) -> None:
+        """Raise what went wrong while a library was reading."""
+        if self._failure:
+            raise self._failure
+
+    def _take(self, n: int) -> bytes:
+        """Return n bytes from here on, or fewer at the end."""
+        taken = b""
+        while len(taken) < n and (more := self._wait(n - len(taken))):
+            taken += more
+        return taken
+
+    def _wait(self, n: int) -> bytes:
+        """Return at least one byte and at most n, nothing only at the end."""
+        while True:
+            data: Any = self._receive(n)
+            if data == b"" and self.size is None and hasattr(self.file, "raw"):
+                # A buffer says the same of an end and of nothing yet; what is below it does not.
+                data = self.file.raw.read(n)
+            if isinstance(data, (bytes, bytearray, memoryview)):
+                return bytes(data)
+            if data is not None:
+                raise AudioError(
+                    f"{self.name} gives {type(data).__name__}, not bytes: open it in binary mode"
+                )
+            self._pause()
+
+    def _pause(self) -> None:
+        """Wait for more from a pipe that would not."""
+        try:
+            pipe = select.poll()
+            pipe.register(self.file.fileno(), select.POLLIN)
+        except (AttributeError, OSError, ValueError):  # it has no descriptor
+            time.sleep(PAUSE_S)
+        else:
+            pipe.poll()
+
+
+def _can_seek(file: BinaryIO) -> bool:
+    if hasattr(file, "seekable"):
+        return bool(file.seekable())
+    try:  # SpooledTemporaryFile of Python 3.10 can, and does not say so
+        file.seek(0, io.SEEK_CUR)
+        file.tell()
+    except (AttributeError, OSError, ValueError):
+        return False
+    return True
