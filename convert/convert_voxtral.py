@@ -18,10 +18,14 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
-from voxtral_edge.cli.terminal import SIGNALLED, STOPS, Stopped, complain, stoppable, write
+from voxtral_edge.console.arguments import Parser, count, names_files
+from voxtral_edge.console.lines import complain, write
 from voxtral_edge.console.output import Output, OutputError, is_gguf
+from voxtral_edge.console.printable import printable
+from voxtral_edge.console.progress import Bar
+from voxtral_edge.console.signals import STOPS, Stopped, stoppable
+from voxtral_edge.console.status import BAD_INPUT, FAILURE, OK, SIGNALLED
 from voxtral_edge.convert import (
     FILE_TYPES,
     Checkpoint,
@@ -33,11 +37,8 @@ from voxtral_edge.convert import (
 )
 from voxtral_edge.convert.conversion import Progress
 from voxtral_edge.convert.errors import DamagedFile
-from voxtral_edge.convert.progress import Bar
 from voxtral_edge.errors import VoxtralError
 from voxtral_edge.machine import models
-
-OK, FAILURE, BAD_INPUT = 0, 1, 2
 
 ABOUT = """\
 Convert a Voxtral Realtime checkpoint to one GGUF file.
@@ -53,13 +54,6 @@ and tekken.json (the transformers layout). The weights are read once, a slice at
 Without MODEL.gguf, the model goes to the data directory, where voxtral models lists it and -m finds
 it by its name or the beginning of it.
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(BAD_INPUT, f"voxtral: {message} (see {self.prog} --help)\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -155,25 +149,29 @@ def _progress(
 
 def _say(args: argparse.Namespace, line: str) -> None:
     if not args.quiet:
-        write(line + "\n")
+        write(printable(line) + "\n")
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the parser of the options and arguments."""
-    options = _Parser(
+    options = Parser(
         prog="voxtral convert",
         description=ABOUT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    options.add_argument(
-        "checkpoint", type=Path, metavar="CHECKPOINT", help="a folder, or ORG/NAME on the hub"
+    names_files(
+        options.add_argument(
+            "checkpoint", type=Path, metavar="CHECKPOINT", help="a folder, or ORG/NAME on the hub"
+        )
     )
-    options.add_argument(
-        "target",
-        type=Path,
-        nargs="?",
-        metavar="MODEL.gguf",
-        help="the file to write (default: one in the data directory, named by source and type)",
+    names_files(
+        options.add_argument(
+            "target",
+            type=Path,
+            nargs="?",
+            metavar="MODEL.gguf",
+            help="the file to write (default: one in the data directory, named by source and type)",
+        )
     )
     options.add_argument(
         "--type", choices=FILE_TYPES, default="q4_0", help="how weights are stored (default: q4_0)"
@@ -186,25 +184,19 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--delay",
-        type=_positive,
+        type=count,
         metavar="MS",
         help="the delay that --decoder-only is for: 80 to 1200 in steps of 80, or 2400 (default: "
         "the model's)",
     )
     options.add_argument(
-        "--threads", type=_positive, metavar="N", help="threads (default: one per processor)"
+        "--threads", type=count, metavar="N", help="threads (default: one per processor)"
     )
     options.add_argument("--name", help="the model's name, for general.name")
     options.add_argument("--description", help="what it understands, for general.description")
     options.add_argument("--license", help="its licence, for general.license")
     options.add_argument("--quiet", action="store_true", help="say nothing unless it fails")
     return options
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 on")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ CARD = "README.md"  # says the licence
 TOKENIZER = "tekken.json"
 OFFICIAL = ("params.json", "consolidated.safetensors")
 TRANSFORMERS = ("config.json", "model*.safetensors")
+PLAIN = re.compile(r"[\w.-]+")  # names of files, which come from elsewhere and are shown
 TIMEOUT_S = 10.0  # for the hub's first answer
 
 
@@ -59,9 +60,13 @@ def fetch(name: str, say: Callable[[str], None], *, progress: bool = True) -> Fe
     repository cannot be used or a file is damaged, OSError if the connection breaks for good or
     the disk is full; what was complete by then stays in the cache.
     """
-    from huggingface_hub import hf_hub_download  # noqa: F401  (which sets the level when it comes)
+    from huggingface_hub import constants, hf_hub_download  # noqa: F401  (which sets a level)
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
+    if constants.HF_HUB_CACHE.startswith("~"):
+        raise ConversionError(
+            "there is no home directory, in which the hub's files are kept: set HOME or HF_HOME"
+        )
     # It would tell of each attempt to go on.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     if not progress or not sys.stderr.isatty():
@@ -135,7 +140,7 @@ def _layout(names: Collection[str]) -> list[str] | None:
     """Configuration and weights of the layout that the names have; the official one wins."""
     if set(OFFICIAL) <= set(names):
         return list(OFFICIAL)
-    weights = sorted(file for file in names if fnmatch(file, TRANSFORMERS[1]))
+    weights = sorted(f for f in names if fnmatch(f, TRANSFORMERS[1]) and PLAIN.fullmatch(f))
     if TRANSFORMERS[0] in names and weights:
         return [TRANSFORMERS[0], *(file for file in (INDEX,) if file in names), *weights]
     return None

@@ -19,7 +19,8 @@ import soxr
 import voxtral_edge as vox
 from conftest import SAMPLES, little_space
 from voxtral_edge import cli
-from voxtral_edge.cli import entry, inputs, outputs
+from voxtral_edge.cli import inputs, outputs
+from voxtral_edge.cli.commands import completion
 from voxtral_edge.cli.inputs import Input
 from voxtral_edge.errors import ArgumentError
 
@@ -385,7 +386,7 @@ def test_watch_and_tensor(tiny: vox.Model, noise: np.ndarray) -> None:
 # ---- completion ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shell", entry.SHELLS)
+@pytest.mark.parametrize("shell", completion.SHELLS)
 def test_completion(main: Main, shell: str) -> None:
     status, script, errors = main("completion", shell)
     assert (status, errors) == (0, "")

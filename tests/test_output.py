@@ -207,8 +207,7 @@ for path in map(Path, sys.argv[1:]):
         for path in (mine, others):
             path.write_text("old")
         os.chown(mine, 65534, 65534)
-        user = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env",
-                f"PYTHONPATH={Path(vox.__file__).parents[1]}")  # fmt: skip
+        user = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
         probe = subprocess.run(
             [*user, sys.executable, "-c", "import voxtral_edge"], capture_output=True
         )

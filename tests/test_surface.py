@@ -14,6 +14,7 @@ import pytest
 import voxtral_edge as vox
 from voxtral_edge._voxtral import ffi, lib
 from voxtral_edge.cli import entry
+from voxtral_edge.console import status
 from voxtral_edge.streaming.options import StreamOptions, core_params
 
 ROOT = Path(__file__).parents[1]
@@ -106,7 +107,7 @@ def test_every_way_in_has_the_same_options() -> None:
     explained = vox.Model.stream.__doc__ or ""
     assert all(f"`{name}`" in explained for name in StreamOptions.__annotations__)
     for command in (["transcribe", "x.wav"], ["stream", "-"], ["plot", "x.wav", "-o", "x.png"]):
-        args = entry._parser().parse_args(command)
+        args = entry.parser().parse_args(command)
         assert (args.delay, args.threads, args.model) == (None, None, None)
     model = inspect.signature(vox.Model).parameters
     assert [(name, option.default) for name, option in model.items()] == [
@@ -222,5 +223,5 @@ def test_command_is_installed() -> None:
 
 
 def test_exit_statuses_are_documented() -> None:
-    for status in (entry.OK, entry.FAILURE, entry.BAD_INPUT, entry.INTERRUPTED, entry.UNREAD):
-        assert re.search(rf"\b{status}\b", entry.__doc__ or "")
+    for number in (status.OK, status.FAILURE, status.BAD_INPUT, status.INTERRUPTED, status.UNREAD):
+        assert re.search(rf"\b{number}\b", entry.__doc__ or "")

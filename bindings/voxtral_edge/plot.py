@@ -7,6 +7,7 @@ heard; nothing is computed a second time.
 from __future__ import annotations
 
 import io
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 
 from .audio import RATE, AudioLike, Chunks
 from .console.output import Output, identities, is_picture
+from .console.printable import printable
 from .errors import ArgumentError, AudioError
 from .streaming.model import Model
 from .text.pieces import SLOT_MS, Piece
@@ -94,7 +96,7 @@ def _drawn(
         figsize=(16, 0.8 + 3.6 * n_strips), layout="constrained", dpi=100
     )
     figure.suptitle(
-        f"{title}   -   {transcript.model}, delay {transcript.delay_ms} ms",
+        printable(f"{title}   -   {transcript.model}, delay {transcript.delay_ms} ms"),
         x=0.01, ha="left", color=INK, fontsize=12, parse_math=False,
     )  # fmt: skip
     figure.text(
@@ -182,8 +184,8 @@ def _draw_words(axes: Axes, transcript: Transcript, begin_s: float, length_s: fl
         axes.plot([end_s, end_s], [0.05, 0.95], color=ACCENT, linewidth=1.5)
         shown = min(max((start_s + end_s) / 2, begin_s), begin_s + length_s)
         axes.text(
-            shown, 0.5, word.text.strip(), ha="center", va="center", fontsize=10, color=INK,
-            clip_on=True, parse_math=False,
+            shown, 0.5, printable(word.text.strip()), ha="center", va="center", fontsize=10,
+            color=INK, clip_on=True, parse_math=False,
         )  # fmt: skip
     _label(axes, "words")
 
@@ -216,7 +218,7 @@ def _draw_tokens(
         middle_s = (start_s + end_s) / 2
         if slot.text:
             axes.fill_between([start_s, end_s], 0.1, 0.9, color="#e3edf7", linewidth=0)
-            text = slot.text.replace(" ", "\u00b7")
+            text = printable(slot.text.replace(" ", "\u00b7"))
             axes.text(
                 middle_s, 0.5, text, ha="center", va="center", rotation=90, fontsize=8, color=INK,
                 clip_on=True, parse_math=False,
@@ -235,6 +237,8 @@ def _label(axes: Axes, text: str) -> None:
 
 
 def _matplotlib() -> Any:
+    # It would tell where it keeps its cache for want of a home directory.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     try:
         from matplotlib import figure
     except ImportError:

@@ -1,4 +1,4 @@
-"""The terminal side of the command: live text over a line of status, Ctrl-C, pipes that close.
+"""The terminal side of the command: live text over a line of status, and Ctrl-C.
 
 Text goes to standard output as it is decided and is never written again. The status line goes to
 standard error, if that is a terminal: it is drawn below the text while the cursor stays at the end
@@ -8,15 +8,12 @@ changes its size. Where standard output is no terminal, it gets the text and not
 
 from __future__ import annotations
 
-import errno
+import argparse
 import math
 import os
 import signal
 import sys
 import time
-import unicodedata
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -27,8 +24,11 @@ from rich.table import Table
 from rich.text import Text
 
 from ..audio.live import Live
+from ..console.lines import complain, write
 from ..console.output import OutputError
-from ..errors import AudioError, VoxtralError
+from ..console.printable import printable
+from ..console.signals import Stopped
+from ..errors import AudioError
 from ..text.pieces import Piece
 
 if TYPE_CHECKING:
@@ -45,45 +45,6 @@ PAD, MARKER, TEXT, PART, OTHER, BEHIND, CAUGHT_UP, LOST = ".", "|", "=", "~", "?
 BELOW = "\x1bD\x1b[A\x1b7\x1b[B\r"
 # Erase what is left of a longer line, or of lines that a narrower window has wrapped; and go back.
 BACK = "\x1b[J\x1b8"
-
-
-SIGNALLED = 128  # the exit status of what a signal ended is this and its number
-STOPS = (signal.SIGTERM, signal.SIGHUP)
-
-
-class Stopped(BaseException):
-    """A signal asked to stop, at once but tidily."""
-
-    def __init__(self, number: int) -> None:
-        """Keep the number of the signal."""
-        super().__init__(number)
-        self.number = number
-
-
-@contextmanager
-def stoppable(*numbers: int) -> Iterator[None]:
-    """Raise Stopped for the first of some signals, and ignore them after that.
-
-    So nothing disturbs the tidying up. What is ignored, as SIGHUP under nohup, stays ignored.
-    """
-    previous = {
-        number: handler
-        for number in numbers
-        if (handler := signal.getsignal(number)) != signal.SIG_IGN
-    }
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        for each in previous:
-            signal.signal(each, signal.SIG_IGN)
-        raise Stopped(number)
-
-    for number in previous:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 class Interrupt:
@@ -131,6 +92,11 @@ class Screen:
         self._is_drawn = False
         self._due = 0.0
         self._whole_s = 0  # seconds behind, as told by the monitor
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> Screen:
+        """Return the screen that options ask for."""
+        return cls(quiet=args.quiet, monitor=args.monitor)
 
     def __enter__(self) -> Screen:
         """Return the screen."""
@@ -216,10 +182,7 @@ class Screen:
         if not self._on_terminal:
             self._column = 0 if text.endswith("\n") else 1
             return text
-        # A control character is a command to a terminal.
-        text = "".join(
-            "\ufffd" if unicodedata.category(c) == "Cc" and c != "\n" else c for c in text
-        )
+        text = printable(text, "\n\t")
         width = self._console.width
         column = self._column % width  # as the terminal has laid it out, if it was made smaller
         after = column + cell_len(text)
@@ -256,6 +219,7 @@ def live_status(
 def file_status(name: str, done_s: float, total_s: float | None, taken_s: float) -> Table:
     """Return a status line: how much of a file is done, how fast, and how long it will take."""
     speed = done_s / taken_s if taken_s else 0.0
+    name = printable(name)
     label = name if cell_len(name) <= LABEL_COLUMNS else "..." + name[3 - LABEL_COLUMNS :]
     cells: list[RenderableType] = [Text(label, "dim"), clock(done_s)]
     if total_s:
@@ -279,25 +243,6 @@ def pipe_in() -> BinaryIO:
     # A thread that waits in the buffer's lock could not be left behind at the end.
     raw: BinaryIO = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
     return raw
-
-
-def write(text: str) -> None:
-    """Print at once, so that live text is live and a full disk is noticed here."""
-    try:
-        if sys.stdout is None:
-            raise OSError(errno.EBADF, "it is closed")
-        print(text, end="", flush=True)
-    except OSError as error:
-        raise OutputError(None, error) from error
-
-
-def complain(error: BaseException | str) -> None:
-    """Say in one line what is wrong."""
-    text = str(error) or "out of memory"
-    if isinstance(error, OSError) and not isinstance(error, (VoxtralError, OutputError)):
-        text = f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}"
-    text = text.replace("\n", " ")
-    print(f"voxtral: {text}", file=sys.stderr)
 
 
 def _row(*cells: RenderableType) -> Table:

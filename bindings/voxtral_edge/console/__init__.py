@@ -1,1 +1,1 @@
-"""What every part that talks to a person stands on: files that are written, and the terminal."""
+"""What all that talks to a person stands on: lines, options, signals, files written."""

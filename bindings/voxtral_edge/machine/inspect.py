@@ -9,8 +9,6 @@ import io
 import math
 import os
 import re
-import shutil
-import sys
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +19,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..console.lines import columns
+from ..console.printable import printable
 from ..convert import Checkpoint, ConversionError, GgufFile, SafetensorsFile
 
 SHOWN_ITEMS, SHOWN_CHARACTERS = 8, 100
@@ -52,9 +52,8 @@ def inspect(path: str | os.PathLike[str], filter: str | None = None) -> str:
         for name, info in file.tensors.items()
         if pattern.search(name)
     ]
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
     text = io.StringIO()
-    console = Console(file=text, force_terminal=sys.stdout.isatty(), width=width)
+    console = Console(file=text, width=columns(PIPE_WIDTH))
     console.print(_table([str(place), ""], [[key, _value(keys[key])] for key in keys]))
     console.print(
         _table(
@@ -112,7 +111,7 @@ def _table(columns: list[str], rows: list[list[str]]) -> Table:
 
 def _plain(text: str) -> Text:
     """Text that rich does not read as markup and a terminal not as commands."""
-    return Text("".join(c if c.isprintable() else "?" for c in text))
+    return Text(printable(text))
 
 
 def _value(entry: Any) -> str:

@@ -12,6 +12,7 @@ from ..errors import ArgumentError
 from ..machine import models
 from ..streaming.model import Model
 
+HELP = "answer other programs"
 ABOUT = """\
 Serve transcription over HTTP and WebSocket, as many programs already ask for it.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import math
 from contextlib import ExitStack
 from importlib import resources
 from pathlib import Path
@@ -16,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from ...audio import RATE, Samples, read
-from ...cli.terminal import write
+from ...console.arguments import count, names_files, positive
+from ...console.lines import write
 from ...console.output import Kind, Output, identities, is_picture, is_text
 from ...errors import ArgumentError, AudioError
 from ...streaming.options import DELAYS_MS
@@ -24,6 +24,8 @@ from .. import models
 from .runs import CHUNKS_MS, PARTS, measure
 from .tables import picture, report
 
+HELP = "measure speed, lag and memory"
+MAX_S = 86400.0  # a day of audio, which fits into memory
 PLOT_TYPES = (".png", ".svg", ".pdf")
 
 ABOUT = """\
@@ -43,18 +45,20 @@ on an idle machine.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the command."""
-    parser.add_argument("-m", "--model", metavar="MODEL", help=models.OPTION)
-    parser.add_argument(
-        "--audio", nargs="+", metavar="FILE", help="sound files, joined to one clip"
+    names_files(parser.add_argument("-m", "--model", metavar="MODEL", help=models.OPTION))
+    names_files(
+        parser.add_argument(
+            "--audio", nargs="+", metavar="FILE", help="sound files, joined to one clip"
+        )
     )
     parser.add_argument(
-        "--seconds", type=_number, metavar="N", help="cut or repeat the clip to this length"
+        "--seconds", type=_length, metavar="N", help="cut or repeat the clip to this length"
     )
     parser.add_argument(
         "--delay", type=int, choices=DELAYS_MS, metavar="MS", help="(default: that of the model)"
     )
     parser.add_argument(
-        "--threads", type=_count, metavar="N", help="threads (default: what suits the model)"
+        "--threads", type=count, metavar="N", help="threads (default: what suits the model)"
     )
     parser.add_argument(
         "--parts", type=_parts, default=PARTS, metavar="LIST", help=f"(default: {','.join(PARTS)})"
@@ -68,13 +72,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--heard",
-        type=_number,
+        type=_length,
         default=0.0,
         metavar="N",
         help="seconds of the clip, over and over, that each stream has heard before it is measured",
     )
     parser.add_argument(
-        "--late", type=_number, default=500.0, metavar="MS", help="lag that is late (default: 500)"
+        "--late", type=positive, default=500.0, metavar="MS", help="lag that is late (default: 500)"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all numbers there")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw the paced run's lag there")
@@ -131,24 +135,16 @@ def _clip(paths: list[str] | None, seconds: float | None) -> Samples:
     return samples
 
 
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number from 1 on")
-    return int(text)
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+def _length(text: str) -> float:
+    """Return a length of audio in seconds."""
+    value = positive(text)
+    if value > MAX_S:
+        raise argparse.ArgumentTypeError(f"{text} is too long: {MAX_S:g} s are the most")
     return value
 
 
 def _chunks(text: str) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(_count(each) for each in text.split(",")))
+    return tuple(dict.fromkeys(count(each) for each in text.split(",")))
 
 
 def _parts(text: str) -> tuple[str, ...]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import importlib
 import io
-import shutil
-import sys
 from typing import Any
 
+from ...console import lines
 from .slots import STAGES, Result
 
 PIPE_WIDTH = 120
@@ -17,9 +16,10 @@ def report(result: Result) -> str:
     """Return the tables of a result of measure(), which end with a newline."""
     from rich.console import Console
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else PIPE_WIDTH
     text = io.StringIO()
-    console = Console(file=text, width=width, highlight=False, markup=False, soft_wrap=True)
+    console = Console(
+        file=text, width=lines.columns(PIPE_WIDTH), highlight=False, markup=False, soft_wrap=True
+    )
     runs, memory, here = result["runs"], result["memory"], result["machine"]
     threads = result["threads"] or "default"
     heard = f" after {result['heard_s']:g} s" if result["heard_s"] else ""

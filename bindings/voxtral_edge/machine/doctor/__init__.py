@@ -12,7 +12,7 @@ import json
 import sys
 from pathlib import Path
 
-from ...cli.terminal import complain, write
+from ...console.lines import complain, write
 from ...convert import ConversionError
 from ...errors import VoxtralError
 from .. import estimate, host, models
@@ -21,6 +21,8 @@ from .hearing import hear
 from .page import report
 
 Found = host.Found
+
+HELP = "look at this machine, test, and estimate the speed"
 
 ABOUT = """\
 Look at this machine: processor, memory, microphone, versions, a self-test with the demo model, and

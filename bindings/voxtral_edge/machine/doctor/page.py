@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...console.printable import printable
 from ..host import Found
 
 
@@ -25,7 +26,7 @@ def report(found: Found) -> str:
         ("self-test", _self_test(found["self_test"])),
     ]
     rows += _estimate(found["estimate"]) if "estimate" in found else _hearing(found["hearing"])
-    return "".join(f"{label:<10}  {text}\n" for label, text in rows)
+    return "".join(f"{label:<10}  {printable(text)}\n" for label, text in rows)
 
 
 def _processor(machine: Found) -> str:

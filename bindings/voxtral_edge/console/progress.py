@@ -16,6 +16,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from .printable import printable
+
 LINE_SECONDS = 5.0
 
 
@@ -35,7 +37,7 @@ class Bar:
                 TaskProgressColumn(),
                 TransferSpeedColumn(),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[tensor]}"),
+                TextColumn("{task.fields[tensor]}", markup=False),
                 console=Console(stderr=True),
                 transient=True,
             )
@@ -61,7 +63,7 @@ class Bar:
         """Add bytes that belong to a tensor."""
         before, self.done = self.done, self.done + n_bytes
         if self.bar:
-            self.bar.update(self.task, advance=n_bytes, tensor=tensor)
+            self.bar.update(self.task, advance=n_bytes, tensor=printable(tensor))
             return
         now = time.monotonic()
         tenth = before * 10 // self.n_bytes != self.done * 10 // self.n_bytes
@@ -69,9 +71,10 @@ class Bar:
             return
         self.shown = now
         rate = self.done / (now - self.start)
+        left_s = (self.n_bytes - self.done) / rate
         print(
             f"{self.verb}: {self.done / self.n_bytes:.0%} of {self.n_bytes / 1e9:.2f} GB, "
-            f"{rate / 1e9:.2f} GB/s, {(self.n_bytes - self.done) / rate:.0f} s left, {tensor}",
+            f"{rate / 1e9:.2f} GB/s, {left_s:.0f} s left, {printable(tensor)}",
             file=sys.stderr,
             flush=True,
         )
