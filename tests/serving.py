@@ -7,9 +7,9 @@ import contextlib
 import io
 import threading
 import wave
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -18,6 +18,8 @@ import voxtral_edge as vox
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
 from voxtral_edge.serve.server import Options, Server
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -73,6 +75,11 @@ def serving(model: vox.Model, **options: Any) -> Iterator[Serving]:
         assert not thread.is_alive()
         if failures:
             raise failures[0]
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Run a client, which must come to an end."""
+    return asyncio.run(asyncio.wait_for(main, 120))
 
 
 def pcm(samples: np.ndarray) -> bytes:

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import resource
+import shutil
 import socket
 import struct
 import subprocess
@@ -22,7 +23,7 @@ import numpy as np
 import pytest
 import voxtral_edge as vox
 from conftest import SAMPLES
-from serving import Serving, serving, wav
+from serving import Serving, pcm, serving, wav
 from voxtral_edge.serve import files, upload
 from voxtral_edge.serve.engine import Limits
 
@@ -217,13 +218,14 @@ def test_forms_that_cannot_be_read(server: Serving, body: bytes, reason: str) ->
 class Upload:
     """A request whose body is sent bit by bit."""
 
-    def __init__(self, server: Serving) -> None:
+    def __init__(
+        self, server: Serving, what: str = "POST /v1/audio/transcriptions", header: str = ""
+    ) -> None:
         self.socket = socket.create_connection(("127.0.0.1", server.server.port), 20)
-        self.socket.sendall(
-            b"POST /v1/audio/transcriptions HTTP/1.1\r\nHost: localhost\r\n"
-            b"Transfer-Encoding: chunked\r\n"
-            b"Content-Type: multipart/form-data; boundary=" + BOUNDARY.encode() + b"\r\n\r\n"
-        )
+        kind = f"Content-Type: multipart/form-data; boundary={BOUNDARY}"
+        lines = [f"{what} HTTP/1.1", "Host: localhost", "Transfer-Encoding: chunked"]
+        lines += [header or kind, "", ""]
+        self.socket.sendall("\r\n".join(lines).encode())
         self.received = b""
 
     def send(self, data: bytes) -> None:
@@ -468,3 +470,46 @@ def test_command_says_what_is_wrong(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert f"127.0.0.1:{port}: Address already in use" in refused("--port", port)
+
+
+# ---- live bodies --------------------------------------------------------------------------------
+
+
+def test_live_body(server: Serving, digits: np.ndarray, digits_words: str) -> None:
+    """Raw samples, or WAV whose length nobody knew; text comes before the end of the body."""
+    endless = bytearray(wav(digits))
+    endless[4:8] = endless[40:44] = b"\xff\xff\xff\xff"
+    for query, data in (("", pcm(digits)), ("", bytes(endless)), ("?rate=8000", pcm(digits[::2]))):
+        for accept in ("text/plain", "*/*"):
+            live = Upload(server, f"PUT /v1/audio/stream{query}", f"Accept: {accept}")
+            with live.socket:
+                half = len(data) // 2
+                live.send(data[:half])
+                live.until(b"eight" if "rate" not in query else b"200 OK")
+                live.send(data[half:])
+                live.send(b"")
+                live.until(b"\r\n0\r\n")
+                text = live.received.decode()
+                if accept == "*/*":
+                    assert "transcript.text.done" in text
+                if not query:
+                    assert ("[DONE]" in text) == (accept == "*/*")
+                    assert "four" in text.split("seven")[1]
+            until(lambda: server.server._engine.n_live == 0)
+
+
+def test_curl_is_a_client(server: Serving, digits: np.ndarray, digits_words: str) -> None:
+    curl = shutil.which("curl")
+    if curl is None:
+        pytest.skip("there is no curl")
+    command = [curl, "-sNT", "-", "-H", "Accept: text/plain", f"{server.url}/v1/audio/stream"]
+    done = subprocess.run(command, input=pcm(digits), capture_output=True, timeout=60)
+    assert done.stdout.decode() == digits_words + "\n"
+
+
+def test_live_body_refused(server: Serving) -> None:
+    for query in ("rate=fast", "rate=3", "encoding=mp3", "channels=0", "delay=5"):
+        live = Upload(server, f"POST /v1/audio/stream?{query}")
+        with live.socket:
+            live.send(bytes(100))
+            live.until(b"400 Bad")

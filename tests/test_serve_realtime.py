@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soxr
 import voxtral_edge as vox
-from serving import Serving, pcm, serving
+from serving import Serving, pcm, run, serving
 from voxtral_edge.serve.engine import Limits
 
 openai = pytest.importorskip("openai")
@@ -86,7 +86,7 @@ def test_vllm(server: Serving, demo: vox.Model, digits: np.ndarray, digits_words
                 assert done["usage"]["prompt_tokens"] == n
                 assert done["usage"]["total_tokens"] == n + done["usage"]["completion_tokens"]
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_vllm_errors(server: Serving, digits: np.ndarray, digits_words: str) -> None:
@@ -121,7 +121,7 @@ def test_vllm_errors(server: Serving, digits: np.ndarray, digits_words: str) -> 
             await send(socket, "input_audio_buffer.commit", final=True)
             assert (await until(socket, "transcription.done"))[-1]["text"] == digits_words
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_dictation_is_on_time(server: Serving, digits: np.ndarray, digits_words: str) -> None:
@@ -152,7 +152,7 @@ def test_dictation_is_on_time(server: Serving, digits: np.ndarray, digits_words:
             assert last - ended < 1.5
             assert text == message["text"] == digits_words
 
-    asyncio.run(main())
+    run(main())
 
 
 # ---- OpenAI -------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ def test_openai_client(server: Serving, spoken: np.ndarray, digits_words: str) -
             assert event.type == "error"
             assert event.error.code == "input_audio_buffer_commit_empty"
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_openai_turns(server: Serving, demo: vox.Model, digits: np.ndarray) -> None:
@@ -261,7 +261,7 @@ def test_openai_turns(server: Serving, demo: vox.Model, digits: np.ndarray) -> N
                 assert 0 <= turn["start"] - offset < 700
                 assert abs(turn["end"] - offset - last.end_ms) < 300
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_openai_flat_settings(server: Serving, digits: np.ndarray, digits_words: str) -> None:
@@ -286,7 +286,7 @@ def test_openai_flat_settings(server: Serving, digits: np.ndarray, digits_words:
             *_, done = await until(socket, f"{TRANSCRIPTION}.completed")
             assert done["transcript"] == digits_words
 
-    asyncio.run(main())
+    run(main())
 
 
 def mulaw(samples: np.ndarray) -> bytes:
@@ -332,7 +332,7 @@ def test_openai_errors(server: Serving) -> None:
             await send(socket, "response.create")
             assert "unknown" in (await receive(socket))["error"]["message"]
 
-    asyncio.run(main())
+    run(main())
 
 
 # ---- load, slow clients, the end ----------------------------------------------------------------
@@ -349,7 +349,7 @@ def test_refused_at_the_door(demo: vox.Model) -> None:
             await receive(socket)
 
     with serving(demo, limits=Limits(max_streams=1)) as server:
-        asyncio.run(main(server))
+        run(main(server))
 
 
 def test_door_goes_by_measured_cost(demo: vox.Model, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,7 +363,7 @@ def test_door_goes_by_measured_cost(demo: vox.Model, monkeypatch: pytest.MonkeyP
 
     with serving(demo) as server:
         monkeypatch.setattr(Engine, "cost", 0.4)
-        asyncio.run(main(server))
+        run(main(server))
 
 
 def test_token_in_the_query(demo: vox.Model) -> None:
@@ -376,7 +376,7 @@ def test_token_in_the_query(demo: vox.Model) -> None:
             await receive(socket)
 
     with serving(demo, token="secret") as server:
-        asyncio.run(main(server))
+        run(main(server))
 
 
 def test_pages_of_others_stay_out(server: Serving) -> None:
@@ -385,7 +385,7 @@ def test_pages_of_others_stay_out(server: Serving) -> None:
             await connect(url(server), origin="https://evil.example")
         assert refused.value.response.status_code == 403
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_a_client_that_vanishes_leaves_nothing(server: Serving, digits: np.ndarray) -> None:
@@ -400,7 +400,7 @@ def test_a_client_that_vanishes_leaves_nothing(server: Serving, digits: np.ndarr
             assert time.monotonic() < limit
             await asyncio.sleep(0.01)
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_what_is_there_ends_when_the_server_does(
@@ -419,7 +419,7 @@ def test_what_is_there_ends_when_the_server_does(
             assert closed.value.rcvd.code == 1001
 
     with serving(demo) as server:
-        asyncio.run(main(server))
+        run(main(server))
 
 
 def test_many_streams(server: Serving, digits: np.ndarray, digits_words: str) -> None:
@@ -436,4 +436,4 @@ def test_many_streams(server: Serving, digits: np.ndarray, digits_words: str) ->
     async def main() -> list[str]:
         return await asyncio.gather(*(one() for _ in range(20)))
 
-    assert set(asyncio.run(main())) == {digits_words}
+    assert set(run(main())) == {digits_words}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import voxtral_edge as vox
-from serving import Serving, pcm, serving
+from serving import Serving, pcm, run, serving
 from voxtral_edge.serve import wyoming as dialect
 from voxtral_edge.serve.engine import Limits
 
@@ -79,7 +79,7 @@ def test_describe(server: Serving, demo: vox.Model) -> None:
             assert Pong.from_event(await to.read_event()).text == "x"
             return info
 
-    (program,) = asyncio.run(main()).asr
+    (program,) = run(main()).asr
     assert (program.installed, program.supports_transcript_streaming) == (True, True)
     assert not program.requires_external_vad
     assert [(m.name, m.languages, m.installed) for m in program.models] == [
@@ -109,7 +109,7 @@ def test_file(server: Serving, digits: np.ndarray, digits_words: str) -> None:
             await to.write_event(AudioStop().event())
             assert (await answer(to))[0] == ""
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_home_assistant(server: Serving, digits: np.ndarray, digits_words: str) -> None:
@@ -131,7 +131,7 @@ def test_home_assistant(server: Serving, digits: np.ndarray, digits_words: str) 
     async def both() -> list[float]:
         return await asyncio.gather(main("relaxed"), main("aggressive"))
 
-    relaxed_s, aggressive_s = asyncio.run(both())
+    relaxed_s, aggressive_s = run(both())
     assert aggressive_s < relaxed_s < len(digits) / vox.RATE + 1.25 + 1.5
 
 
@@ -145,7 +145,7 @@ def test_a_client_that_stops_sending(
             await say(to, np.concatenate([digits, np.zeros(2 * vox.RATE, np.float32)]))
             assert (await answer(to))[0] == digits_words
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_nobody_speaks(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,7 +159,7 @@ def test_nobody_speaks(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None
             assert (await answer(to))[0] == ""
             sending.cancel()
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_refused_at_the_door(demo: vox.Model, digits: np.ndarray) -> None:
@@ -181,7 +181,7 @@ def test_refused_at_the_door(demo: vox.Model, digits: np.ndarray) -> None:
 
     limits = Limits(max_streams=1)
     with serving(demo, wyoming="tcp://127.0.0.1:0", limits=limits) as server:
-        asyncio.run(main(server))
+        run(main(server))
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_frames_that_cannot_be_read(server: Serving, frame: bytes) -> None:
             assert (await to.read_event()).type == "error"
             assert await to.read_event() is None
 
-    asyncio.run(main())
+    run(main())
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_events_that_cannot_be_used(
             await to.write_event(AudioStop().event())
             assert (await answer(to))[0] == digits_words
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_unknown_events_are_passed_over(server: Serving) -> None:
@@ -244,7 +244,7 @@ def test_unknown_events_are_passed_over(server: Serving) -> None:
             await to.write_event(Ping().event())
             assert (await to.read_event()).type == "pong"
 
-    asyncio.run(main())
+    run(main())
 
 
 def test_what_is_there_ends_when_the_server_does(
@@ -261,7 +261,7 @@ def test_what_is_there_ends_when_the_server_does(
             assert await to.read_event() is None
 
     with serving(demo, wyoming="tcp://127.0.0.1:0") as server:
-        asyncio.run(main(server))
+        run(main(server))
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1", "http://127.0.0.1:1", "tcp://x:y", "on"])

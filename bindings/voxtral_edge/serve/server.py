@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from .. import __version__
 from ..errors import ArgumentError
 from ..streaming.model import Model
-from . import files, realtime
+from . import files, live, mistral, realtime
 from .engine import Engine, Limits
 from .guard import Guard, is_loopback
 from .upload import Decoders
@@ -56,8 +56,8 @@ def application(engine: Engine, options: Options) -> FastAPI:
     )
     app.state.engine, app.state.is_ready = engine, False
     app.state.decoders = Decoders(engine.limits.max_upload)
-    app.include_router(files.router)
-    app.include_router(realtime.router)
+    for room in (files, live, realtime, mistral):
+        app.include_router(room.router)
     created = int(time.time())
 
     @app.get("/health")
