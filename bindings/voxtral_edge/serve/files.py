@@ -89,7 +89,7 @@ class Transcription(Response):
                     parts.append(part)
             await hearing
             await sending
-            parts.append(answer.end(decoding.duration_s))
+            parts.append(answer.end(decoding.duration_s, decoding.warning))
             if not sender.is_started:
                 await sender.start(answer.media_type)
             await sender.write("".join(parts))
