@@ -19,7 +19,8 @@ int attention_init(attention *a, const transformer_params *p, enum ggml_type kv_
         attention_free(a);
         return VOX_ERR_MEMORY;
     }
-    for (int j = 0; j < half; j++) a->frequency[j] = pow(p->rope_theta, -2.0 * j / p->head_dim);
+    for (int j = 0; j < half; j++)
+        a->frequency[j] = maths_turn(maths_power(p->rope_theta, -2.0 * j / p->head_dim));
     return VOX_OK;
 }
 
@@ -34,9 +35,9 @@ void attention_prepare(attention *a, kv_ring *kv, int n) {
     a->kv = kv;
     for (int c = 0; c < n; c++)
         for (int j = 0; j < half; j++) {
-            double angle = (double)(kv->end + c) * a->frequency[j];
-            a->turn[2 * (c * half + j)] = (float)cos(angle);
-            a->turn[2 * (c * half + j) + 1] = (float)sin(angle);
+            turns angle = (turns)(kv->end + c) * a->frequency[j];
+            a->turn[2 * (c * half + j)] = (float)maths_cos(angle);
+            a->turn[2 * (c * half + j) + 1] = (float)maths_sin(angle);
         }
 }
 

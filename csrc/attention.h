@@ -18,14 +18,15 @@
 #include "compute.h"
 #include "kernels/kernels.h"
 #include "kv.h"
+#include "maths.h"
 #include "model.h"
 
 /* Scratch of one transformer's passes, shared by its layers. */
 typedef struct {
     const transformer_params *p;
     enum ggml_type kv_type;
-    double *frequency; /* [head_dim / 2] radians per position */
-    float *turn;       /* [width][head_dim / 2][cos, sin] */
+    turns *frequency; /* [head_dim / 2] per position */
+    float *turn;      /* [width][head_dim / 2][cos, sin] */
     const kernels *kernels;
     kv_ring *kv; /* the ring of the pass that runs */
 } attention;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "maths.h"
 #include "platform.h"
 #include "voxtral.h"
 
@@ -196,10 +197,33 @@ static struct ggml_tensor *product(graph *g, packed_matrix *m, struct ggml_tenso
     return y;
 }
 
+/* dst = the float weight src[0] times src[1]; rows are shared out over the threads. */
+static void op_float_product(struct ggml_tensor *dst, int ith, int nth, void *user) {
+    const kernels *k = user;
+    const struct ggml_tensor *weight = dst->src[0], *x = dst->src[1];
+    float_matrix m = {.rows = weight->data,
+                      .type = weight->type == GGML_TYPE_F32   ? FLOATS
+                              : weight->type == GGML_TYPE_F16 ? HALVES
+                                                              : BRAINS,
+                      .n_columns = (int)weight->ne[0]};
+    int64_t n = weight->ne[1];
+    k->float_product(&m, (int)(n * ith / nth), (int)(n * (ith + 1) / nth), x->data,
+                     x->nb[1] / sizeof(float), (int)x->ne[1], dst->data, (size_t)n);
+}
+
+/* An operator of ours: as many threads as there are, src [n_src], and dst of columns [rows]. */
+static struct ggml_tensor *operate(graph *g, ggml_custom_op_t op, void *user, int64_t rows,
+                                   struct ggml_tensor *columns, struct ggml_tensor *other) {
+    struct ggml_tensor *src[] = {other ? other : columns, columns};
+    return ggml_custom_4d(g->ctx, GGML_TYPE_F32, rows, columns->ne[1], 1, 1, src, other ? 2 : 1, op,
+                          GGML_N_TASKS_MAX, user);
+}
+
 struct ggml_tensor *linear(graph *g, struct ggml_tensor *weight, struct ggml_tensor *bias,
                            struct ggml_tensor *x) {
-    struct ggml_tensor *y =
-        weight->extra ? product(g, weight->extra, x) : ggml_mul_mat(g->ctx, weight, x);
+    struct ggml_tensor *y = weight->extra ? product(g, weight->extra, x)
+                                          : operate(g, op_float_product, (void *)g->c->kernels,
+                                                    weight->ne[1], x, weight);
     return bias ? ggml_add(g->ctx, y, bias) : y;
 }
 
@@ -215,15 +239,44 @@ struct ggml_tensor *lookup(graph *g, struct ggml_tensor *weight, struct ggml_ten
                           op_lookup, GGML_N_TASKS_MAX, weight->extra);
 }
 
+static float *column(const struct ggml_tensor *t, int64_t c) {
+    return (float *)(void *)((char *)t->data + (size_t)c * t->nb[1]);
+}
+
+static void op_rms_norm(struct ggml_tensor *dst, int ith, int nth, void *user) {
+    const float *eps = user;
+    for (int64_t c = ith; c < dst->ne[1]; c += nth)
+        maths_rms_norm(column(dst->src[1], c), dst->src[0]->data, *eps, (int)dst->ne[0],
+                       column(dst, c));
+}
+
 struct ggml_tensor *rms_norm(graph *g, struct ggml_tensor *x, struct ggml_tensor *weight,
-                             float eps) {
-    return ggml_mul(g->ctx, ggml_rms_norm(g->ctx, x, eps), weight);
+                             const float *eps) {
+    return operate(g, op_rms_norm, (void *)eps, x->ne[0], x, weight);
+}
+
+static void op_gelu(struct ggml_tensor *dst, int ith, int nth, void *user) {
+    int64_t n = ggml_nelements(dst), first = n * ith / nth;
+    (void)user;
+    maths_gelu((const float *)dst->src[0]->data + first, n * (ith + 1) / nth - first,
+               (float *)dst->data + first);
+}
+
+struct ggml_tensor *gelu(graph *g, struct ggml_tensor *x) {
+    return operate(g, op_gelu, NULL, x->ne[0], x, NULL);
+}
+
+static void op_swiglu(struct ggml_tensor *dst, int ith, int nth, void *user) {
+    int64_t n = ggml_nelements(dst), first = n * ith / nth;
+    (void)user;
+    maths_swiglu((const float *)dst->src[0]->data + first, (const float *)dst->src[1]->data + first,
+                 n * (ith + 1) / nth - first, (float *)dst->data + first);
 }
 
 struct ggml_tensor *swiglu(graph *g, struct ggml_tensor *gate, struct ggml_tensor *up,
                            struct ggml_tensor *down, struct ggml_tensor *down_bias,
                            struct ggml_tensor *x) {
-    struct ggml_tensor *h =
-        ggml_swiglu_split(g->ctx, linear(g, gate, NULL, x), linear(g, up, NULL, x));
+    struct ggml_tensor *gated = linear(g, gate, NULL, x), *by = linear(g, up, NULL, x);
+    struct ggml_tensor *h = operate(g, op_swiglu, NULL, gated->ne[0], by, gated);
     return linear(g, down, down_bias, h);
 }

@@ -75,14 +75,16 @@ size_t graph_bytes(const graph *g);
 
 /* Every matrix product of the model: weight [k, n] times x [k, columns], plus bias [n] if not NULL.
  * Weights whose extra is a packed_matrix go through our kernels, with x quantised once however many
- * weights it meets in a row; others, floats, through ggml. */
+ * weights it meets in a row; others, floats, as they are. */
 struct ggml_tensor *linear(graph *g, struct ggml_tensor *weight, struct ggml_tensor *bias,
                            struct ggml_tensor *x);
 /* The rows of weight [k, n] whose numbers are in indices [columns] (I32): [k, columns]. */
 struct ggml_tensor *lookup(graph *g, struct ggml_tensor *weight, struct ggml_tensor *indices);
-/* x / rms(x) * weight, per column; weight [dim] (F32). */
+/* x / rms(x) * weight, per column, as maths_rms_norm; weight [dim] (F32). *eps must outlive the
+ * graph. */
 struct ggml_tensor *rms_norm(graph *g, struct ggml_tensor *x, struct ggml_tensor *weight,
-                             float eps);
+                             const float *eps);
+struct ggml_tensor *gelu(graph *g, struct ggml_tensor *x);
 /* down(silu(gate x) * up x): the feed-forward block of encoder and decoder. */
 struct ggml_tensor *swiglu(graph *g, struct ggml_tensor *gate, struct ggml_tensor *up,
                            struct ggml_tensor *down, struct ggml_tensor *down_bias,

@@ -2,14 +2,17 @@
 #include "decoder.h"
 
 #include <ggml-backend.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/exp.h"
+#include "maths.h"
+
 /* ---- state ---------------------------------------------------------------------------------- */
 
-static double gelu(double x) {
-    return 0.5 * x * (1 + erf(x / sqrt(2)));
+/* gelu, in double precision */
+static double smooth(double x) {
+    return 0.5 * x * (1 + maths_erf(x * 0.7071067811865476));
 }
 
 static double dot(const float *x, const double *y, int n) {
@@ -30,15 +33,15 @@ float *decoder_delay_norms(const vox_model *m, int n_delay) {
         return NULL;
     }
     for (int i = 0; i < half; i++) {
-        double w = pow(10000, -(double)i / half);
-        t[i] = cos(n_delay * w);
-        t[half + i] = sin(n_delay * w);
+        turns angle = (turns)n_delay * maths_turn(maths_power(10000, -(double)i / half));
+        t[i] = maths_cos(angle);
+        t[half + i] = maths_sin(angle);
     }
     for (int l = 0; l < m->dec.n_layers; l++) {
         const float *down = m->dec_layers[l].ada_down->data, *up = m->dec_layers[l].ada_up->data;
         const float *norm = m->dec_layers[l].ffn_norm->data;
         for (int r = 0; r < m->ada_dim; r++)
-            hidden[r] = gelu(dot(down + (size_t)r * (size_t)dim, t, dim));
+            hidden[r] = smooth(dot(down + (size_t)r * (size_t)dim, t, dim));
         for (int i = 0; i < dim; i++)
             ffn_norm[l * dim + i] = (float)(norm[i] * (1 + dot(up + (size_t)i * (size_t)m->ada_dim,
                                                                hidden, m->ada_dim)));
@@ -81,7 +84,7 @@ static int build(decoder *d, decoder_graph *dg, int w) {
     struct ggml_tensor *h = ggml_add(ctx, lookup(g, m->embed, dg->tokens_in), dg->audio_in);
     for (int i = 0; i < p->n_layers; i++) {
         const layer_weights *l = &m->dec_layers[i];
-        struct ggml_tensor *y = rms_norm(g, h, l->attn_norm, p->norm_eps);
+        struct ggml_tensor *y = rms_norm(g, h, l->attn_norm, &p->norm_eps);
         struct ggml_tensor *q = linear(g, l->attn_q, NULL, y);
         struct ggml_tensor *k = linear(g, l->attn_k, NULL, y);
         struct ggml_tensor *v = linear(g, l->attn_v, NULL, y);
@@ -89,7 +92,7 @@ static int build(decoder *d, decoder_graph *dg, int w) {
         h = ggml_add(ctx, h, linear(g, l->attn_out, NULL, mixed));
         struct ggml_tensor *norm =
             ggml_view_1d(ctx, dg->ffn_norm_in, p->dim, (size_t)i * dg->ffn_norm_in->nb[1]);
-        y = rms_norm(g, h, norm, p->norm_eps);
+        y = rms_norm(g, h, norm, &p->norm_eps);
         h = ggml_add(ctx, h, swiglu(g, l->ffn_gate, l->ffn_up, l->ffn_down, NULL, y));
         graph_probe(g, h, "dec.blk", i);
     }
@@ -105,7 +108,7 @@ static int build_head(decoder *d, head_graph *hg, int n) {
     if (status != VOX_OK) return status;
     hg->hidden_in = graph_input(g, GGML_TYPE_F32, m->dec.dim, n);
     hg->logits =
-        linear(g, m->embed, NULL, rms_norm(g, hg->hidden_in, m->dec_norm, m->dec.norm_eps));
+        linear(g, m->embed, NULL, rms_norm(g, hg->hidden_in, m->dec_norm, &m->dec.norm_eps));
     graph_probe(g, hg->logits, "dec.logits", -1);
     graph_output(g, hg->logits);
     return graph_end(g, d->head_memory);
@@ -216,8 +219,8 @@ int decoder_weigh(const decoder *d, int i, int32_t token, float *confidence, int
     float max = logits[token];
     for (int t = 0; t < info->n_vocab; t++) max = logits[t] > max ? logits[t] : max;
     double sum = 0;
-    for (int t = 0; t < info->n_vocab; t++) sum += expf(logits[t] - max);
-    *confidence = (float)(expf(logits[token] - max) / sum);
+    for (int t = 0; t < info->n_vocab; t++) sum += exp_neg(logits[t] - max);
+    *confidence = (float)(exp_neg(logits[token] - max) / sum);
     int n_found = 0;
     for (int32_t t = info->n_special; t < info->n_vocab; t++) {
         if (n == 0 || t == token) continue;
@@ -228,7 +231,7 @@ int decoder_weigh(const decoder *d, int i, int32_t token, float *confidence, int
         alternatives[at].token = t;
     }
     for (int k = 0; k < n_found; k++)
-        alternatives[k].confidence = (float)(expf(logits[alternatives[k].token] - max) / sum);
+        alternatives[k].confidence = (float)(exp_neg(logits[alternatives[k].token] - max) / sum);
     return n_found;
 }
 

@@ -56,33 +56,33 @@ static int build(encoder *e, encoder_graph *eg, int w) {
        2j, 2j + 1, which are columns 2j, 2j + 1, 2j + 2 once the tail is in front. */
     eg->stem_in = graph_input(g, GGML_TYPE_F32, CONV_TAPS * N_MEL, n_mel);
     eg->tail_in = graph_input(g, GGML_TYPE_F32, p->dim, 1);
-    struct ggml_tensor *x = ggml_gelu_erf(ctx, linear(g, m->conv1, m->conv1_bias, eg->stem_in));
+    struct ggml_tensor *x = gelu(g, linear(g, m->conv1, m->conv1_bias, eg->stem_in));
     x = eg->conv1 = ggml_concat(ctx, eg->tail_in, x, 1);
     graph_output(g, x);
     struct ggml_tensor *pairs = ggml_view_2d(ctx, x, 2 * p->dim, n_enc, 2 * x->nb[1], 0);
     struct ggml_tensor *next = ggml_view_2d(ctx, x, p->dim, n_enc, 2 * x->nb[1], 2 * x->nb[1]);
     struct ggml_tensor *h =
-        ggml_gelu_erf(ctx, linear(g, m->conv2, m->conv2_bias, ggml_concat(ctx, pairs, next, 0)));
+        gelu(g, linear(g, m->conv2, m->conv2_bias, ggml_concat(ctx, pairs, next, 0)));
     graph_probe(g, h, "conv", -1);
 
     for (int i = 0; i < p->n_layers; i++) {
         const layer_weights *l = &m->enc_layers[i];
-        struct ggml_tensor *y = rms_norm(g, h, l->attn_norm, p->norm_eps);
+        struct ggml_tensor *y = rms_norm(g, h, l->attn_norm, &p->norm_eps);
         struct ggml_tensor *q = linear(g, l->attn_q, l->q_bias, y);
         struct ggml_tensor *k = linear(g, l->attn_k, NULL, y);
         struct ggml_tensor *v = linear(g, l->attn_v, l->v_bias, y);
         struct ggml_tensor *mixed = attention_build(g, &e->layers[i], q, k, v);
         h = ggml_add(ctx, h, linear(g, l->attn_out, l->out_bias, mixed));
-        y = rms_norm(g, h, l->ffn_norm, p->norm_eps);
+        y = rms_norm(g, h, l->ffn_norm, &p->norm_eps);
         h = ggml_add(ctx, h, swiglu(g, l->ffn_gate, l->ffn_up, l->ffn_down, l->down_bias, y));
         graph_probe(g, h, "enc.blk", i);
     }
-    h = rms_norm(g, h, m->enc_norm, p->norm_eps);
+    h = rms_norm(g, h, m->enc_norm, &p->norm_eps);
     graph_probe(g, h, "enc.out", -1);
 
     /* Adapter: four frames side by side make one slot. */
     h = ggml_reshape_2d(ctx, h, ENC_PER_SLOT * p->dim, w);
-    eg->audio = linear(g, m->adapter2, NULL, ggml_gelu_erf(ctx, linear(g, m->adapter1, NULL, h)));
+    eg->audio = linear(g, m->adapter2, NULL, gelu(g, linear(g, m->adapter1, NULL, h)));
     graph_probe(g, eg->audio, "audio", -1);
     graph_output(g, eg->audio);
     return graph_end(g, e->memory);

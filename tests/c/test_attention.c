@@ -103,7 +103,11 @@ static float stored(enum ggml_type type, float x) {
 
 /* Pair j of a head, turned as the core turns it: rounding to halves must round the same floats. */
 static void turn(const shape *s, const float *x, int64_t position, int j, float *y) {
-    double angle = (double)position * pow(1e6, -2.0 * j / s->head_dim);
+    /* Far out only the turn of one position is rounded; its multiples are exact. */
+    turns step = maths_turn(maths_power(1e6, -2.0 * j / s->head_dim));
+    double angle = 2 * 3.14159265358979323846 * ldexp((double)((turns)position * step), -64);
+    CHECK(position > 1 << 20 ||
+          fabs(cos(angle) - cos((double)position * pow(1e6, -2.0 * j / s->head_dim))) < 1e-8);
     float cosine = (float)cos(angle), sine = (float)sin(angle);
     y[0] = fmaf(x[2 * j], cosine, -(x[2 * j + 1] * sine));
     y[1] = fmaf(x[2 * j + 1], cosine, x[2 * j] * sine);
