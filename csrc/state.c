@@ -37,6 +37,7 @@ int stream_copy(vox_stream *copy, const vox_stream *s) {
     copy->slot_text = own.slot_text;
     copy->watch = own.watch;
     copy->own = NULL;
+    copy->request = own.request;
 
     if (s->n_samples > 0)
         memcpy(samples, s->samples + s->first_sample, s->n_samples * sizeof *samples);

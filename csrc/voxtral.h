@@ -8,12 +8,12 @@
  *   if (r < 0) fprintf(stderr, "%s\n", vox_stream_message(s));
  *
  * A model may be shared by any number of streams and threads; it has the threads that compute, and
- * runs one pass at a time, in the order of the calls. A stream holds what changes while it is
- * transcribed and belongs to one thread at a time. Audio is 16 kHz mono float in [-1, 1). push only
- * copies; next hands out one slot, so the caller sets the pace. A slot is 80 ms of audio (1280
- * samples) and one token. Committed text is never revised. Functions return
- * VOX_OK (0) or a negative vox_status unless they say otherwise; the library never prints, exits or
- * reads the environment.
+ * runs one pass at a time, which all streams that wait for one share. A stream holds what changes
+ * while it is transcribed and belongs to one thread at a time. Audio is 16 kHz mono float in [-1,
+ * 1). push only copies; next hands out one slot, so the caller sets the pace. A slot is 80 ms of
+ * audio (1280 samples) and one token. Committed text is never revised. Functions return VOX_OK (0)
+ * or a negative vox_status unless they say otherwise; the library never prints, exits or reads the
+ * environment.
  */
 #ifndef VOXTRAL_H
 #define VOXTRAL_H
@@ -143,6 +143,11 @@ int vox_stream_finish(vox_stream *stream);
 /* VOX_SLOT with *slot filled; or VOX_WAIT, VOX_DONE or an error, and its index is -1. After n
  * samples and finish there are exactly ceil(n / 1280) + 10 slots. */
 int vox_stream_next(vox_stream *stream, vox_slot *slot);
+/* Compute for n streams of one model, in passes that they share, until vox_stream_next has
+ * something to say of each without computing: status [n] is what it will return. For servers that
+ * have one thread for many streams; threads of their own that call vox_stream_next share passes as
+ * well. */
+int vox_streams_advance(vox_stream *const *streams, int32_t n, int32_t *status);
 /* A second stream that goes on from where this one is, with memory of its own only for what the two
  * do not share. To know the words so far while the speaker may go on: finish the copy, drain it,
  * close it. Refused for a failed stream. On failure *copy is NULL. */
