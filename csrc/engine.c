@@ -5,21 +5,28 @@
 
 #include "rounding.h"
 
-int engine_open(engine **out, const vox_model *m, watch_list *watch) {
-    engine *e = *out = calloc(1, sizeof *e);
-    if (!e) return VOX_ERR_MEMORY;
+static int init(engine *e, const vox_model *m, watch_list *watch) {
     e->m = m;
     /* The last slot of the left padding ends in samples: its last mel frame looks ahead. */
     e->n_silence = m->n_left_pad - 1;
     e->audio = malloc(((size_t)e->n_silence + 1) * (size_t)m->dec.dim * sizeof *e->audio);
-    if (!e->audio || compute_init(&e->c, m->n_threads, m->kernels, watch) != VOX_OK ||
-        encoder_init(&e->enc, m, &e->c) != VOX_OK || decoder_init(&e->dec, m, &e->c) != VOX_OK ||
-        encoder_state_init(&e->silence_enc, m) != VOX_OK) {
-        engine_close(e);
-        *out = NULL;
-        return VOX_ERR_MEMORY;
-    }
-    return VOX_OK;
+    if (!e->audio) return VOX_ERR_MEMORY;
+    int status = compute_init(&e->c, m->n_threads, m->kernels, watch);
+    if (status == VOX_OK) status = encoder_init(&e->enc, m, &e->c);
+    if (status == VOX_OK) status = decoder_init(&e->dec, m, &e->c);
+    return status == VOX_OK ? encoder_state_init(&e->silence_enc, m) : status;
+}
+
+int engine_open(engine **out, const vox_model *m, watch_list *watch) {
+    engine *e = *out = calloc(1, sizeof *e);
+    if (!e) return VOX_ERR_MEMORY;
+    fenv_t callers = rounding_default(); /* its threads inherit it */
+    int status = init(e, m, watch);
+    fesetenv(&callers);
+    if (status == VOX_OK) return VOX_OK;
+    engine_close(e);
+    *out = NULL;
+    return status;
 }
 
 void engine_close(engine *e) {
@@ -198,6 +205,7 @@ void engine_run(engine *e, pass_request *const *requests, int n) {
     int64_t ns = platform_clock_ns() - begin;
     for (int i = 0; i < n_ready; i++) {
         int w = ready[i]->kind == PASS_ENCODE ? ready[i]->enc.w : ready[i]->dec.w;
+        ready[i]->width = width;
         ready[i]->ns = ready[i]->kind == PASS_START ? ns : ns * w / width;
     }
     fesetenv(&callers);

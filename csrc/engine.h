@@ -41,6 +41,7 @@ typedef struct pass_request {
     int n_right;
     said_token said[DECODER_WIDTH];
     int64_t ns, head_ns; /* the stream's share of the time; of that in the output matrix */
+    int width;           /* slots of all streams in the pass */
 
     /* batch.c's: what it waits for, and among which others. */
     int is_background;

@@ -63,13 +63,13 @@ typedef struct {
 /* All numbers of a state; arrays follow it. */
 typedef struct {
     vox_stream_params params;
-    int32_t phase, token, n_said, n_text;
+    int32_t phase, token, n_said, n_text, zero;
     int64_t clock, n_pushed, n_encoded, n_decoded, n_skipped, n_out, n_pads, n_quiet;
 } state_numbers;
 
 static_assert(sizeof(state_header) == 8 * 8, "no padding");
 static_assert(sizeof VOXTRAL_VERSION <= 24, "room for the version");
-static_assert(sizeof(state_numbers) == sizeof(vox_stream_params) + 4 * 4 + 8 * 8, "no padding");
+static_assert(sizeof(state_numbers) == sizeof(vox_stream_params) + 5 * 4 + 8 * 8, "no padding");
 
 /* Bytes on their way out or in; out to NULL, they are only counted. */
 typedef struct {
@@ -170,7 +170,7 @@ static int is_between(int64_t value, int64_t low, int64_t high) {
 
 /* Numbers that no stream has are found here, so that none of them is used. */
 static int are_possible(const state_numbers *a, const vox_stream *s) {
-    if (!is_between(a->phase, STREAM_OPEN, STREAM_DONE) ||
+    if (!is_between(a->phase, STREAM_OPEN, STREAM_DONE) || a->zero != 0 ||
         !is_between(a->token, 0, s->m->info.n_vocab - 1) ||
         !is_between(a->n_said, 0, DECODER_WIDTH) || !is_between(a->n_text, 0, 3) ||
         !is_between(a->clock, 0, MAX_SLOTS) ||

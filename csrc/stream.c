@@ -62,6 +62,7 @@ const char *stream_params_fault(const vox_model *m, vox_stream_params *p) {
         return "the silence gate must leave the last words their time: the delay and 880 ms";
     if (p->silence_gate_ms % MS_PER_SLOT != 0)
         return "the silence gate must shut after a multiple of 80 ms, or be 0 for none";
+    if (p->background < 0 || p->background > 1) return "background must be 0 or 1";
     if (p->confidence < 0 || p->confidence > 1) return "confidence must be 0 or 1";
     if (p->n_alternatives < 0 || p->n_alternatives > VOX_MAX_ALTERNATIVES)
         return "there can be 0 to 8 alternatives";
@@ -73,7 +74,8 @@ int stream_init(vox_stream *s, vox_model *m, const vox_stream_params *params) {
                       .params = *params,
                       .n_delay = params->delay_ms / MS_PER_SLOT,
                       .batch = params->batch_ms / MS_PER_SLOT,
-                      .request = {.has_confidence = params->confidence,
+                      .request = {.is_background = params->background,
+                                  .has_confidence = params->confidence,
                                   .n_alternatives = params->n_alternatives}};
     s->mel_frames = malloc(ENCODER_WIDTH * MEL_PER_SLOT * N_MEL * sizeof *s->mel_frames);
     s->audio = malloc((DECODER_WIDTH + ENCODER_WIDTH) * (size_t)m->dec.dim * sizeof *s->audio);
@@ -296,6 +298,7 @@ static int settle_decode(vox_stream *s) {
             (size_t)(s->n_encoded - s->n_decoded) * dim * sizeof *s->audio);
     s->n_said = right;
     s->n_given = 0;
+    if (silent == 0) s->stats.n_decoder_shared += r->width;
     s->stats.n_prefill_slots += silent;
     s->stats.n_decoder_slots += n;
     s->stats.n_accepted += right;
@@ -347,6 +350,7 @@ static int settle_encode(vox_stream *s) {
     s->stats.encoder_ns += r->ns;
     s->stats.n_encoder_passes++;
     s->stats.n_encoder_slots += r->enc.w;
+    s->stats.n_encoder_shared += r->width;
     if (r->status != VOX_OK) return fail_for_good(s, r->status, "the encoder failed");
     watch_append(&s->watch, watch_find(&s->watch, "mel"), s->mel_frames,
                  (int64_t)r->enc.w * MEL_PER_SLOT * N_MEL);

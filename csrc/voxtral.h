@@ -74,7 +74,8 @@ typedef struct {
                                 pads; at least delay_ms + 880; 0: all is computed */
     int32_t confidence;      /* 1: slots have theirs */
     int32_t n_alternatives;  /* of each slot, at most VOX_MAX_ALTERNATIVES */
-    int32_t batch_ms; /* most audio in one pass, 80..1280; 0: 1280. Results do not depend on it */
+    int32_t batch_ms;   /* most audio in one pass, 80..1280; 0: 1280. Results do not depend on it */
+    int32_t background; /* 1: passes go to streams without it first, as live ones are */
 } vox_stream_params;
 
 enum { VOX_MAX_ALTERNATIVES = 8 };
@@ -104,15 +105,17 @@ typedef struct {
 typedef struct {
     int64_t mel_ns, encoder_ns, prefill_ns, decoder_ns, head_ns; /* none within another */
     int64_t n_encoder_passes, n_encoder_slots;
-    int64_t n_prefill_passes, n_prefill_slots; /* positions before the first that speaks; the pass
-                                                  with the last of them is one of these */
-    int64_t n_decoder_passes, n_decoder_slots; /* positions that speak, refused drafts included */
-    int64_t n_accepted;                        /* slots that came out of them */
-    int64_t n_skipped;                         /* slots that the silence gate shut out */
-    int64_t n_drafted, n_agreed;               /* tokens guessed ahead; those found to be right */
-    int64_t state_bytes;                       /* the stream's own: rings and audio */
-    int64_t scratch_bytes;                     /* what passes compute in, shared by all streams */
-    int64_t weight_bytes;                      /* the model's */
+    int64_t n_prefill_passes, n_prefill_slots;  /* positions before the first that speaks; the pass
+                                                   with the last of them is one of these */
+    int64_t n_decoder_passes, n_decoder_slots;  /* positions that speak, refused drafts included */
+    int64_t n_accepted;                         /* slots that came out of them */
+    int64_t n_skipped;                          /* slots that the silence gate shut out */
+    int64_t n_encoder_shared, n_decoder_shared; /* slots of all streams that were in its passes of
+                                                   the encoder; of those after the prompt */
+    int64_t n_drafted, n_agreed;                /* tokens guessed ahead; those found to be right */
+    int64_t state_bytes;                        /* the stream's own: rings and audio */
+    int64_t scratch_bytes;                      /* what passes compute in, shared by all streams */
+    int64_t weight_bytes;                       /* the model's */
 } vox_stats;
 
 /* All zero: the defaults. */

@@ -316,7 +316,7 @@ static void test_damaged_saves(vox_model *m, vox_model *other, const float *samp
     int n_loaded = 0;
     enum { ROUNDS = 1000, N_SUMMED = 56, N_HEADER = N_SUMMED + 8 };
     size_t n_each = 12 + 8 * VOX_MAX_ALTERNATIVES;
-    size_t n_numbers = 104 + (size_t)s->text.n_kept + n_each * (size_t)(s->n_said - s->n_given);
+    size_t n_numbers = 112 + (size_t)s->text.n_kept + n_each * (size_t)(s->n_said - s->n_given);
     for (int i = 0; i < ROUNDS; i++) {
         memcpy(bad, bytes, n_bytes);
         for (int k = 0; k <= i % 3; k++) {
@@ -621,7 +621,7 @@ static void test_misuse(vox_model *m) {
         {.batch_ms = 79},          {.batch_ms = 100},        {.pad_guard_ms = -80},
         {.pad_guard_ms = 81},      {.silence_gate_ms = -80}, {.silence_gate_ms = 1280},
         {.silence_gate_ms = 1401}, {.confidence = 2},        {.n_alternatives = -1},
-        {.n_alternatives = 9},
+        {.n_alternatives = 9},     {.background = 2},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         CHECK(vox_stream_open(m, &bad[i], &s, message, n_message) == VOX_ERR_ARGUMENT && *message);
