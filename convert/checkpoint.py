@@ -91,11 +91,11 @@ class Checkpoint:
             self.paths = [config, tokenizer, folder / INDEX, *weights]
             read = params.official if is_official else params.transformers
             self.params = read(load(config))
-            self.vocabulary = tekken.read(tokenizer, self.params.n_vocab)
             self.tensors = tensors(self.params)
             for path in weights:
                 self.files.append(SafetensorsFile(path))
             self._check()
+            self.vocabulary = tekken.read(tokenizer, self.params.n_vocab)
         except BaseException:
             self.close()
             raise

@@ -25,6 +25,7 @@ from gguf import (
 
 from .errors import ConversionError
 from .quantize import packed_size, unpack
+from .regular_file import open_regular
 from .safetensors_file import PIECE, Floats, TensorInfo
 
 ALIGNMENT = GGUF_DEFAULT_ALIGNMENT
@@ -105,13 +106,13 @@ class GgufFile:
         """Open a file and read its header."""
         self.path = Path(path)
         try:
-            self.file = self.path.open("rb")
+            self.file = os.fdopen(open_regular(self.path), "rb")
         except OSError as error:
             raise ConversionError(f"{path}: {error.strerror}") from error
         try:
             self.size = os.fstat(self.file.fileno()).st_size
             self._read_header(self.file)
-        except (ValueError, OverflowError, MemoryError) as error:
+        except (ValueError, TypeError, OverflowError, MemoryError) as error:
             self.close()
             detail = f" ({error})" if isinstance(error, ConversionError) else ""
             raise ConversionError(
@@ -178,6 +179,8 @@ class GgufFile:
             listed.append((name, kind, shape, self._scalar("<u8")))
         aligned = self.metadata.get("general.alignment")
         alignment = int(aligned.value) if aligned else ALIGNMENT
+        if alignment < 1:
+            raise ValueError
         self.header_size = file.tell()
         start = self.header_size + -self.header_size % alignment
         self.tensors = {}

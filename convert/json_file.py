@@ -8,17 +8,31 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import reprlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .errors import ConversionError
+from .limits import Limit
+from .regular_file import open_regular
+
+LARGEST_FILE = 1 << 28  # bytes; the tokenizer of the published model has 15 MB
 
 
 def load(path: Path) -> Section:
     """Return the object in a JSON file."""
     try:
-        value = json.loads(path.read_bytes())
+        with os.fdopen(open_regular(path), "rb") as file:
+            data = file.read(LARGEST_FILE + 1)
+        if len(data) > LARGEST_FILE:
+            raise ConversionError(f"{path} is too large for what it should be: download it again")
+        value = json.loads(data)
+    except ConversionError:
+        raise
     except FileNotFoundError:
         raise ConversionError(
             f"{path} is missing: download it beside the other files of the checkpoint"
@@ -67,23 +81,32 @@ class Section:
                 raise self.wrong(f"{key}[{i}]", "is not an object")
             yield Section(self.path, value, f"{self.place}{key}[{i}].")
 
-    def count(self, key: str, low: int = 1) -> int:
-        """Return a whole number from low on."""
+    def count(self, key: str, limit: Limit) -> int:
+        """Return a whole number within its limit."""
         value: int = self.get(key, int, "a whole number")
-        if value < low:
-            raise self.wrong(key, f"is {value}, not a whole number from {low} on")
+        if not limit.low <= value <= limit.high:
+            raise self.wrong(
+                key, f"is {shown(value)}, not a whole number from {limit.low} to {limit.high}"
+            )
         return value
 
     def number(self, key: str) -> float:
-        """Return a positive finite number."""
-        value = float(self.get(key, (int, float), "a number"))  # type: ignore[arg-type]
-        if not (math.isfinite(value) and value > 0):
-            raise self.wrong(key, f"is {value}, not a positive number")
-        return value
+        """Return a number that is positive and finite as the core has it, in 32 bits."""
+        value = self.get(key, (int, float), "a number")  # type: ignore[arg-type]
+        try:
+            with np.errstate(over="ignore", under="ignore"):
+                stored = float(np.float32(value))
+        except OverflowError:
+            stored = math.inf
+        if not 0 < stored < math.inf:
+            raise self.wrong(key, f"is {shown(value)}, not a positive number of 32 bits")
+        return float(value)
 
     def text(self, key: str) -> str:
-        """Return a string."""
+        """Return a string that has a form in UTF-8."""
         value: str = self.get(key, str, "a string")
+        if not is_whole(value):
+            raise self.wrong(key, f"is {shown(value)}, half of a pair of UTF-16")
         return value
 
     def require(self, **fixed: object) -> None:
@@ -91,5 +114,20 @@ class Section:
         for key, value in fixed.items():
             if key in self.values and self.values[key] != value:
                 raise self.wrong(
-                    key, f"is {self.values[key]!r}, not {value!r}: this is another architecture"
+                    key,
+                    f"is {shown(self.values[key])}, not {value!r}: this is another architecture",
                 )
+
+
+def shown(value: object) -> str:
+    """Return a value for a message, cut short if it is long."""
+    return reprlib.repr(value)
+
+
+def is_whole(text: str) -> bool:
+    """Whether a text has a form in UTF-8, as halves of pairs of UTF-16 have not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

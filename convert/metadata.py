@@ -9,7 +9,9 @@ from gguf import GGUFValueType
 from gguf.utility import size_label
 
 from .checkpoint import Checkpoint
+from .errors import ConversionError
 from .gguf_file import Value, f32, text, texts, u32
+from .json_file import is_whole, shown
 from .params import DOWNSAMPLE, Params, Stack
 from .params import PUBLISHED as PUBLISHED_PARAMS
 from .quantize import file_type
@@ -29,6 +31,12 @@ class Card:
     name: str | None = None
     description: str | None = None
     license: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what has no form in UTF-8."""
+        for key, value in vars(self).items():
+            if value is not None and not is_whole(value):
+                raise ConversionError(f"the {key} {shown(value)} is no UTF-8: write it anew")
 
 
 PUBLISHED = Card(

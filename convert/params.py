@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .json_file import Section
+from .json_file import Section, shown
+from .limits import ADA_DIM as ADA_DIM_LIMIT
+from .limits import N_KV_HEADS, N_VOCAB, STACK
 
 ADA_DIM = 32  # bottleneck of the delay conditioning; transformers has it hard coded
 DOWNSAMPLE = 4  # encoder frames in one audio embedding
@@ -61,21 +63,21 @@ def official(params: Section) -> Params:
         global_log_mel_max=1.5,
     )  # fmt: skip
     return Params(
-        encoder=_official_stack(encoder),
-        decoder=_official_stack(params),
-        n_vocab=params.count("vocab_size"),
-        ada_dim=params.count("ada_rms_norm_t_cond_dim"),
+        encoder=_checked_encoder(encoder, _official_stack(encoder)),
+        decoder=_checked_decoder(params, _official_stack(params)),
+        n_vocab=params.count("vocab_size", N_VOCAB),
+        ada_dim=params.count("ada_rms_norm_t_cond_dim", ADA_DIM_LIMIT),
     )
 
 
 def _official_stack(p: Section) -> Stack:
     return _checked(p, Stack(
-        n_layers=p.count("n_layers"),
-        dim=p.count("dim"),
-        n_heads=p.count("n_heads"),
-        n_kv_heads=p.count("n_kv_heads"),
-        head_dim=p.count("head_dim"),
-        hidden_dim=p.count("hidden_dim"),
+        n_layers=p.count("n_layers", STACK["n_layers"]),
+        dim=p.count("dim", STACK["dim"]),
+        n_heads=p.count("n_heads", STACK["n_heads"]),
+        n_kv_heads=p.count("n_kv_heads", N_KV_HEADS),
+        head_dim=p.count("head_dim", STACK["head_dim"]),
+        hidden_dim=p.count("hidden_dim", STACK["hidden_dim"]),
         window=_window(p),
         rope_theta=p.number("rope_theta"),
         norm_eps=p.number("norm_eps"),
@@ -92,24 +94,24 @@ def transformers(config: Section) -> Params:
     audio.require(hidden_act="silu", num_mel_bins=128)
     text.require(hidden_act="silu", tie_word_embeddings=True)
     return Params(
-        encoder=_transformers_stack(audio),
-        decoder=_transformers_stack(text),
-        n_vocab=text.count("vocab_size"),
+        encoder=_checked_encoder(audio, _transformers_stack(audio)),
+        decoder=_checked_decoder(text, _transformers_stack(text)),
+        n_vocab=text.count("vocab_size", N_VOCAB),
         ada_dim=ADA_DIM,
     )
 
 
 def _transformers_stack(p: Section) -> Stack:
-    n_heads = p.count("num_attention_heads")
+    n_heads = p.count("num_attention_heads", STACK["n_heads"])
     # The encoder's heads all have their own keys, so its configuration need not say so.
     grouped = "num_key_value_heads" in p.values
     return _checked(p, Stack(
-        n_layers=p.count("num_hidden_layers"),
-        dim=p.count("hidden_size"),
+        n_layers=p.count("num_hidden_layers", STACK["n_layers"]),
+        dim=p.count("hidden_size", STACK["dim"]),
         n_heads=n_heads,
-        n_kv_heads=p.count("num_key_value_heads") if grouped else n_heads,
-        head_dim=p.count("head_dim"),
-        hidden_dim=p.count("intermediate_size"),
+        n_kv_heads=p.count("num_key_value_heads", N_KV_HEADS) if grouped else n_heads,
+        head_dim=p.count("head_dim", STACK["head_dim"]),
+        hidden_dim=p.count("intermediate_size", STACK["hidden_dim"]),
         window=_window(p),
         rope_theta=_rope_theta(p),
         norm_eps=p.number("rms_norm_eps"),
@@ -135,11 +137,13 @@ def _rope_theta(p: Section) -> float:
 
 def _window(p: Section) -> int:
     """sliding_window: a number, or the digits of one; other models have a list, one per layer."""
-    value = p.values.get("sliding_window")
-    if isinstance(value, str) and value.isdecimal():
+    value, (low, high) = p.values.get("sliding_window"), STACK["window"]
+    if isinstance(value, str) and value.isdecimal() and len(value) <= len(str(high)):
         value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise p.wrong("sliding_window", f"is {value!r}, not one positive whole number")
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise p.wrong(
+            "sliding_window", f"is {shown(value)}, not one whole number from {low} to {high}"
+        )
     return value
 
 
@@ -150,4 +154,19 @@ def _checked(p: Section, stack: Stack) -> Stack:
         )
     if stack.head_dim % 2:
         raise p.wrong("head_dim", f"is {stack.head_dim}: rotation needs pairs")
+    return stack
+
+
+def _checked_encoder(p: Section, stack: Stack) -> Stack:
+    if stack.n_kv_heads != stack.n_heads:
+        raise p.wrong(
+            "n_kv_heads", f"is {stack.n_kv_heads}, not {stack.n_heads}, as many as heads: this is "
+            "another architecture"
+        )  # fmt: skip
+    return stack
+
+
+def _checked_decoder(p: Section, stack: Stack) -> Stack:
+    if stack.dim % 2:
+        raise p.wrong("dim", f"is {stack.dim}: the embedding of the delay needs halves")
     return stack

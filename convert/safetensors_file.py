@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import ConversionError
+from .regular_file import open_regular
 
 Floats = npt.NDArray[np.float32]
 ITEM_SIZES = {
@@ -47,7 +48,7 @@ class SafetensorsFile:
         """Open a file and check its header against its size."""
         self.path = Path(path)
         try:
-            self.fd = os.open(self.path, os.O_RDONLY)
+            self.fd = open_regular(self.path)
         except OSError as error:
             raise ConversionError(f"{path}: {error.strerror}") from error
         try:

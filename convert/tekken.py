@@ -7,14 +7,14 @@ Only as many text tokens are kept as the embedding has rows for; the file holds 
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass
 from pathlib import Path
 
 from voxtral_edge.streaming.options import DELAYS_MS
 
+from . import limits
 from .errors import ConversionError
-from .json_file import Section, load
+from .json_file import Section, load, shown
 
 # mistral_common: one slot for BOS and ten in which the last words come out, after the delay.
 N_RIGHT_PAD_EXTRA = 11
@@ -42,15 +42,15 @@ def read(path: Path, n_vocab: int) -> Vocabulary:
     audio.section("audio_encoding_config").require(
         num_mel_bins=128, hop_length=160, window_size=400
     )
-    size = config.count("default_vocab_size")
+    size = config.count("default_vocab_size", limits.N_VOCAB)
     if size != n_vocab:
         raise ConversionError(
             f"{path}: {size} tokens, but the weights have {n_vocab}: use the tekken.json that "
             "came with the weights"
         )
-    n_special = config.count("default_num_special_tokens")
+    n_special = config.count("default_num_special_tokens", limits.token(n_vocab))
     specials = _specials(tekken, n_special)
-    delay_ms = audio.count("transcription_delay_ms")
+    delay_ms = audio.count("transcription_delay_ms", limits.DEFAULT_DELAY_MS)
     if delay_ms not in DELAYS_MS:
         raise audio.wrong("transcription_delay_ms", f"is {delay_ms}, not 80 to 1200 by 80, or 2400")
 
@@ -69,7 +69,7 @@ def read(path: Path, n_vocab: int) -> Vocabulary:
         eos=special("</s>"),
         streaming_pad=special("[STREAMING_PAD]"),
         streaming_word=special("[STREAMING_WORD]"),
-        n_left_pad=audio.count("streaming_n_left_pad_tokens"),
+        n_left_pad=audio.count("streaming_n_left_pad_tokens", limits.N_LEFT_PAD),
         default_delay_ms=delay_ms,
     )
 
@@ -77,9 +77,9 @@ def read(path: Path, n_vocab: int) -> Vocabulary:
 def _specials(tekken: Section, n: int) -> list[str]:
     names = [f"<SPECIAL_{i}>" for i in range(n)]
     for entry in tekken.sections("special_tokens"):
-        rank = entry.count("rank", 0)
-        if rank >= n:
-            raise entry.wrong("rank", f"is {rank}, but there are {n} special tokens")
+        rank: int = entry.get("rank", int, "a whole number")
+        if not 0 <= rank < n:
+            raise entry.wrong("rank", f"is {shown(rank)}, but there are {n} special tokens")
         names[rank] = entry.text("token_str")
     return names
 
@@ -89,15 +89,17 @@ def _texts(tekken: Section, n: int) -> list[bytes]:
     for entry in tekken.sections("vocab"):
         if len(tokens) == n:
             break
-        if entry.count("rank", 0) != len(tokens):
+        if entry.get("rank", int, "a whole number") != len(tokens):
             raise entry.wrong("rank", f"is not {len(tokens)}: the ranks must count up from 0")
         try:
             tokens.append(base64.b64decode(entry.text("token_bytes"), validate=True))
-        except binascii.Error as error:
+        except ValueError as error:
             raise entry.wrong("token_bytes", f"is not base64 ({error})") from error
     if len(tokens) < n:
         raise ConversionError(
             f"{tekken.path}: {len(tokens)} text tokens, but the weights need {n}: use the "
             "tekken.json that came with the weights"
         )
+    if sum(map(len, tokens)) > limits.TOKENIZER_BYTES:
+        raise ConversionError(f"{tekken.path}: the tokens are too long: download it again")
     return tokens

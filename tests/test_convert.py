@@ -710,7 +710,7 @@ for file, layout in (("params.json", "official"), ("config.json", "transformers"
 json_refusal("official", "params.json", "dim is missing", "", dim=None)
 json_refusal("official", "params.json", "dim is not a whole number", "", dim=1.5)
 json_refusal("official", "params.json", "n_layers is 0, not a whole", "", n_layers=0)
-json_refusal("official", "params.json", "norm_eps is -1.0, not a pos", "", norm_eps=-1)
+json_refusal("official", "params.json", "norm_eps is -1, not a pos", "", norm_eps=-1)
 json_refusal("official", "params.json", "is no multiple of n_kv_heads", "", n_kv_heads=3)
 json_refusal("official", "params.json", "head_dim is 31: rotation", "", head_dim=31)
 json_refusal("official", "params.json", ANOTHER, "", tied_embeddings=False)

@@ -11,7 +11,6 @@ import base64
 import binascii
 import contextlib
 import json
-import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
 SEND_S = 15.0  # a client that takes nothing for so long is dropped
 IDLE_S = 900.0  # and one that says nothing
-GOING_AWAY, FAILED = 1001, 1011
+GOING_AWAY, TOO_SLOW, FAILED = 1001, 1008, 1011
 
 
 class Dialect(Protocol):
@@ -74,7 +73,7 @@ class Socket:
         except (WebSocketDisconnect, RuntimeError):
             raise Gone from None
         except asyncio.TimeoutError:
-            self._abort()
+            await self.close(TOO_SLOW, "messages are not read")
             raise Gone from None
 
     async def close(self, code: int, reason: str) -> None:
@@ -83,13 +82,6 @@ class Socket:
             # Or it is closed, or takes nothing any more.
             with contextlib.suppress(RuntimeError, WebSocketDisconnect, asyncio.TimeoutError):
                 await asyncio.wait_for(self.websocket.close(code, reason), 1.0)
-
-    def _abort(self) -> None:
-        """Drop a client that takes nothing: a close would wait behind what it does not take."""
-        log.warning("dropped", extra={"path": self.websocket.url.path})
-        for connection in tuple(self.websocket.app.state.connections):
-            if connection.client == self.websocket.scope["client"]:
-                connection.transport.abort()
 
     def fail(self, error: Exception) -> None:
         """End run() with an error that came up beside it."""
@@ -229,20 +221,13 @@ async def serve(websocket: WebSocket, engine: Engine, make: Callable[[Socket], D
     try:
         async with engine.live():
             await websocket.accept()
-            socket, began_s = Socket(websocket), time.monotonic()
+            socket = Socket(websocket)
             engine.sockets.add(socket)
-            place = {
-                "path": websocket.url.path,
-                "client": websocket.client and websocket.client.host,
-            }
-            log.info("live", extra=place)
             try:
                 await socket.run(make(socket))
             finally:
                 engine.sockets.discard(socket)
-                log.info("left", extra={**place, "after_s": round(time.monotonic() - began_s, 1)})
     except Refused as error:
-        log.info("refused", extra={"path": websocket.url.path, "live": engine.n_live})
         await websocket.send_denial_response(errors.response(error))
     except Exception as error:
         log.error("a socket failed", exc_info=error)

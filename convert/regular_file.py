@@ -1,0 +1,17 @@
+"""Opens what is read: regular files only, for a pipe or a device may never end."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from .errors import ConversionError
+
+
+def open_regular(path: str | os.PathLike[str]) -> int:
+    """Return the descriptor of a file; raise ConversionError if it is none, OSError if it fails."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe does not wait
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise ConversionError(f"{path} is no file: name one, not a folder, a pipe or a device")
+    return fd
