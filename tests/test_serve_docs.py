@@ -1,0 +1,59 @@
+"""Every block of docs/serve.md runs, against a server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import voxtral_edge as vox
+from serving import Serving, serving
+from test_docs import ROOT, SERVED, Block, blocks_of
+
+
+@pytest.fixture(scope="module")
+def server(demo: vox.Model) -> Iterator[Serving]:
+    with serving(demo, wyoming="tcp://127.0.0.1:0") as running:
+        yield running
+
+
+def here(code: str, server: Serving) -> str:
+    """The code with the addresses of this server."""
+    assert server.server.wyoming is not None
+    code = code.replace("127.0.0.1:8000", server.address)
+    return code.replace("10300", str(server.server.wyoming.port))
+
+
+def run(command: list[str]) -> str:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, "PATH": path},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize("block", blocks_of([SERVED], "python"), ids=lambda block: block.place)
+def test_python(block: Block, server: Serving) -> None:
+    for package in ("openai", "mistralai", "wyoming", "websockets"):
+        if f"from {package}" in block.code:
+            pytest.importorskip(package)
+    run([sys.executable, "-c", here(block.code, server)])
+
+
+@pytest.mark.parametrize("block", blocks_of([SERVED], "console"), ids=lambda block: block.place)
+def test_console(block: Block, server: Serving) -> None:
+    for part in block.code.split("$ ")[1:]:
+        command, _, expected = part.partition("\n")
+        output = run(["bash", "-o", "pipefail", "-c", here(command, server)])
+        for line in expected.splitlines():
+            assert line == "..." or line.strip() in output, f"{line!r} is not in {output!r}"
