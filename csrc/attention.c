@@ -15,33 +15,38 @@ int attention_init(attention *a, const transformer_params *p, enum ggml_type kv_
     *a = (attention){.p = p, .kv_type = kv_type, .kernels = table};
     a->frequency = malloc((size_t)half * sizeof *a->frequency);
     a->turn = malloc((size_t)width * (size_t)half * 2 * sizeof *a->turn);
-    if (!a->frequency || !a->turn) {
+    a->runs = malloc((size_t)width * sizeof *a->runs);
+    if (!a->frequency || !a->turn || !a->runs) {
         attention_free(a);
         return VOX_ERR_MEMORY;
     }
-    for (int j = 0; j < half; j++) a->frequency[j] = pow(p->rope_theta, -2.0 * j / p->head_dim);
+    for (int j = 0; j < half; j++)
+        a->frequency[j] = maths_turn(maths_power(p->rope_theta, -2.0 * j / p->head_dim));
     return VOX_OK;
 }
 
 void attention_free(attention *a) {
     free(a->frequency);
     free(a->turn);
+    free(a->runs);
     *a = (attention){0};
 }
 
-void attention_prepare(attention *a, kv_ring *kv, int n) {
-    int half = a->p->head_dim / 2;
-    a->kv = kv;
-    for (int c = 0; c < n; c++)
-        for (int j = 0; j < half; j++) {
-            double angle = (double)(kv->end + c) * a->frequency[j];
-            a->turn[2 * (c * half + j)] = (float)cos(angle);
-            a->turn[2 * (c * half + j) + 1] = (float)sin(angle);
-        }
+void attention_begin(attention *a) {
+    a->n_runs = 0;
 }
 
-static float *column(const struct ggml_tensor *t, int64_t c) {
-    return (float *)((char *)t->data + (size_t)c * t->nb[1]);
+void attention_add(attention *a, kv_ring *kv, int n) {
+    int half = a->p->head_dim / 2, first = 0;
+    if (a->n_runs > 0) first = a->runs[a->n_runs - 1].first + a->runs[a->n_runs - 1].n;
+    a->runs[a->n_runs++] = (attention_run){kv, first, n};
+    float *turn = a->turn + 2 * first * half;
+    for (int c = 0; c < n; c++)
+        for (int j = 0; j < half; j++) {
+            turns angle = (turns)(kv->end + c) * a->frequency[j];
+            *turn++ = (float)maths_cos(angle);
+            *turn++ = (float)maths_sin(angle);
+        }
 }
 
 /* Turn pairs (2j, 2j + 1) of one head: the interleaved layout of the official checkpoint. Fused
@@ -56,11 +61,11 @@ static void rotate(const float *x, const float *turn, int head_dim, float *y) {
 }
 
 /* A turned key and a value [head_dim] into their places. */
-static void store(const attention *a, int layer, int head, int64_t position, const float *key,
-                  const float *value) {
+static void store(const attention *a, kv_ring *kv, int layer, int head, int64_t position,
+                  const float *key, const float *value) {
     int dim = a->p->head_dim, place = (int)(position % KV_PAGE);
-    void *keys = kv_block(a->kv, layer, 0, head, position);
-    void *values = kv_block(a->kv, layer, 1, head, position);
+    void *keys = kv_block(kv, layer, 0, head, position);
+    void *values = kv_block(kv, layer, 1, head, position);
     if (a->kv_type == GGML_TYPE_F16) {
         ggml_fp16_t half[MAX_HEAD_DIM], *to = keys;
         ggml_cpu_fp32_to_fp16(key, half, dim);
@@ -73,37 +78,42 @@ static void store(const attention *a, int layer, int head, int64_t position, con
     }
 }
 
-/* dst = turned q; k and v go into the ring. KV heads are shared out over the threads: places of
+/* dst = turned q; k and v go into the rings. KV heads are shared out over the threads: places of
  * neighbouring positions share cache lines. */
 static void op_store(struct ggml_tensor *dst, int ith, int nth, void *user) {
     const attention_layer *layer = user;
     const attention *a = layer->a;
     int dim = a->p->head_dim, group = a->p->n_heads / a->p->n_kv_heads;
     float key[MAX_HEAD_DIM];
-    for (int head = ith; head < a->p->n_kv_heads; head += nth)
-        for (int c = 0; c < dst->ne[1]; c++) {
+    for (int item = ith; item < a->p->n_kv_heads * a->n_runs; item += nth) {
+        const attention_run *run = &a->runs[item / a->p->n_kv_heads];
+        int head = item % a->p->n_kv_heads;
+        for (int c = run->first; c < run->first + run->n; c++) {
             const float *turn = a->turn + c * dim;
             const float *q = column(dst->src[0], c) + head * group * dim;
             float *turned = column(dst, c) + head * group * dim;
             for (int g = 0; g < group; g++) rotate(q + g * dim, turn, dim, turned + g * dim);
             rotate(column(dst->src[1], c) + head * dim, turn, dim, key);
-            store(a, layer->layer, head, a->kv->end + c, key, column(dst->src[2], c) + head * dim);
+            store(a, run->kv, layer->layer, head, run->kv->end + c - run->first, key,
+                  column(dst->src[2], c) + head * dim);
         }
+    }
 }
 
-/* Queries first .. first + n - 1 of a KV head, which are ordered by position, over all pages that
- * any of them sees. */
-static void attend(const attention_layer *layer, struct ggml_tensor *dst, int head, int first,
-                   int n) {
+/* Queries first .. first + n - 1 of a run and a KV head, which are ordered by position, over all
+ * pages that any of them sees. */
+static void attend(const attention_layer *layer, struct ggml_tensor *dst, const attention_run *run,
+                   int head, int first, int n) {
     const attention *a = layer->a;
-    const kv_ring *kv = a->kv;
+    const kv_ring *kv = run->kv;
     int dim = a->p->head_dim, group = a->p->n_heads / a->p->n_kv_heads;
     attend_query query[QUERIES];
     int64_t position[QUERIES];
     for (int i = 0; i < n; i++) {
         int c = (first + i) / group, offset = (head * group + (first + i) % group) * dim;
-        query[i] = (attend_query){
-            .q = column(dst->src[0], c) + offset, .out = column(dst, c) + offset, .max = -FLT_MAX};
+        query[i] = (attend_query){.q = column(dst->src[0], run->first + c) + offset,
+                                  .out = column(dst, run->first + c) + offset,
+                                  .max = -FLT_MAX};
         memset(query[i].out, 0, (size_t)dim * sizeof *query[i].out);
         position[i] = kv->end + c;
     }
@@ -136,18 +146,20 @@ static void attend(const attention_layer *layer, struct ggml_tensor *dst, int he
     }
 }
 
-/* dst = mixed values for the turned queries src[0]. The threads share out the KV heads, and where
- * there are more threads than heads also the queries of each. */
+/* dst = mixed values for the turned queries src[0]. The threads share out the runs and KV heads,
+ * and where there are more threads than these also the queries of each. */
 static void op_attend(struct ggml_tensor *dst, int ith, int nth, void *user) {
     const attention_layer *layer = user;
-    int n_heads = layer->a->p->n_kv_heads, group = layer->a->p->n_heads / n_heads;
-    int n = (int)dst->ne[1] * group, parts = (nth + n_heads - 1) / n_heads;
-    int size = (n + parts - 1) / parts;
-    if (size > QUERIES) size = QUERIES;
-    parts = (n + size - 1) / size;
-    for (int item = ith; item < n_heads * parts; item += nth) {
-        int head = item % n_heads, first = item / n_heads * size;
-        attend(layer, dst, head, first, n - first < size ? n - first : size);
+    const attention *a = layer->a;
+    int n_heads = a->p->n_kv_heads, group = a->p->n_heads / n_heads, item = 0;
+    int wanted = (nth + n_heads * a->n_runs - 1) / (n_heads * a->n_runs);
+    for (const attention_run *run = a->runs; run < a->runs + a->n_runs; run++) {
+        int n = run->n * group, size = (n + wanted - 1) / wanted;
+        if (size > QUERIES) size = QUERIES;
+        for (int first = 0; first < n; first += size)
+            for (int head = 0; head < n_heads; head++, item++)
+                if (item % nth == ith)
+                    attend(layer, dst, run, head, first, n - first < size ? n - first : size);
     }
 }
 

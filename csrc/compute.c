@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "maths.h"
+#include <ggml-backend.h>
+
 #include "platform.h"
 #include "voxtral.h"
 
@@ -18,7 +21,7 @@ int watch_find(const watch_list *w, const char *name) {
     return -1;
 }
 
-int watch_append(watch_list *w, int index, const float *rows, int64_t n) {
+int watch_reserve(watch_list *w, int index, int64_t n) {
     if (index < 0) return VOX_OK;
     int64_t need = w->list[index].n_rows + n;
     if (need > w->list[index].cap) {
@@ -27,9 +30,13 @@ int watch_append(watch_list *w, int index, const float *rows, int64_t n) {
         w->list[index].rows = grown;
         w->list[index].cap = 2 * need;
     }
-    memcpy(w->list[index].rows + w->list[index].n_rows, rows, (size_t)n * sizeof *rows);
-    w->list[index].n_rows = need;
     return VOX_OK;
+}
+
+void watch_append(watch_list *w, int index, const float *rows, int64_t n) {
+    if (index < 0) return;
+    memcpy(w->list[index].rows + w->list[index].n_rows, rows, (size_t)n * sizeof *rows);
+    w->list[index].n_rows += n;
 }
 
 void watch_clear(watch_list *w) {
@@ -61,14 +68,19 @@ void compute_free(compute *c) {
 
 /* ---- graphs --------------------------------------------------------------------------------- */
 
-int graph_begin(graph *g, compute *c, int max_nodes) {
-    *g = (graph){.c = c};
+int graph_begin(graph *g, compute *c, int max_nodes, int width) {
+    *g = (graph){.c = c, .width = width};
     /* Twice the nodes: leaves (weights are the model's own, but views and inputs are here) and
      * slack. */
     size_t size = 2 * (size_t)max_nodes * ggml_tensor_overhead() +
                   ggml_graph_overhead_custom((size_t)max_nodes, false);
     g->meta = malloc(size);
-    if (!g->meta) return VOX_ERR_MEMORY;
+    g->n_columns = malloc((size_t)(MAX_INPUTS + max_nodes) * sizeof *g->n_columns);
+    g->memory = ggml_gallocr_new(ggml_backend_cpu_buffer_type());
+    if (!g->meta || !g->n_columns || !g->memory) {
+        graph_free(g);
+        return VOX_ERR_MEMORY;
+    }
     struct ggml_init_params params = {.mem_size = size, .mem_buffer = g->meta, .no_alloc = true};
     g->ctx = ggml_init(params);
     if (!g->ctx) {
@@ -82,7 +94,7 @@ int graph_begin(graph *g, compute *c, int max_nodes) {
 struct ggml_tensor *graph_input(graph *g, enum ggml_type type, int64_t ne0, int64_t ne1) {
     struct ggml_tensor *t = ggml_new_tensor_2d(g->ctx, type, ne0, ne1);
     ggml_set_input(t);
-    return t;
+    return g->inputs[g->n_inputs++] = t;
 }
 
 void graph_probe(graph *g, struct ggml_tensor *t, const char *name, int index) {
@@ -101,9 +113,16 @@ void graph_output(graph *g, struct ggml_tensor *t) {
     ggml_build_forward_expand(g->cgraph, t);
 }
 
-int graph_end(graph *g, ggml_gallocr_t shared) {
+/* The i-th of the tensors whose columns change with the width. */
+static struct ggml_tensor *sized(const graph *g, int i) {
+    return i < g->n_inputs ? g->inputs[i] : ggml_graph_node(g->cgraph, i - g->n_inputs);
+}
+
+int graph_end(graph *g) {
     compute *c = g->c;
-    if (!ggml_gallocr_alloc_graph(shared, g->cgraph)) {
+    for (int i = 0; i < g->n_inputs + ggml_graph_n_nodes(g->cgraph); i++)
+        g->n_columns[i] = sized(g, i)->ne[1];
+    if (!ggml_gallocr_alloc_graph(g->memory, g->cgraph)) {
         graph_free(g);
         return VOX_ERR_MEMORY;
     }
@@ -121,26 +140,36 @@ int graph_end(graph *g, ggml_gallocr_t shared) {
     return VOX_OK;
 }
 
+int graph_set_width(graph *g, int width) {
+    for (int i = 0; i < g->n_inputs + ggml_graph_n_nodes(g->cgraph); i++)
+        if (g->n_columns[i] > 1) sized(g, i)->ne[1] = g->n_columns[i] * width / g->width;
+    int status = VOX_OK;
+    for (int i = 0; status == VOX_OK && i < g->n_probes; i++)
+        status =
+            watch_reserve(g->c->watch, g->probes[i].watch, ggml_nelements(g->probes[i].tensor));
+    return status;
+}
+
 int graph_run(graph *g) {
     g->plan.work_data = g->c->work;
     if (ggml_graph_compute(g->cgraph, &g->plan) != GGML_STATUS_SUCCESS) return VOX_ERR_COMPUTE;
     for (int i = 0; i < g->n_probes; i++) {
         struct ggml_tensor *t = g->probes[i].tensor;
-        int status =
-            watch_append(g->c->watch, g->probes[i].watch, ggml_get_data_f32(t), ggml_nelements(t));
-        if (status != VOX_OK) return status;
+        watch_append(g->c->watch, g->probes[i].watch, ggml_get_data_f32(t), ggml_nelements(t));
     }
     return VOX_OK;
 }
 
 void graph_free(graph *g) {
     if (g->ctx) ggml_free(g->ctx);
+    if (g->memory) ggml_gallocr_free(g->memory);
     free(g->meta);
+    free(g->n_columns);
     *g = (graph){0};
 }
 
 size_t graph_bytes(const graph *g) {
-    return g->ctx ? ggml_used_mem(g->ctx) : 0;
+    return g->ctx ? ggml_used_mem(g->ctx) + ggml_gallocr_get_buffer_size(g->memory, 0) : 0;
 }
 
 /* ---- building blocks ------------------------------------------------------------------------ */
@@ -196,34 +225,84 @@ static struct ggml_tensor *product(graph *g, packed_matrix *m, struct ggml_tenso
     return y;
 }
 
+/* dst = the float weight src[0] times src[1]; rows are shared out over the threads. */
+static void op_float_product(struct ggml_tensor *dst, int ith, int nth, void *user) {
+    const kernels *k = user;
+    const struct ggml_tensor *weight = dst->src[0], *x = dst->src[1];
+    float_matrix m = {.rows = weight->data,
+                      .type = weight->type == GGML_TYPE_F32   ? FLOATS
+                              : weight->type == GGML_TYPE_F16 ? HALVES
+                                                              : BRAINS,
+                      .n_columns = (int)weight->ne[0]};
+    int64_t n = weight->ne[1];
+    k->float_product(&m, (int)(n * ith / nth), (int)(n * (ith + 1) / nth), x->data,
+                     x->nb[1] / sizeof(float), (int)x->ne[1], dst->data, (size_t)n);
+}
+
+struct ggml_tensor *operate(graph *g, ggml_custom_op_t op, void *user, int64_t rows,
+                            struct ggml_tensor *columns, struct ggml_tensor *other) {
+    struct ggml_tensor *src[] = {other ? other : columns, columns};
+    return ggml_custom_4d(g->ctx, GGML_TYPE_F32, rows, columns->ne[1], 1, 1, src, other ? 2 : 1, op,
+                          GGML_N_TASKS_MAX, user);
+}
+
 struct ggml_tensor *linear(graph *g, struct ggml_tensor *weight, struct ggml_tensor *bias,
                            struct ggml_tensor *x) {
-    struct ggml_tensor *y =
-        weight->extra ? product(g, weight->extra, x) : ggml_mul_mat(g->ctx, weight, x);
+    struct ggml_tensor *y = weight->extra ? product(g, weight->extra, x)
+                                          : operate(g, op_float_product, (void *)g->c->kernels,
+                                                    weight->ne[1], x, weight);
     return bias ? ggml_add(g->ctx, y, bias) : y;
 }
 
 static void op_lookup(struct ggml_tensor *dst, int ith, int nth, void *user) {
-    const int32_t *indices = dst->src[0]->data;
-    for (int64_t c = ith; c < dst->ne[1]; c += nth)
-        matrix_row(user, indices[c], (float *)((char *)dst->data + (size_t)c * dst->nb[1]));
+    const struct ggml_tensor *weight = user;
+    for (int64_t c = ith; c < dst->ne[1]; c += nth) {
+        int32_t i = *(const int32_t *)(const void *)column(dst->src[0], c);
+        const char *row = (const char *)weight->data + (size_t)i * weight->nb[1];
+        if (weight->extra) matrix_row(weight->extra, i, column(dst, c));
+        else if (weight->type == GGML_TYPE_F32) memcpy(column(dst, c), row, weight->nb[1]);
+        else ggml_get_type_traits(weight->type)->to_float(row, column(dst, c), dst->ne[0]);
+    }
 }
 
 struct ggml_tensor *lookup(graph *g, struct ggml_tensor *weight, struct ggml_tensor *indices) {
-    if (!weight->extra) return ggml_get_rows(g->ctx, weight, indices);
-    return ggml_custom_4d(g->ctx, GGML_TYPE_F32, weight->ne[0], indices->ne[0], 1, 1, &indices, 1,
-                          op_lookup, GGML_N_TASKS_MAX, weight->extra);
+    return operate(g, op_lookup, weight, weight->ne[0], indices, NULL);
+}
+
+static void op_rms_norm(struct ggml_tensor *dst, int ith, int nth, void *user) {
+    const float *eps = user;
+    for (int64_t c = ith; c < dst->ne[1]; c += nth)
+        maths_rms_norm(column(dst->src[1], c), dst->src[0]->data, *eps, (int)dst->ne[0],
+                       column(dst, c));
 }
 
 struct ggml_tensor *rms_norm(graph *g, struct ggml_tensor *x, struct ggml_tensor *weight,
-                             float eps) {
-    return ggml_mul(g->ctx, ggml_rms_norm(g->ctx, x, eps), weight);
+                             const float *eps) {
+    return operate(g, op_rms_norm, (void *)eps, x->ne[0], x, weight);
+}
+
+static void op_gelu(struct ggml_tensor *dst, int ith, int nth, void *user) {
+    int64_t n = ggml_nelements(dst), first = n * ith / nth;
+    (void)user;
+    maths_gelu((const float *)dst->src[0]->data + first, n * (ith + 1) / nth - first,
+               (float *)dst->data + first);
+}
+
+struct ggml_tensor *gelu(graph *g, struct ggml_tensor *x) {
+    return operate(g, op_gelu, NULL, x->ne[0], x, NULL);
+}
+
+static void op_swiglu(struct ggml_tensor *dst, int ith, int nth, void *user) {
+    int64_t n = ggml_nelements(dst), first = n * ith / nth;
+    (void)user;
+    maths_swiglu((const float *)dst->src[0]->data + first, (const float *)dst->src[1]->data + first,
+                 n * (ith + 1) / nth - first, (float *)dst->data + first);
 }
 
 struct ggml_tensor *swiglu(graph *g, struct ggml_tensor *gate, struct ggml_tensor *up,
                            struct ggml_tensor *down, struct ggml_tensor *down_bias,
                            struct ggml_tensor *x) {
-    struct ggml_tensor *h =
-        ggml_swiglu_split(g->ctx, linear(g, gate, NULL, x), linear(g, up, NULL, x));
+    struct ggml_tensor *gated = linear(g, gate, NULL, x), *by = linear(g, up, NULL, x);
+    struct ggml_tensor *h = operate(g, op_swiglu, NULL, gated->ne[0], by, gated);
     return linear(g, down, down_bias, h);
 }

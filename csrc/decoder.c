@@ -1,15 +1,17 @@
 /* decoder.c - see decoder.h. Shapes are in ggml's order; columns are positions. */
 #include "decoder.h"
 
-#include <ggml-backend.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/exp.h"
+#include "maths.h"
+
 /* ---- state ---------------------------------------------------------------------------------- */
 
-static double gelu(double x) {
-    return 0.5 * x * (1 + erf(x / sqrt(2)));
+/* gelu, in double precision */
+static double smooth(double x) {
+    return 0.5 * x * (1 + maths_erf(x * 0.7071067811865476));
 }
 
 static double dot(const float *x, const double *y, int n) {
@@ -30,15 +32,15 @@ float *decoder_delay_norms(const vox_model *m, int n_delay) {
         return NULL;
     }
     for (int i = 0; i < half; i++) {
-        double w = pow(10000, -(double)i / half);
-        t[i] = cos(n_delay * w);
-        t[half + i] = sin(n_delay * w);
+        turns angle = (turns)n_delay * maths_turn(maths_power(10000, -(double)i / half));
+        t[i] = maths_cos(angle);
+        t[half + i] = maths_sin(angle);
     }
     for (int l = 0; l < m->dec.n_layers; l++) {
         const float *down = m->dec_layers[l].ada_down->data, *up = m->dec_layers[l].ada_up->data;
         const float *norm = m->dec_layers[l].ffn_norm->data;
         for (int r = 0; r < m->ada_dim; r++)
-            hidden[r] = gelu(dot(down + (size_t)r * (size_t)dim, t, dim));
+            hidden[r] = smooth(dot(down + (size_t)r * (size_t)dim, t, dim));
         for (int i = 0; i < dim; i++)
             ffn_norm[l * dim + i] = (float)(norm[i] * (1 + dot(up + (size_t)i * (size_t)m->ada_dim,
                                                                hidden, m->ada_dim)));
@@ -67,48 +69,114 @@ void decoder_state_free(decoder_state *st) {
 
 /* ---- graph ---------------------------------------------------------------------------------- */
 
-static int build(decoder *d, decoder_graph *dg, int w) {
+/* x / rms(x) * weight, the weight by the layer and the delay of each column. */
+static void op_delay_norm(struct ggml_tensor *dst, int ith, int nth, void *user) {
+    const decoder_layer *layer = user;
+    const decoder *d = layer->d;
+    int64_t dim = dst->ne[0];
+    for (int64_t c = ith; c < dst->ne[1]; c += nth)
+        maths_rms_norm(column(dst->src[0], c), d->ffn_norm[c] + layer->attention.layer * dim,
+                       d->m->dec.norm_eps, (int)dim, column(dst, c));
+}
+
+static int build(decoder *d) {
     const vox_model *m = d->m;
     const transformer_params *p = &m->dec;
-    graph *g = &dg->g;
-    int status = graph_begin(g, d->c, 64 + 32 * p->n_layers);
+    graph *g = &d->g;
+    int status = graph_begin(g, d->c, 64 + 32 * p->n_layers, DECODER_COLUMNS);
     if (status != VOX_OK) return status;
     struct ggml_context *ctx = g->ctx;
 
-    dg->tokens_in = graph_input(g, GGML_TYPE_I32, w, 1);
-    dg->audio_in = graph_input(g, GGML_TYPE_F32, p->dim, w);
-    dg->ffn_norm_in = graph_input(g, GGML_TYPE_F32, p->dim, p->n_layers);
-    struct ggml_tensor *h = ggml_add(ctx, lookup(g, m->embed, dg->tokens_in), dg->audio_in);
+    d->tokens_in = graph_input(g, GGML_TYPE_I32, 1, DECODER_COLUMNS);
+    d->audio_in = graph_input(g, GGML_TYPE_F32, p->dim, DECODER_COLUMNS);
+    struct ggml_tensor *h = ggml_add(ctx, lookup(g, m->embed, d->tokens_in), d->audio_in);
     for (int i = 0; i < p->n_layers; i++) {
         const layer_weights *l = &m->dec_layers[i];
-        struct ggml_tensor *y = rms_norm(g, h, l->attn_norm, p->norm_eps);
+        struct ggml_tensor *y = rms_norm(g, h, l->attn_norm, &p->norm_eps);
         struct ggml_tensor *q = linear(g, l->attn_q, NULL, y);
         struct ggml_tensor *k = linear(g, l->attn_k, NULL, y);
         struct ggml_tensor *v = linear(g, l->attn_v, NULL, y);
-        struct ggml_tensor *mixed = attention_build(g, &d->layers[i], q, k, v);
+        struct ggml_tensor *mixed = attention_build(g, &d->layers[i].attention, q, k, v);
         h = ggml_add(ctx, h, linear(g, l->attn_out, NULL, mixed));
-        struct ggml_tensor *norm =
-            ggml_view_1d(ctx, dg->ffn_norm_in, p->dim, (size_t)i * dg->ffn_norm_in->nb[1]);
-        y = rms_norm(g, h, norm, p->norm_eps);
+        y = operate(g, op_delay_norm, &d->layers[i], p->dim, h, NULL);
         h = ggml_add(ctx, h, swiglu(g, l->ffn_gate, l->ffn_up, l->ffn_down, NULL, y));
         graph_probe(g, h, "dec.blk", i);
     }
-    dg->hidden = h;
+    d->hidden = h;
     graph_output(g, h);
-    return graph_end(g, d->memory);
+    return graph_end(g);
 }
 
-static int build_head(decoder *d, head_graph *hg, int n) {
+/* The largest of a thread's share of a column's logits. */
+typedef struct {
+    float largest, poison; /* poison is not 0 where one of them is not finite */
+    int32_t index;         /* the lowest of the largest; -1: none */
+} peak;
+
+/* In lanes, so that it is a small part of the product before it. x * 0 is NaN where x is not
+ * finite. */
+static peak peak_of(const float *x, int first, int last) {
+    enum { LANES = 32 };
+    float max[LANES], poison[LANES] = {0};
+    if (first >= last) return (peak){.index = -1};
+    for (int j = 0; j < LANES; j++) max[j] = x[first];
+    int i = first;
+    for (; i + LANES <= last; i += LANES)
+        for (int j = 0; j < LANES; j++) {
+            max[j] = x[i + j] > max[j] ? x[i + j] : max[j];
+            poison[j] += x[i + j] * 0;
+        }
+    for (; i < last; i++) {
+        max[0] = x[i] > max[0] ? x[i] : max[0];
+        poison[0] += x[i] * 0;
+    }
+    for (int j = 1; j < LANES; j++) {
+        max[0] = max[j] > max[0] ? max[j] : max[0];
+        poison[0] += poison[j];
+    }
+    peak p = {.largest = max[0], .poison = poison[0], .index = -1};
+    for (i = first; poison[0] == 0 && p.index < 0; i++)
+        if (x[i] == max[0]) p.index = i;
+    return p;
+}
+
+/* dst [threads] peaks of each column, with its penalty taken off the pad's logit. */
+static void op_peaks(struct ggml_tensor *dst, int ith, int nth, void *user) {
+    const decoder *d = user;
+    int64_t n = d->m->info.n_vocab;
+    int first = (int)(n * ith / nth), last = (int)(n * (ith + 1) / nth), pad = d->m->info.token_pad;
+    for (int64_t c = 0; c < dst->ne[1]; c++) {
+        float *x = column(dst->src[0], c), kept = x[pad];
+        peak *peaks = (peak *)(void *)column(dst, c);
+        if (first <= pad && pad < last) x[pad] -= d->penalty[c];
+        peaks[ith] = peak_of(x, first, last);
+        if (first <= pad && pad < last) x[pad] = kept;
+    }
+}
+
+/* The likeliest token of column c of the last head, or -1. */
+static int32_t likeliest(const decoder *d, int c) {
+    const peak *peaks = (const peak *)(const void *)column(d->peaks, c), *best = NULL;
+    for (int i = 0; i < d->c->n_threads; i++) {
+        if (peaks[i].poison != 0) return -1;
+        if (peaks[i].index >= 0 && (!best || peaks[i].largest > best->largest)) best = &peaks[i];
+    }
+    return best->index;
+}
+
+static int build_head(decoder *d) {
     const vox_model *m = d->m;
-    graph *g = &hg->g;
-    int status = graph_begin(g, d->c, 64);
+    graph *g = &d->head;
+    int status = graph_begin(g, d->c, 64, DECODER_COLUMNS);
     if (status != VOX_OK) return status;
-    hg->hidden_in = graph_input(g, GGML_TYPE_F32, m->dec.dim, n);
-    hg->logits =
-        linear(g, m->embed, NULL, rms_norm(g, hg->hidden_in, m->dec_norm, m->dec.norm_eps));
-    graph_probe(g, hg->logits, "dec.logits", -1);
-    graph_output(g, hg->logits);
-    return graph_end(g, d->head_memory);
+    d->hidden_in = graph_input(g, GGML_TYPE_F32, m->dec.dim, DECODER_COLUMNS);
+    d->logits = linear(g, m->embed, NULL, rms_norm(g, d->hidden_in, m->dec_norm, &m->dec.norm_eps));
+    graph_probe(g, d->logits, "dec.logits", -1);
+    graph_output(g, d->logits);
+    d->peaks = operate(g, op_peaks, d, (int64_t)(sizeof(peak) / sizeof(float)) * d->c->n_threads,
+                       d->logits, NULL);
+    graph_output(g, d->peaks);
+    return graph_end(g);
 }
 
 /* ---- passes --------------------------------------------------------------------------------- */
@@ -116,108 +184,74 @@ static int build_head(decoder *d, head_graph *hg, int n) {
 int decoder_init(decoder *d, const vox_model *m, compute *c) {
     *d = (decoder){.m = m, .c = c};
     d->layers = malloc((size_t)m->dec.n_layers * sizeof *d->layers);
-    d->memory = ggml_gallocr_new(ggml_backend_cpu_buffer_type());
-    d->head_memory = ggml_gallocr_new(ggml_backend_cpu_buffer_type());
-    if (!d->layers || !d->memory || !d->head_memory ||
-        attention_init(&d->attn, &m->dec, m->kv_type, DECODER_WIDTH, c->kernels) != VOX_OK) {
+    if (!d->layers ||
+        attention_init(&d->attn, &m->dec, m->kv_type, DECODER_COLUMNS, c->kernels) != VOX_OK) {
         decoder_free(d);
         return VOX_ERR_MEMORY;
     }
-    for (int i = 0; i < m->dec.n_layers; i++) d->layers[i] = (attention_layer){&d->attn, i};
-    return VOX_OK;
+    for (int i = 0; i < m->dec.n_layers; i++) d->layers[i] = (decoder_layer){{&d->attn, i}, d};
+    int status = build(d);
+    if (status == VOX_OK) status = build_head(d);
+    if (status != VOX_OK) decoder_free(d);
+    return status;
 }
 
 void decoder_free(decoder *d) {
-    for (int i = 0; i < DECODER_WIDTH; i++) {
-        graph_free(&d->graphs[i].g);
-        graph_free(&d->head_graphs[i].g);
-    }
-    if (d->memory) ggml_gallocr_free(d->memory);
-    if (d->head_memory) ggml_gallocr_free(d->head_memory);
+    graph_free(&d->g);
+    graph_free(&d->head);
     attention_free(&d->attn);
     free(d->layers);
     *d = (decoder){0};
 }
 
-static int reserve_graph(decoder *d, int w) {
-    return d->graphs[w - 1].g.ctx ? VOX_OK : build(d, &d->graphs[w - 1], w);
+int decoder_reserve(const decoder_part *part) {
+    return kv_reserve(&part->state->kv, part->w) ? VOX_ERR_MEMORY : VOX_OK;
 }
 
-static int reserve_head(decoder *d, int n) {
-    return d->head_graphs[n - 1].g.ctx ? VOX_OK : build_head(d, &d->head_graphs[n - 1], n);
+int decoder_run(decoder *d, decoder_part *const *parts, int n) {
+    int width = 0;
+    size_t row = (size_t)d->m->dec.dim * sizeof(float);
+    attention_begin(&d->attn);
+    for (int i = 0; i < n; i++) {
+        const decoder_part *part = parts[i];
+        attention_add(&d->attn, &part->state->kv, part->w);
+        memcpy(column(d->tokens_in, width), part->tokens, (size_t)part->w * sizeof *part->tokens);
+        memcpy(column(d->audio_in, width), part->audio, (size_t)part->w * row);
+        for (int c = 0; c < part->w; c++) d->ffn_norm[width++] = part->ffn_norm;
+    }
+    int status = graph_set_width(&d->g, width);
+    return status == VOX_OK ? graph_run(&d->g) : status;
 }
 
-int decoder_reserve(decoder *d, decoder_state *st, int w, int n) {
-    if (kv_reserve(&st->kv, w)) return VOX_ERR_MEMORY;
-    int status = reserve_graph(d, DECODER_WIDTH); /* the widest first: see graph_end */
-    if (status == VOX_OK) status = reserve_graph(d, w);
-    if (status == VOX_OK && n > 0) status = reserve_head(d, DECODER_WIDTH);
-    if (status == VOX_OK && n > 0) status = reserve_head(d, n);
+int decoder_head(decoder *d, decoder_part *const *parts, int n) {
+    int width = 0, first = 0;
+    size_t row = (size_t)d->m->dec.dim * sizeof(float);
+    for (int i = 0; i < n; first += parts[i]->w, i++) {
+        int n_next = parts[i]->n;
+        parts[i]->first_logits = width;
+        memcpy(column(d->hidden_in, width), column(d->hidden, first + parts[i]->w - n_next),
+               (size_t)n_next * row);
+        memcpy(d->penalty + width, parts[i]->penalties, (size_t)n_next * sizeof *d->penalty);
+        width += n_next;
+    }
+    int status = width > 0 ? graph_set_width(&d->head, width) : VOX_OK;
+    if (status == VOX_OK && width > 0) status = graph_run(&d->head);
+    for (int i = 0; status == VOX_OK && i < n; i++)
+        for (int k = 0; k < parts[i]->n; k++)
+            parts[i]->next[k] = likeliest(d, parts[i]->first_logits + k);
     return status;
 }
 
-int decoder_run(decoder *d, decoder_state *st, const int32_t *tokens, const float *audio, int w) {
-    decoder_graph *dg = &d->graphs[w - 1];
-    memcpy(dg->tokens_in->data, tokens, (size_t)w * sizeof *tokens);
-    memcpy(dg->audio_in->data, audio, ggml_nbytes(dg->audio_in));
-    memcpy(dg->ffn_norm_in->data, st->ffn_norm, ggml_nbytes(dg->ffn_norm_in));
-    attention_prepare(&d->attn, &st->kv, w);
-    d->width = w;
-    return graph_run(&dg->g);
-}
-
-/* In lanes, so that it is a small part of the product before it. x * 0 is NaN where x is not
- * finite. */
-static int32_t argmax(const float *x, int n) {
-    enum { LANES = 32 };
-    float max[LANES], poison[LANES] = {0};
-    for (int j = 0; j < LANES; j++) max[j] = x[0];
-    int i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int j = 0; j < LANES; j++) {
-            max[j] = x[i + j] > max[j] ? x[i + j] : max[j];
-            poison[j] += x[i + j] * 0;
-        }
-    for (; i < n; i++) {
-        max[0] = x[i] > max[0] ? x[i] : max[0];
-        poison[0] += x[i] * 0;
-    }
-    for (int j = 0; j < LANES; j++) {
-        if (poison[j] != 0) return -1;
-        max[0] = max[j] > max[0] ? max[j] : max[0];
-    }
-    for (i = 0; x[i] != max[0];) i++;
-    return i;
-}
-
-int decoder_head(decoder *d, int n, const float *penalties, int32_t *next) {
-    head_graph *hg = &d->head_graphs[n - 1];
-    const struct ggml_tensor *hidden = d->graphs[d->width - 1].hidden;
-    memcpy(hg->hidden_in->data, (const char *)hidden->data + (size_t)(d->width - n) * hidden->nb[1],
-           ggml_nbytes(hg->hidden_in));
-    d->head_width = n;
-    int status = graph_run(&hg->g);
-    const vox_model_info *info = &d->m->info;
-    for (int i = 0; status == VOX_OK && i < n; i++) {
-        float *logits = (float *)hg->logits->data + (size_t)i * (size_t)info->n_vocab;
-        float pad = logits[info->token_pad];
-        logits[info->token_pad] -= penalties[i];
-        next[i] = argmax(logits, info->n_vocab);
-        logits[info->token_pad] = pad;
-    }
-    return status;
-}
-
-int decoder_weigh(const decoder *d, int i, int32_t token, float *confidence, int n,
+int decoder_weigh(const decoder *d, const decoder_part *part, int i, float *confidence, int n,
                   vox_alternative *alternatives) {
     const vox_model_info *info = &d->m->info;
-    const float *logits = (const float *)d->head_graphs[d->head_width - 1].logits->data +
-                          (size_t)i * (size_t)info->n_vocab;
+    const float *logits = column(d->logits, part->first_logits + i);
+    int32_t token = part->next[i];
     float max = logits[token];
     for (int t = 0; t < info->n_vocab; t++) max = logits[t] > max ? logits[t] : max;
     double sum = 0;
-    for (int t = 0; t < info->n_vocab; t++) sum += expf(logits[t] - max);
-    *confidence = (float)(expf(logits[token] - max) / sum);
+    for (int t = 0; t < info->n_vocab; t++) sum += exp_neg(logits[t] - max);
+    *confidence = (float)(exp_neg(logits[token] - max) / sum);
     int n_found = 0;
     for (int32_t t = info->n_special; t < info->n_vocab; t++) {
         if (n == 0 || t == token) continue;
@@ -228,7 +262,7 @@ int decoder_weigh(const decoder *d, int i, int32_t token, float *confidence, int
         alternatives[at].token = t;
     }
     for (int k = 0; k < n_found; k++)
-        alternatives[k].confidence = (float)(expf(logits[alternatives[k].token] - max) / sum);
+        alternatives[k].confidence = (float)(exp_neg(logits[alternatives[k].token] - max) / sum);
     return n_found;
 }
 
@@ -237,9 +271,5 @@ void decoder_keep(decoder_state *st, int n) {
 }
 
 size_t decoder_bytes(const decoder *d) {
-    size_t n = ggml_gallocr_get_buffer_size(d->memory, 0) +
-               ggml_gallocr_get_buffer_size(d->head_memory, 0);
-    for (int i = 0; i < DECODER_WIDTH; i++)
-        n += graph_bytes(&d->graphs[i].g) + graph_bytes(&d->head_graphs[i].g);
-    return n;
+    return graph_bytes(&d->g) + graph_bytes(&d->head);
 }

@@ -67,8 +67,8 @@ static int best_width(const float *chance, int n, float more, const float *rest,
     return best;
 }
 
-int draft_plan(const draft_state *d, const pass_cost *c, int32_t token, int n, int32_t *guesses) {
-    float more = (c->first > 0 ? c->more / c->first : MORE_COST) - HINT_VALUE;
+int draft_plan(const draft_state *d, float price, int32_t token, int n, int32_t *guesses) {
+    float more = (price > 0 ? price : MORE_COST) - HINT_VALUE;
     float chance[DRAFT_WIDTH] = {1}, any[DRAFT_WIDTH] = {1}, rest[DRAFT_WIDTH + 1] = {0};
     for (int i = 1; i < n; i++) {
         any[i] = any[i - 1] * d->right_any;

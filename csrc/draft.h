@@ -37,8 +37,9 @@ void pass_cost_learn(pass_cost *c, int n, int64_t ns);
 
 void draft_reset(draft_state *d, int32_t pad, int32_t word);
 /* guesses [n - 1]: what may follow token, one after the other. The number of positions, 1..n, that
- * the next pass should take when n <= DRAFT_WIDTH are there. */
-int draft_plan(const draft_state *d, const pass_cost *c, int32_t token, int n, int32_t *guesses);
+ * the next pass should take when n <= DRAFT_WIDTH are there and a further one costs price times
+ * what the stream pays for the pass; 0: not known. */
+int draft_plan(const draft_state *d, float price, int32_t token, int n, int32_t *guesses);
 /* A pass heard tokens heard [n], all but the first of them guesses, and said said [n] (-1:
  * nothing); the first n_right of these count. */
 void draft_learn(draft_state *d, const int32_t *heard, const int32_t *said, int n, int n_right);

@@ -2,8 +2,8 @@
  *
  * In: 8 mel frames per slot. Out: one audio embedding [dec.dim] per slot. encoder_state is what one
  * stream carries from pass to pass: the conv tails and the KV ring. encoder holds what passes
- * share: graphs and scratch. Invariant: a slot's embedding depends on the frames before its end
- * only, never on the width of the pass that made it.
+ * share: the graph and scratch. Invariant: a slot's embedding depends on its own stream's frames
+ * before its end only, never on the width of the pass that made it or on whose slots are in it.
  */
 #ifndef VOXTRAL_ENCODER_H
 #define VOXTRAL_ENCODER_H
@@ -19,6 +19,7 @@ typedef struct {
     kv_ring kv;        /* encoder frames */
     float *conv1_tail; /* [2, N_MEL] the two mel frames before the next slot */
     float *conv2_tail; /* [enc.dim] the conv1 frame before the next slot */
+    float *conv2_next; /* [enc.dim] and after it, while a pass runs */
 } encoder_state;
 
 int encoder_state_init(encoder_state *st, const vox_model *m);
@@ -28,29 +29,33 @@ void encoder_state_reset(encoder_state *st, const vox_model *m,
 void encoder_state_copy(encoder_state *to, const encoder_state *from, const vox_model *m);
 void encoder_state_free(encoder_state *st);
 
+/* One stream's part in a pass: w slots, mel [8 w, N_MEL] in, audio [w, dec.dim] out. */
 typedef struct {
-    graph g;
-    struct ggml_tensor *stem_in; /* [3 * N_MEL, 8 w] each frame after its two predecessors */
-    struct ggml_tensor *tail_in; /* [enc.dim] */
-    struct ggml_tensor *conv1;   /* [enc.dim, 1 + 8 w] tail and conv1 frames */
-    struct ggml_tensor *audio;   /* [dec.dim, w] */
-} encoder_graph;
+    encoder_state *state;
+    const float *mel;
+    float *audio;
+    int w;
+} encoder_part;
 
 typedef struct {
     const vox_model *m;
     compute *c;
     attention attn;
-    attention_layer *layers;             /* [enc.n_layers] */
-    ggml_gallocr_t memory;               /* in which the graphs compute */
-    encoder_graph graphs[ENCODER_WIDTH]; /* by width - 1; built on first use */
+    attention_layer *layers;     /* [enc.n_layers] */
+    graph g;                     /* of ENCODER_WIDTH slots */
+    struct ggml_tensor *stem_in; /* [3 * N_MEL, 8 per slot] each frame after its two predecessors */
+    struct ggml_tensor *audio;   /* [dec.dim, slots] */
+    encoder_part *const *parts;  /* [n_parts] of the pass at hand */
+    int n_parts;
 } encoder;
 
 int encoder_init(encoder *e, const vox_model *m, compute *c);
 void encoder_free(encoder *e);
-/* Make everything a pass of w slots needs; after VOX_OK the pass cannot run out of memory. */
-int encoder_reserve(encoder *e, encoder_state *st, int w);
-/* w slots, 1..ENCODER_WIDTH: mel [8 w, N_MEL] in, audio [w, dec.dim] out. */
-int encoder_run(encoder *e, encoder_state *st, const float *mel, int w, float *audio);
+/* Make room for what a pass adds to the stream. VOX_OK or VOX_ERR_MEMORY. */
+int encoder_reserve(const encoder_part *part);
+/* Parts of n streams, for which there is room; up to ENCODER_WIDTH slots in all. VOX_OK,
+ * VOX_ERR_MEMORY (somebody watches) or VOX_ERR_COMPUTE, and all states are as they were. */
+int encoder_run(encoder *e, encoder_part *const *parts, int n);
 size_t encoder_bytes(const encoder *e);
 
 #endif

@@ -3,21 +3,30 @@
 
 #include <stdlib.h>
 
-int engine_open(engine **out, const vox_model *m, watch_list *watch) {
-    engine *e = *out = calloc(1, sizeof *e);
-    if (!e) return VOX_ERR_MEMORY;
+#include "rounding.h"
+
+static int init(engine *e, const vox_model *m, watch_list *watch) {
     e->m = m;
     /* The last slot of the left padding ends in samples: its last mel frame looks ahead. */
     e->n_silence = m->n_left_pad - 1;
     e->audio = malloc(((size_t)e->n_silence + 1) * (size_t)m->dec.dim * sizeof *e->audio);
-    if (!e->audio || compute_init(&e->c, m->n_threads, m->kernels, watch) != VOX_OK ||
-        encoder_init(&e->enc, m, &e->c) != VOX_OK || decoder_init(&e->dec, m, &e->c) != VOX_OK ||
-        encoder_state_init(&e->encoder, m) != VOX_OK) {
-        engine_close(e);
-        *out = NULL;
-        return VOX_ERR_MEMORY;
-    }
-    return VOX_OK;
+    if (!e->audio) return VOX_ERR_MEMORY;
+    int status = compute_init(&e->c, m->n_threads, m->kernels, watch);
+    if (status == VOX_OK) status = encoder_init(&e->enc, m, &e->c);
+    if (status == VOX_OK) status = decoder_init(&e->dec, m, &e->c);
+    return status == VOX_OK ? encoder_state_init(&e->silence_enc, m) : status;
+}
+
+int engine_open(engine **out, const vox_model *m, watch_list *watch) {
+    engine *e = *out = calloc(1, sizeof *e);
+    if (!e) return VOX_ERR_MEMORY;
+    fenv_t callers = rounding_default(); /* its threads inherit it */
+    int status = init(e, m, watch);
+    fesetenv(&callers);
+    if (status == VOX_OK) return VOX_OK;
+    engine_close(e);
+    *out = NULL;
+    return status;
 }
 
 void engine_close(engine *e) {
@@ -28,7 +37,7 @@ void engine_close(engine *e) {
         free(d->ffn_norm);
         free(d);
     }
-    encoder_state_free(&e->encoder);
+    encoder_state_free(&e->silence_enc);
     decoder_free(&e->dec);
     encoder_free(&e->enc);
     compute_free(&e->c);
@@ -48,18 +57,14 @@ static delay_start *find_delay(engine *e, int n_delay) {
         free(d);
         return NULL;
     }
-    d->decoder.ffn_norm = d->ffn_norm;
     return e->delays = d;
-}
-
-const float *engine_norms(engine *e, int n_delay) {
-    const delay_start *d = find_delay(e, n_delay);
-    return d ? d->ffn_norm : NULL;
 }
 
 static int min(int a, int b) {
     return a < b ? a : b;
 }
+
+/* ---- the start ------------------------------------------------------------------------------ */
 
 static int encode_silence(engine *e) {
     const vox_model *m = e->m;
@@ -68,14 +73,16 @@ static int encode_silence(engine *e) {
     mel_reset(&state);
     for (int i = 0; i < ENCODER_WIDTH; i++)
         mel_slot(&m->mel, &state, samples, mel + i * MEL_PER_SLOT * N_MEL);
-    encoder_state_reset(&e->encoder, m, 0);
+    encoder_state_reset(&e->silence_enc, m, 0);
     int status = VOX_OK;
-    for (int done = 0, w; status == VOX_OK && done < e->n_silence; done += w) {
-        w = min(ENCODER_WIDTH, e->n_silence - done);
-        status = encoder_reserve(&e->enc, &e->encoder, w);
-        if (status == VOX_OK)
-            status = encoder_run(&e->enc, &e->encoder, mel, w,
-                                 e->audio + (size_t)done * (size_t)m->dec.dim);
+    for (int done = 0; status == VOX_OK && done < e->n_silence;) {
+        encoder_part part = {.state = &e->silence_enc,
+                             .mel = mel,
+                             .audio = e->audio + (size_t)done * (size_t)m->dec.dim,
+                             .w = min(ENCODER_WIDTH, e->n_silence - done)};
+        status = encoder_reserve(&part);
+        if (status == VOX_OK) status = encoder_run(&e->enc, &(encoder_part *){&part}, 1);
+        done += part.w;
     }
     return status;
 }
@@ -84,37 +91,132 @@ static int decode_silence(engine *e, delay_start *d) {
     const vox_model *m = e->m;
     decoder_state_reset(&d->decoder, 0);
     int status = VOX_OK;
-    for (int done = 0, w; status == VOX_OK && done < e->n_silence; done += w) {
+    for (int done = 0; status == VOX_OK && done < e->n_silence;) {
         int32_t tokens[DECODER_WIDTH];
-        w = min(DECODER_WIDTH, e->n_silence - done);
-        for (int i = 0; i < w; i++) tokens[i] = done + i == 0 ? m->token_bos : m->info.token_pad;
-        status = decoder_reserve(&e->dec, &d->decoder, w, 0);
-        if (status == VOX_OK)
-            status = decoder_run(&e->dec, &d->decoder, tokens,
-                                 e->audio + (size_t)done * (size_t)m->dec.dim, w);
-        if (status == VOX_OK) decoder_keep(&d->decoder, w);
+        decoder_part part = {.state = &d->decoder,
+                             .ffn_norm = d->ffn_norm,
+                             .tokens = tokens,
+                             .audio = e->audio + (size_t)done * (size_t)m->dec.dim,
+                             .w = min(DECODER_WIDTH, e->n_silence - done)};
+        for (int i = 0; i < part.w; i++) tokens[i] = model_prompt_token(m, done + i);
+        status = decoder_reserve(&part);
+        if (status == VOX_OK) status = decoder_run(&e->dec, &(decoder_part *){&part}, 1);
+        if (status == VOX_OK) decoder_keep(&d->decoder, part.w);
+        done += part.w;
     }
     return status;
 }
 
-int engine_start(engine *e, int n_delay, encoder_state *enc, decoder_state *dec) {
-    delay_start *d = find_delay(e, n_delay);
+/* Bring the states of a stream, just reset to position 0, to where it has heard n_silence slots;
+ * after an error they are as they were. */
+static int start(engine *e, const pass_request *r) {
+    delay_start *d = find_delay(e, r->n_delay);
     if (!d) return VOX_ERR_MEMORY;
     int status = e->has_encoder ? VOX_OK : encode_silence(e);
     if (status == VOX_OK) e->has_encoder = 1;
     if (status == VOX_OK && !d->has_decoder) status = decode_silence(e, d);
     if (status != VOX_OK) return status;
     d->has_decoder = 1;
-    encoder_state_copy(enc, &e->encoder, e->m);
-    kv_share(&dec->kv, &d->decoder.kv);
+    encoder_state_copy(r->enc.state, &e->silence_enc, e->m);
+    kv_share(&r->dec.state->kv, &d->decoder.kv);
     return VOX_OK;
+}
+
+/* ---- passes --------------------------------------------------------------------------------- */
+
+static void encode(engine *e, pass_request *const *requests, int n) {
+    encoder_part *parts[ENCODER_WIDTH];
+    for (int i = 0; i < n; i++) parts[i] = &requests[i]->enc;
+    int status = encoder_run(&e->enc, parts, n);
+    for (int i = 0; i < n; i++) requests[i]->status = status;
+}
+
+/* The token said at one of the positions that speak, with what the stream wants to know of it. */
+static void weigh(const decoder *d, pass_request *r, int i) {
+    said_token *said = &r->said[i];
+    *said = (said_token){.token = r->next[i]};
+    if (said->token >= d->m->info.n_special && (r->has_confidence || r->n_alternatives > 0))
+        said->n_alternatives =
+            decoder_weigh(d, &r->dec, i, &said->confidence, r->n_alternatives, said->alternatives);
+}
+
+static void decode(engine *e, pass_request *const *requests, int n) {
+    decoder_part *parts[DECODER_COLUMNS];
+    int width = 0, n_silent = 0;
+    for (int i = 0; i < n; i++) {
+        parts[i] = &requests[i]->dec;
+        width += parts[i]->w;
+        n_silent += parts[i]->w - parts[i]->n;
+    }
+    int64_t begin = platform_clock_ns();
+    int status = decoder_run(&e->dec, parts, n);
+    int64_t middle = platform_clock_ns();
+    if (status == VOX_OK) status = decoder_head(&e->dec, parts, n);
+    int64_t end = platform_clock_ns();
+    if (status == VOX_OK && n_silent == 0) pass_cost_learn(&e->cost, width, end - begin);
+    for (int i = 0; i < n; i++) {
+        pass_request *r = requests[i];
+        const int32_t *heard = r->tokens + r->dec.w - r->dec.n;
+        r->status = status;
+        r->n_right = 0;
+        /* A logit that is not finite ends it too: it counts once its position is reached for
+         * certain. */
+        while (status == VOX_OK && r->n_right < r->dec.n && r->next[r->n_right] >= 0 &&
+               (r->n_right == 0 || heard[r->n_right] == r->next[r->n_right - 1]))
+            weigh(&e->dec, r, r->n_right++);
+    }
+    int64_t weighed = platform_clock_ns();
+    for (int i = 0; i < n; i++)
+        requests[i]->head_ns =
+            (weighed - middle) * parts[i]->n / (width - n_silent + !(width - n_silent));
+}
+
+/* Whether a request has all the room and numbers that its pass needs. */
+static int reserve(engine *e, pass_request *r) {
+    if (r->kind == PASS_ENCODE) return encoder_reserve(&r->enc);
+    if (r->kind == PASS_START) return VOX_OK;
+    const delay_start *d = find_delay(e, r->n_delay);
+    if (!d) return VOX_ERR_MEMORY;
+    r->dec.ffn_norm = d->ffn_norm;
+    r->dec.tokens = r->tokens;
+    r->dec.next = r->next;
+    r->dec.penalties = r->penalties;
+    return decoder_reserve(&r->dec);
+}
+
+void engine_run(engine *e, pass_request *const *requests, int n) {
+    pass_request *ready[DECODER_COLUMNS];
+    int n_ready = 0, width = 0;
+    fenv_t callers = rounding_default();
+    int64_t begin = platform_clock_ns();
+    for (int i = 0; i < n; i++) {
+        pass_request *r = requests[i];
+        r->ns = r->head_ns = 0;
+        r->status = reserve(e, r);
+        if (r->status != VOX_OK) continue;
+        ready[n_ready++] = r;
+        width += r->kind == PASS_ENCODE ? r->enc.w : r->dec.w;
+    }
+    if (n_ready > 0) switch (ready[0]->kind) {
+        case PASS_START: ready[0]->status = start(e, ready[0]); break;
+        case PASS_ENCODE: encode(e, ready, n_ready); break;
+        case PASS_DECODE: decode(e, ready, n_ready); break;
+        }
+    int64_t ns = platform_clock_ns() - begin;
+    for (int i = 0; i < n_ready; i++) {
+        int w = ready[i]->kind == PASS_ENCODE ? ready[i]->enc.w : ready[i]->dec.w;
+        ready[i]->width = width;
+        ready[i]->ns = ready[i]->kind == PASS_START ? ns : ns * w / width;
+    }
+    fesetenv(&callers);
 }
 
 size_t engine_bytes(const engine *e) {
     if (!e) return 0;
     const transformer_params *p = &e->m->dec;
     size_t n = encoder_bytes(&e->enc) + decoder_bytes(&e->dec) + e->c.n_work +
-               (size_t)e->n_silence * (size_t)p->dim * sizeof *e->audio + kv_bytes(&e->encoder.kv);
+               (size_t)e->n_silence * (size_t)p->dim * sizeof *e->audio +
+               kv_bytes(&e->silence_enc.kv);
     for (const delay_start *d = e->delays; d; d = d->next)
         n += (size_t)p->n_layers * (size_t)p->dim * sizeof *d->ffn_norm + kv_bytes(&d->decoder.kv);
     return n;

@@ -1,9 +1,10 @@
 /* engine.h - what runs passes: threads, graphs, scratch, and the start that all streams share.
  *
  * A model has one engine for all of its streams, made when the first of them needs it; a stream
- * that is watched has its own, whose passes collect rows. One pass runs at a time. The start: the
- * slots before the first sample are silence, so what encoder and decoder hold after them is the
- * same for every stream of a delay, and is computed once and shared.
+ * that is watched has its own, whose passes collect rows. One pass runs at a time, for one stream
+ * or for many: each asks for its part with a pass_request. The start: the slots before the first
+ * sample are silence, so what encoder and decoder hold after them is the same for every stream of a
+ * delay, and is computed once and shared.
  */
 #ifndef VOXTRAL_ENGINE_H
 #define VOXTRAL_ENGINE_H
@@ -11,6 +12,43 @@
 #include "decoder.h"
 #include "draft.h"
 #include "encoder.h"
+
+/* The silence before the first sample; the next slots through the encoder; the next positions
+ * through the decoder. */
+typedef enum { PASS_START, PASS_ENCODE, PASS_DECODE } pass_kind;
+
+typedef struct {
+    int32_t token, n_alternatives;
+    float confidence;
+    vox_alternative alternatives[VOX_MAX_ALTERNATIVES];
+} said_token;
+
+/* What a stream wants of a pass. Until it has run, nobody touches the states and arrays that it
+ * names. */
+typedef struct pass_request {
+    pass_kind kind;
+    int n_delay;
+    /* PASS_ENCODE: the part; audio is filled. */
+    encoder_part enc;
+    /* PASS_DECODE: the last dec.n of the dec.w positions speak; the first of these heard what it
+     * should, those after it heard guesses, and a pass may leave out the last of these. */
+    decoder_part dec;
+    int32_t tokens[DECODER_WIDTH], next[DECODER_WIDTH]; /* of dec */
+    float penalties[DECODER_WIDTH];
+    int has_confidence, n_alternatives; /* to be found for what is said */
+    /* Out. right: how many of what was said counts: all until a guess was wrong. */
+    int status; /* VOX_OK, VOX_ERR_MEMORY or VOX_ERR_COMPUTE */
+    int n_right;
+    said_token said[DECODER_WIDTH];
+    int64_t ns, head_ns; /* the stream's share of the time; of that in the output matrix */
+    int width;           /* slots of all streams in the pass */
+
+    /* batch.c's: what it waits for, and among which others. */
+    int is_background;
+    struct pass_request *after, *peer;
+    struct batch_waiter *waiter;
+    uint64_t served; /* the pass it was in last */
+} pass_request;
 
 /* What depends on the delay only. */
 typedef struct delay_start {
@@ -26,22 +64,19 @@ typedef struct engine {
     compute c;
     encoder enc;
     decoder dec;
-    int n_silence;         /* slots at the start that hear no sample */
-    encoder_state encoder; /* after them; nothing in it until has_encoder */
-    float *audio;          /* [n_silence, dec.dim] their embeddings */
+    int n_silence;             /* slots at the start that hear no sample */
+    encoder_state silence_enc; /* after them; nothing in it until has_encoder */
+    float *audio;              /* [n_silence, dec.dim] their embeddings */
     int has_encoder;
     delay_start *delays;
-    pass_cost cost; /* of decoder passes that speak */
+    pass_cost cost; /* of decoder passes that only speak, by their columns */
 } engine;
 
 /* VOX_OK or VOX_ERR_MEMORY (no memory, or too few threads allowed); *e is NULL then. */
 int engine_open(engine **e, const vox_model *m, watch_list *watch);
 void engine_close(engine *e); /* NULL is fine */
-/* The feed-forward norms of a delay; NULL when out of memory. They live as long as the engine. */
-const float *engine_norms(engine *e, int n_delay);
-/* Bring the states of a stream, just reset to position 0, to where it has heard n_silence slots.
- * VOX_OK, VOX_ERR_MEMORY or VOX_ERR_COMPUTE; after an error the states are as they were. */
-int engine_start(engine *e, int n_delay, encoder_state *enc, decoder_state *dec);
+/* Run one pass for n requests of one kind: n 1 for PASS_START, else as many as its width allows. */
+void engine_run(engine *e, pass_request *const *requests, int n);
 size_t engine_bytes(const engine *e);
 
 #endif

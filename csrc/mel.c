@@ -4,6 +4,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "maths.h"
+
 static const double PI = 3.14159265358979323846;
 static const double NYQUIST_HZ = 8000, BIN_HZ = 40;
 static const double LOG_MEL_MAX = 1.5,
@@ -12,16 +14,16 @@ static const double LOG_MEL_MAX = 1.5,
 
 /* Slaney's mel scale: linear below 1 kHz, logarithmic above. */
 static double hz_to_mel(double f) {
-    return f < 1000 ? 3 * f / 200 : 15 + 27 * log(f / 1000) / log(6.4);
+    return f < 1000 ? 3 * f / 200 : 15 + 27 * maths_log(f / 1000) / maths_log(6.4);
 }
 static double mel_to_hz(double m) {
-    return m < 15 ? 200 * m / 3 : 1000 * exp((m - 15) * log(6.4) / 27);
+    return m < 15 ? 200 * m / 3 : 1000 * maths_exp((m - 15) * maths_log(6.4) / 27);
 }
 
 void mel_tables_init(mel_tables *t) {
     double unit[MEL_N_FFT]; /* one turn of the cosine */
     for (int i = 0; i < MEL_N_FFT; i++) {
-        unit[i] = cos(2 * PI * i / MEL_N_FFT);
+        unit[i] = maths_cos(maths_turn(2 * PI * i / MEL_N_FFT));
         t->window[i] = 0.5 - 0.5 * unit[i];
     }
     for (int n = 0; n <= MEL_N_FFT / 2; n++)
@@ -51,7 +53,7 @@ void mel_reset(mel_state *m) {
 }
 
 static float level(double power) {
-    return (float)((fmax(log10(fmax(power, 1e-10)), LOG_MEL_MAX - LOG_MEL_RANGE) + 4) / 4);
+    return (float)((fmax(maths_log10(fmax(power, 1e-10)), LOG_MEL_MAX - LOG_MEL_RANGE) + 4) / 4);
 }
 
 /* One frame from its 400 samples. The exact 400-point transform, folded twice: samples n and 400 -

@@ -419,8 +419,7 @@ vox_model *model_retain(vox_model *model) {
 
 void vox_model_close(vox_model *m) {
     if (!m || atomic_fetch_sub(&m->n_references, 1) != 1) return;
-    engine_close(m->engine);
-    platform_lock_free(m->lock);
+    batch_free(m->batch);
     platform_unmap(&m->file);
     free((void *)m->info.name);
     free((void *)m->info.description);
@@ -462,7 +461,7 @@ int model_open(const char *path, int n_threads, vox_model **model, char *message
     m->kernels = kernels_best();
     m->info.kernels = m->kernels->name;
     l.model = m;
-    if (!(m->lock = platform_lock_new())) {
+    if (!(m->batch = batch_new(m))) {
         fail(&l, VOX_ERR_MEMORY, "out of memory");
         goto done;
     }

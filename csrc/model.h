@@ -3,7 +3,7 @@
  * In: the path of a file (format: docs/format.md). Out: a vox_model. Quantised matrices are packed
  * for the kernels, and a tensor's extra is its packed_matrix; float matrices lie in the mapped
  * file, untouched. Invariant: once open nothing in it changes but the reference count and the
- * engine behind its lock, so any number of threads may read it.
+ * engine behind its queue, so any number of threads may read it.
  *
  * Shapes are in ggml's order: [columns, rows], columns contiguous.
  */
@@ -29,8 +29,9 @@ enum {
         MEL_N_FFT / 2 - MEL_HOP_LENGTH, /* 40 samples after a slot that its last mel frame sees */
     CONV_TAPS = 3,
     MS_PER_SLOT = 80,
-    ENCODER_WIDTH = 16, /* most slots in one pass */
-    DECODER_WIDTH = 16,
+    ENCODER_WIDTH = 16,   /* most slots in one pass of the encoder */
+    DECODER_WIDTH = 16,   /* most positions of one stream in a pass of the decoder, ... */
+    DECODER_COLUMNS = 64, /* ... and of all of them */
 };
 
 typedef struct {
@@ -94,14 +95,19 @@ struct vox_model {
 
     mel_tables mel;
 
-    int n_threads;         /* of the engine */
-    platform_lock *lock;   /* held while a pass runs */
-    struct engine *engine; /* what the passes of its streams run on; NULL until the first one */
+    int n_threads;       /* of the engine */
+    struct batch *batch; /* what runs the passes of its streams */
 };
 
 /* As vox_model_open; n_threads 0: the default. */
 int model_open(const char *path, int n_threads, vox_model **model, char *message, size_t n_message);
 vox_model *model_retain(vox_model *model);
-void engine_close(struct engine *engine); /* engine.h; NULL is fine */
+/* batch.h's, as the model owns one. */
+struct batch *batch_new(const vox_model *model);
+void batch_free(struct batch *batch);
+/* What the decoder hears at a position of the prompt, as a token. */
+static inline int32_t model_prompt_token(const vox_model *model, int64_t position) {
+    return position == 0 ? model->token_bos : model->info.token_pad;
+}
 
 #endif

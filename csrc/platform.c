@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "platform.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -128,60 +129,79 @@ int64_t platform_clock_ns(void) {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-struct platform_lock {
-    pthread_mutex_t mutex;
-    pthread_cond_t turn;
-    uint64_t n_came, n_left; /* tickets given out; the one whose turn it is */
-};
+static_assert(sizeof(pthread_mutex_t) <= sizeof(platform_mutex), "room for a mutex");
+static_assert(sizeof(pthread_cond_t) <= sizeof(platform_event), "room for a condition");
 
-platform_lock *platform_lock_new(void) {
-    platform_lock *lock = calloc(1, sizeof *lock);
-    if (!lock) return NULL;
-    pthread_mutex_init(&lock->mutex, NULL);
-    pthread_cond_init(&lock->turn, NULL);
-    return lock;
+static pthread_mutex_t *mutex_of(platform_mutex *mutex) {
+    return (pthread_mutex_t *)(void *)mutex->opaque;
 }
 
-void platform_lock_free(platform_lock *lock) {
-    if (!lock) return;
-    pthread_cond_destroy(&lock->turn);
-    pthread_mutex_destroy(&lock->mutex);
-    free(lock);
+static pthread_cond_t *condition_of(platform_event *event) {
+    return (pthread_cond_t *)(void *)event->opaque;
 }
 
-void platform_lock_enter(platform_lock *lock) {
-    pthread_mutex_lock(&lock->mutex);
-    uint64_t ticket = lock->n_came++;
-    while (lock->n_left != ticket) pthread_cond_wait(&lock->turn, &lock->mutex);
-    pthread_mutex_unlock(&lock->mutex);
+void platform_mutex_init(platform_mutex *mutex) {
+    pthread_mutex_init(mutex_of(mutex), NULL);
 }
 
-void platform_lock_leave(platform_lock *lock) {
-    pthread_mutex_lock(&lock->mutex);
-    lock->n_left++;
-    pthread_cond_broadcast(&lock->turn);
-    pthread_mutex_unlock(&lock->mutex);
+void platform_mutex_free(platform_mutex *mutex) {
+    pthread_mutex_destroy(mutex_of(mutex));
 }
 
-static void *wait_for_end(void *lock) {
-    platform_lock_enter(lock);
-    platform_lock_leave(lock);
+void platform_mutex_lock(platform_mutex *mutex) {
+    pthread_mutex_lock(mutex_of(mutex));
+}
+
+void platform_mutex_unlock(platform_mutex *mutex) {
+    pthread_mutex_unlock(mutex_of(mutex));
+}
+
+void platform_event_init(platform_event *event) {
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(condition_of(event), &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+
+void platform_event_free(platform_event *event) {
+    pthread_cond_destroy(condition_of(event));
+}
+
+void platform_event_wait(platform_event *event, platform_mutex *mutex, int64_t ns) {
+    if (ns < 0) {
+        pthread_cond_wait(condition_of(event), mutex_of(mutex));
+        return;
+    }
+    int64_t end = platform_clock_ns() + ns;
+    struct timespec at = {.tv_sec = end / 1000000000, .tv_nsec = end % 1000000000};
+    pthread_cond_timedwait(condition_of(event), mutex_of(mutex), &at);
+}
+
+void platform_event_wake(platform_event *event) {
+    pthread_cond_signal(condition_of(event));
+}
+
+static void *wait_for_end(void *mutex) {
+    platform_mutex_lock(mutex);
+    platform_mutex_unlock(mutex);
     return NULL;
 }
 
 int platform_can_start(int n) {
-    platform_lock *lock = platform_lock_new();
+    platform_mutex mutex;
     pthread_t *threads = malloc((size_t)(n + 1) * sizeof *threads);
     int started = 0;
-    if (lock && threads) {
-        platform_lock_enter(lock); /* they live until all of them do */
-        while (started < n && pthread_create(&threads[started], NULL, wait_for_end, lock) == 0)
+    platform_mutex_init(&mutex);
+    if (threads) {
+        platform_mutex_lock(&mutex); /* they live until all of them do */
+        while (started < n && pthread_create(&threads[started], NULL, wait_for_end, &mutex) == 0)
             started++;
-        platform_lock_leave(lock);
+        platform_mutex_unlock(&mutex);
         for (int i = 0; i < started; i++) pthread_join(threads[i], NULL);
     }
     free(threads);
-    platform_lock_free(lock);
+    platform_mutex_free(&mutex);
     return started == n;
 }
 

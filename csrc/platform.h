@@ -33,13 +33,19 @@ int64_t platform_clock_ns(void);
 void platform_parallel(int n, void (*work)(int ith, int nth, void *user), void *user);
 /* Whether n threads can be started beside those that run now: tried, and ended again. */
 int platform_can_start(int n);
-/* A lock that lets threads in in the order in which they came, so that one that is busy without
- * pause starves no other. NULL when out of memory. */
-typedef struct platform_lock platform_lock;
-platform_lock *platform_lock_new(void);
-void platform_lock_free(platform_lock *lock); /* NULL is fine */
-void platform_lock_enter(platform_lock *lock);
-void platform_lock_leave(platform_lock *lock);
+/* A mutex, and an event that those who hold it wait for and wake. */
+typedef struct {
+    _Alignas(16) unsigned char opaque[64];
+} platform_mutex, platform_event;
+void platform_mutex_init(platform_mutex *mutex);
+void platform_mutex_free(platform_mutex *mutex);
+void platform_mutex_lock(platform_mutex *mutex);
+void platform_mutex_unlock(platform_mutex *mutex);
+void platform_event_init(platform_event *event);
+void platform_event_free(platform_event *event);
+/* Let go of the mutex until the event is woken, or ns are over (< 0: never), or for no reason. */
+void platform_event_wait(platform_event *event, platform_mutex *mutex, int64_t ns);
+void platform_event_wake(platform_event *event); /* whoever waits for it: one thread at most */
 /* Whether the system lets this process use the tile registers of AMX: it must be asked first. */
 int platform_may_use_tiles(void);
 /* NULL, or the name of an instruction set this build needs and this processor lacks. */

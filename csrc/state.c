@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bits.h"
 #include "hash.h"
 #include "stream.h"
 
@@ -36,6 +37,7 @@ int stream_copy(vox_stream *copy, const vox_stream *s) {
     copy->slot_text = own.slot_text;
     copy->watch = own.watch;
     copy->own = NULL;
+    copy->request = own.request;
 
     if (s->n_samples > 0)
         memcpy(samples, s->samples + s->first_sample, s->n_samples * sizeof *samples);
@@ -49,23 +51,25 @@ int stream_copy(vox_stream *copy, const vox_stream *s) {
 /* ---- saving and loading --------------------------------------------------------------------- */
 
 static const uint64_t MAGIC = 0x4D41455254584F56u; /* "VOXTREAM" in a little-endian file */
-enum { VERSION = 1 };                              /* of the layout and of what it means */
 static const int64_t MAX_SLOTS = (int64_t)1 << 40; /* 2800 years; no sum of positions overflows */
 
 typedef struct {
-    uint64_t magic, version, fingerprint, n_bytes; /* of the model; in all */
-    uint64_t sum;                                  /* of all bytes but these eight */
+    uint64_t magic;
+    char version[24];                    /* of this package */
+    uint64_t bits, fingerprint, n_bytes; /* of what was computed; of the model; in all */
+    uint64_t sum;                        /* of all bytes but these eight */
 } state_header;
 
 /* All numbers of a state; arrays follow it. */
 typedef struct {
     vox_stream_params params;
-    int32_t phase, token, n_said, n_text;
+    int32_t phase, token, n_said, n_text, zero;
     int64_t clock, n_pushed, n_encoded, n_decoded, n_skipped, n_out, n_pads, n_quiet;
 } state_numbers;
 
-static_assert(sizeof(state_header) == 5 * 8, "no padding");
-static_assert(sizeof(state_numbers) == sizeof(vox_stream_params) + 4 * 4 + 8 * 8, "no padding");
+static_assert(sizeof(state_header) == 8 * 8, "no padding");
+static_assert(sizeof VOXTRAL_VERSION <= 24, "room for the version");
+static_assert(sizeof(state_numbers) == sizeof(vox_stream_params) + 5 * 4 + 8 * 8, "no padding");
 
 /* Bytes on their way out or in; out to NULL, they are only counted. */
 typedef struct {
@@ -115,7 +119,11 @@ static void pass_arrays(tape *t, vox_stream *s) {
 }
 
 static size_t write_state(vox_stream *s, unsigned char *out, size_t n_bytes) {
-    state_header header = {MAGIC, VERSION, s->m->fingerprint, n_bytes, 0};
+    state_header header = {.magic = MAGIC,
+                           .version = VOXTRAL_VERSION,
+                           .bits = bits_fingerprint(s->m->kernels),
+                           .fingerprint = s->m->fingerprint,
+                           .n_bytes = n_bytes};
     state_numbers numbers = {.params = s->params,
                              .phase = s->phase,
                              .token = s->token,
@@ -162,7 +170,7 @@ static int is_between(int64_t value, int64_t low, int64_t high) {
 
 /* Numbers that no stream has are found here, so that none of them is used. */
 static int are_possible(const state_numbers *a, const vox_stream *s) {
-    if (!is_between(a->phase, STREAM_OPEN, STREAM_DONE) ||
+    if (!is_between(a->phase, STREAM_OPEN, STREAM_DONE) || a->zero != 0 ||
         !is_between(a->token, 0, s->m->info.n_vocab - 1) ||
         !is_between(a->n_said, 0, DECODER_WIDTH) || !is_between(a->n_text, 0, 3) ||
         !is_between(a->clock, 0, MAX_SLOTS) ||
@@ -226,9 +234,12 @@ int stream_load(vox_stream *s, vox_model *m, const void *bytes, size_t n, const 
     *message = "this is no saved stream, or only the beginning of one";
     if (t.is_short || header.magic != MAGIC) return VOX_ERR_FORMAT;
     *message = "the stream was saved by another version of this program: begin a new one";
-    if (header.version != VERSION) return VOX_ERR_FORMAT;
+    if (strncmp(header.version, VOXTRAL_VERSION, sizeof header.version) != 0) return VOX_ERR_FORMAT;
     *message = "the saved stream is damaged or cut short: load another copy, or begin a new one";
     if (header.n_bytes != n || header.sum != sum_state(bytes, n)) return VOX_ERR_FORMAT;
+    *message = "the stream was saved by a build that rounds otherwise, so it would not go on as it "
+               "began: load it there, or begin a new one";
+    if (header.bits != bits_fingerprint(m->kernels)) return VOX_ERR_FORMAT;
     *message = "the stream was saved with another model: open the file that it was made with";
     if (header.fingerprint != m->fingerprint) return VOX_ERR_FORMAT;
     *message = "the saved stream is damaged: load another copy, or begin a new one";

@@ -62,6 +62,7 @@ const char *stream_params_fault(const vox_model *m, vox_stream_params *p) {
         return "the silence gate must leave the last words their time: the delay and 880 ms";
     if (p->silence_gate_ms % MS_PER_SLOT != 0)
         return "the silence gate must shut after a multiple of 80 ms, or be 0 for none";
+    if (p->background < 0 || p->background > 1) return "background must be 0 or 1";
     if (p->confidence < 0 || p->confidence > 1) return "confidence must be 0 or 1";
     if (p->n_alternatives < 0 || p->n_alternatives > VOX_MAX_ALTERNATIVES)
         return "there can be 0 to 8 alternatives";
@@ -72,7 +73,10 @@ int stream_init(vox_stream *s, vox_model *m, const vox_stream_params *params) {
     *s = (vox_stream){.m = model_retain(m),
                       .params = *params,
                       .n_delay = params->delay_ms / MS_PER_SLOT,
-                      .batch = params->batch_ms / MS_PER_SLOT};
+                      .batch = params->batch_ms / MS_PER_SLOT,
+                      .request = {.is_background = params->background,
+                                  .has_confidence = params->confidence,
+                                  .n_alternatives = params->n_alternatives}};
     s->mel_frames = malloc(ENCODER_WIDTH * MEL_PER_SLOT * N_MEL * sizeof *s->mel_frames);
     s->audio = malloc((DECODER_WIDTH + ENCODER_WIDTH) * (size_t)m->dec.dim * sizeof *s->audio);
     s->slot_text = malloc(text_bound(longest_token(m)));
@@ -212,19 +216,6 @@ static int64_t min(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-/* The silence before the first sample is the same for all streams, but for those whose rows
- * somebody wants to see or whose clock starts elsewhere: they hear it like any other slots. */
-static int begin(vox_stream *s, engine *e) {
-    if (s->own || s->clock != 0) return VOX_OK;
-    int64_t start = platform_clock_ns();
-    int status = engine_start(e, s->n_delay, &s->enc_state, &s->dec_state);
-    s->stats.prefill_ns += platform_clock_ns() - start;
-    if (status == VOX_ERR_MEMORY) return stream_fail(s, status, "out of memory");
-    if (status != VOX_OK) return fail_for_good(s, status, "the model failed on silence");
-    s->n_encoded = s->n_decoded = e->n_silence;
-    return VOX_OK;
-}
-
 /* The mel frames of the next w slots, or of as many of them as the gate treats like the first; how
  * many these are. */
 static int listen(vox_stream *s, int w, int *is_shut) {
@@ -257,108 +248,57 @@ static void skip(vox_stream *s, int w) {
     drop_samples(s);
 }
 
-/* The next slots, at most w, through the encoder; or past it and the decoder, if that has none left
- * before them. */
-static int encode(vox_stream *s, engine *e, int w) {
-    mel_state mel = s->mel;
-    silence_gate gate = s->gate;
-    int64_t start = platform_clock_ns();
-    int is_shut = 0;
-    w = listen(s, w, &is_shut);
-    int status = is_shut ? VOX_OK : encoder_reserve(&e->enc, &s->enc_state, w);
-    int64_t middle = platform_clock_ns();
-    s->stats.mel_ns += middle - start;
-    if (status != VOX_OK || (is_shut && s->n_decoded < s->n_encoded)) {
-        s->mel = mel;
-        s->gate = gate;
-        return status == VOX_OK ? status : stream_fail(s, status, "out of memory");
-    }
-    status = watch_append(&s->watch, watch_find(&s->watch, "mel"), s->mel_frames,
-                          (int64_t)w * MEL_PER_SLOT * N_MEL);
-    if (status == VOX_OK && is_shut) {
-        skip(s, w);
-        return VOX_OK;
-    }
-    float *audio = s->audio + (size_t)(s->n_encoded - s->n_decoded) * (size_t)s->m->dec.dim;
-    if (status == VOX_OK) status = encoder_run(&e->enc, &s->enc_state, s->mel_frames, w, audio);
-    s->stats.encoder_ns += platform_clock_ns() - middle;
-    s->stats.n_encoder_passes++;
-    s->stats.n_encoder_slots += w;
-    if (status != VOX_OK) return fail_for_good(s, status, "the encoder failed");
-    s->n_encoded += w;
-    drop_samples(s);
-    return VOX_OK;
-}
-
 int64_t stream_n_silent(const vox_stream *s) {
     return s->m->n_left_pad + s->n_delay;
 }
 
-/* The token said at position i of the last head's, with what the stream wants to know of it. */
-static said_token weighed(const vox_stream *s, const decoder *d, int i, int32_t token) {
-    said_token said = {.token = token};
-    if (token >= s->m->info.n_special && (s->params.confidence || s->params.n_alternatives > 0))
-        said.n_alternatives = decoder_weigh(d, i, token, &said.confidence, s->params.n_alternatives,
-                                            said.alternatives);
-    return said;
-}
-
-/* One pass over the next slots: what is left of the prompt, then the token said last and guesses of
- * what follows it. The first position that speaks hears what it should, so its token is right; the
- * next one is if it heard that very token, and so on. All behind the first wrong guess is
- * forgotten.
+/* The next slots through the decoder: what is left of the prompt, then the token said last and
+ * guesses of what follows it. The first position that speaks hears what it should, so its token is
+ * right; the next one is if it heard that very token, and so on. All behind the first wrong guess
+ * is forgotten.
  */
-static int decode(vox_stream *s, engine *e) {
-    const vox_model *m = s->m;
+static int plan_decode(vox_stream *s) {
+    pass_request *r = &s->request;
     int room = (int)min(min(s->n_encoded - s->n_decoded, s->batch), DECODER_WIDTH);
     int silent =
         s->n_decoded < stream_n_silent(s) ? (int)min(stream_n_silent(s) - s->n_decoded, room) : 0;
-    int32_t tokens[DECODER_WIDTH] = {0}, *heard = tokens + silent;
-    for (int i = 0; i < silent; i++)
-        tokens[i] = s->n_decoded + i == 0 ? m->token_bos : m->info.token_pad;
+    int32_t *heard = r->tokens + silent;
+    for (int i = 0; i < silent; i++) r->tokens[i] = model_prompt_token(s->m, s->n_decoded + i);
     int n = 0; /* positions that speak */
     if (room > silent) {
         *heard = s->token;
-        n = draft_plan(&s->draft, &e->cost, s->token, room - silent, heard + 1);
+        n = draft_plan(&s->draft, batch_price(s->m->batch), s->token, room - silent, heard + 1);
         if (s->width > 0) n = (int)min(s->width, room - silent);
-        if (s->own) n = 1; /* so that every row is of a slot that stays */
+        if (s->watch.n > 0) n = 1; /* so that every row is of a slot that stays */
     }
-    int w = silent + n;
-    if (decoder_reserve(&e->dec, &s->dec_state, w, n) != VOX_OK)
-        return stream_fail(s, VOX_ERR_MEMORY, "out of memory");
+    guard_plan(&s->guard, heard, n, r->penalties);
+    r->kind = PASS_DECODE;
+    r->dec = (decoder_part){.state = &s->dec_state, .audio = s->audio, .w = silent + n, .n = n};
+    return 1;
+}
 
-    int64_t start = platform_clock_ns();
-    int status = decoder_run(&e->dec, &s->dec_state, tokens, s->audio, w);
-    int64_t middle = platform_clock_ns();
-    float penalties[DECODER_WIDTH];
-    guard_plan(&s->guard, heard, n, penalties);
-    int32_t said[DECODER_WIDTH];
-    if (status == VOX_OK && n > 0) status = decoder_head(&e->dec, n, penalties, said);
-    int64_t end = platform_clock_ns();
-    s->stats.head_ns += end - middle;
-    if (silent == 0) pass_cost_learn(&e->cost, n, end - start);
-    *(silent > 0 ? &s->stats.prefill_ns : &s->stats.decoder_ns) += middle - start;
+static int settle_decode(vox_stream *s) {
+    pass_request *r = &s->request;
+    int n = r->dec.n, silent = r->dec.w - n, right = r->n_right;
+    if (r->status == VOX_ERR_MEMORY) return stream_fail(s, r->status, "out of memory");
+    s->stats.head_ns += r->head_ns;
+    *(silent > 0 ? &s->stats.prefill_ns : &s->stats.decoder_ns) += r->ns - r->head_ns;
     *(silent > 0 ? &s->stats.n_prefill_passes : &s->stats.n_decoder_passes) += 1;
-    if (status != VOX_OK) return fail_for_good(s, status, "the decoder failed");
-
-    /* A logit that is not finite ends it too: it counts once its position is reached for certain.
-     */
-    int right = 0;
-    while (right < n && said[right] >= 0 && (right == 0 || heard[right] == said[right - 1]))
-        right++;
+    if (r->status != VOX_OK) return fail_for_good(s, r->status, "the decoder failed");
     if (n > 0 && right == 0) return fail_not_finite(s);
-    draft_learn(&s->draft, heard, said, n, right);
-    guard_learn(&s->guard, said, right);
-    if (right > 0) s->token = said[right - 1];
-    for (int i = 0; i < right; i++) s->said[i] = weighed(s, &e->dec, i, said[i]);
-    s->stats.head_ns += platform_clock_ns() - end;
+    draft_learn(&s->draft, r->tokens + silent, r->next, n, right);
+    guard_learn(&s->guard, r->next, right);
+    if (right > 0) s->token = r->next[right - 1];
+    memcpy(s->said, r->said, (size_t)right * sizeof *s->said);
     int kept = silent + right;
+    size_t dim = (size_t)s->m->dec.dim;
     decoder_keep(&s->dec_state, kept);
     s->n_decoded += kept;
-    memmove(s->audio, s->audio + (size_t)kept * (size_t)m->dec.dim,
-            (size_t)(s->n_encoded - s->n_decoded) * (size_t)m->dec.dim * sizeof *s->audio);
+    memmove(s->audio, s->audio + (size_t)kept * dim,
+            (size_t)(s->n_encoded - s->n_decoded) * dim * sizeof *s->audio);
     s->n_said = right;
     s->n_given = 0;
+    if (silent == 0) s->stats.n_decoder_shared += r->width;
     s->stats.n_prefill_slots += silent;
     s->stats.n_decoder_slots += n;
     s->stats.n_accepted += right;
@@ -367,27 +307,97 @@ static int decode(vox_stream *s, engine *e) {
     return VOX_OK;
 }
 
-/* Slots wait for the decoder, or for the encoder. A full batch is always worth encoding, so that
- * the decoder never runs out of slots to look ahead into; fewer only when it has none. Where
+/* The next slots, at most w, for the encoder; or past it and the decoder, if that has none left
+ * before them. 1: the request is filled; 0: nothing is left to do. */
+static int plan_encode(vox_stream *s, int w) {
+    mel_state mel = s->mel;
+    silence_gate gate = s->gate;
+    int64_t start = platform_clock_ns();
+    int is_shut = 0;
+    w = listen(s, w, &is_shut);
+    s->stats.mel_ns += platform_clock_ns() - start;
+    int watch = watch_find(&s->watch, "mel");
+    int64_t n = (int64_t)w * MEL_PER_SLOT * N_MEL;
+    int status = watch_reserve(&s->watch, watch, n);
+    if (status != VOX_OK || (is_shut && s->n_decoded < s->n_encoded)) {
+        s->mel = mel;
+        s->gate = gate;
+        return status == VOX_OK ? plan_decode(s) : stream_fail(s, status, "out of memory");
+    }
+    if (is_shut) {
+        watch_append(&s->watch, watch, s->mel_frames, n);
+        skip(s, w);
+        return 0;
+    }
+    s->request.kind = PASS_ENCODE;
+    s->request.enc = (encoder_part){.state = &s->enc_state,
+                                    .mel = s->mel_frames,
+                                    .audio = s->audio + (size_t)(s->n_encoded - s->n_decoded) *
+                                                            (size_t)s->m->dec.dim,
+                                    .w = w};
+    s->before_mel = mel;
+    s->before_gate = gate;
+    return 1;
+}
+
+static int settle_encode(vox_stream *s) {
+    pass_request *r = &s->request;
+    if (r->status == VOX_ERR_MEMORY) {
+        s->mel = s->before_mel;
+        s->gate = s->before_gate;
+        return stream_fail(s, r->status, "out of memory");
+    }
+    s->stats.encoder_ns += r->ns;
+    s->stats.n_encoder_passes++;
+    s->stats.n_encoder_slots += r->enc.w;
+    s->stats.n_encoder_shared += r->width;
+    if (r->status != VOX_OK) return fail_for_good(s, r->status, "the encoder failed");
+    watch_append(&s->watch, watch_find(&s->watch, "mel"), s->mel_frames,
+                 (int64_t)r->enc.w * MEL_PER_SLOT * N_MEL);
+    s->n_encoded += r->enc.w;
+    drop_samples(s);
+    return VOX_OK;
+}
+
+/* The silence before the first sample is the same for all streams, but for those whose rows
+ * somebody wants to see or whose clock starts elsewhere: they hear it like any other slots. */
+static int settle_start(vox_stream *s) {
+    const pass_request *r = &s->request;
+    s->stats.prefill_ns += r->ns;
+    if (r->status == VOX_ERR_MEMORY)
+        return stream_fail(s, r->status, "out of memory, or of threads");
+    if (r->status != VOX_OK) return fail_for_good(s, r->status, "the model failed on silence");
+    s->n_encoded = s->n_decoded = s->m->n_left_pad - 1;
+    return VOX_OK;
+}
+
+/* What the stream needs of the next pass, in its request: 1; 0 if it needed none to move on; or an
+ * error. Slots wait for the decoder, or for the encoder. A full batch is always worth encoding, so
+ * that the decoder never runs out of slots to look ahead into; fewer only when it has none. Where
  * embeddings are handed out, no slot ever waits for the decoder. */
-static int pass(vox_stream *s, int has_decoder) {
-    vox_model *m = s->m;
-    engine **e = s->watch.n > 0 ? &s->own : &m->engine;
+static int plan(vox_stream *s, int has_decoder) {
+    s->request.n_delay = s->n_delay;
+    if (s->n_encoded == 0 && has_decoder && s->watch.n == 0 && s->clock == 0) {
+        s->request.kind = PASS_START;
+        s->request.enc.state = &s->enc_state;
+        s->request.dec.state = &s->dec_state;
+        return 1;
+    }
+    int64_t queued = s->n_encoded - s->n_decoded, ready = stream_n_ready(s) - n_taken(s);
+    if (queued == 0 || (has_decoder && queued < DECODER_WIDTH && ready >= s->batch))
+        return plan_encode(s, (int)min(ready, s->batch));
+    return plan_decode(s);
+}
+
+/* After the pass: VOX_OK or an error. */
+static int settle(vox_stream *s) {
     int status = VOX_OK;
-    fenv_t callers = rounding_default();
-    platform_lock_enter(m->lock);
-    if (!*e && engine_open(e, m, s->watch.n > 0 ? &s->watch : NULL) != VOX_OK)
-        status = stream_fail(s, VOX_ERR_MEMORY, "out of memory, or of threads");
-    if (status == VOX_OK && has_decoder && !(s->dec_state.ffn_norm = engine_norms(*e, s->n_delay)))
-        status = stream_fail(s, VOX_ERR_MEMORY, "out of memory");
-    if (status == VOX_OK && s->n_encoded == 0 && has_decoder) status = begin(s, *e);
-    int64_t queued = s->n_encoded - s->n_decoded, taken = n_taken(s);
-    int64_t ready = stream_n_ready(s) - taken;
-    if (status == VOX_OK && (queued == 0 ? ready > 0 : queued < DECODER_WIDTH && ready >= s->batch))
-        status = encode(s, *e, (int)min(ready, s->batch));
-    if (status == VOX_OK && n_taken(s) == taken && queued > 0) status = decode(s, *e);
-    platform_lock_leave(m->lock);
-    fesetenv(&callers);
+    switch (s->request.kind) {
+    case PASS_START: status = settle_start(s); break;
+    case PASS_ENCODE: status = settle_encode(s); break;
+    case PASS_DECODE: status = settle_decode(s); break;
+    }
+    s->keeps_rows = status == VOX_ERR_MEMORY;
     return status;
 }
 
@@ -424,21 +434,83 @@ int64_t stream_n_heard(const vox_stream *s) {
     return s->dec_state.kv.end - s->clock;
 }
 
-int stream_next(vox_stream *s, vox_slot *slot) {
+/* What stream_next gives without a pass, or VOX_OK if it needs one. */
+static int standing(vox_stream *s) {
     if (s->phase == STREAM_FAILED) return stream_refuse_failed(s);
     if (stream_n_heard(s) != s->n_decoded)
         return stream_fail(s, VOX_ERR_STATE, "the stream gives embeddings: reset it to have text");
-    watch_clear(&s->watch);
-    while (s->n_given == s->n_said) {
-        if (s->phase != STREAM_OPEN && n_done(s) == s->n_total) {
-            s->phase = STREAM_DONE;
-            return VOX_DONE;
-        }
-        if (stream_n_ready(s) <= n_done(s)) return VOX_WAIT;
-        int status = pass(s, 1);
-        if (status != VOX_OK) return status;
+    if (s->n_given < s->n_said) return VOX_SLOT;
+    if (s->phase != STREAM_OPEN && n_done(s) == s->n_total) {
+        s->phase = STREAM_DONE;
+        return VOX_DONE;
     }
-    return hand_out(s, slot);
+    return stream_n_ready(s) <= n_done(s) ? VOX_WAIT : VOX_OK;
+}
+
+/* plan(), with the mel as everywhere. */
+static int plan_rounded(vox_stream *s, int has_decoder) {
+    fenv_t callers = rounding_default();
+    int status = plan(s, has_decoder);
+    fesetenv(&callers);
+    return status;
+}
+
+/* A pass for one stream, on its own engine if it is watched. */
+static int run_alone(vox_stream *s) {
+    if (s->watch.n == 0) {
+        s->request.peer = NULL;
+        batch_run(s->m->batch, &s->request);
+    } else {
+        if (!s->own && engine_open(&s->own, s->m, &s->watch) != VOX_OK)
+            s->request.status = VOX_ERR_MEMORY;
+        else engine_run(s->own, &(pass_request *){&s->request}, 1);
+    }
+    return settle(s);
+}
+
+int stream_next(vox_stream *s, vox_slot *slot) {
+    if (!s->keeps_rows) watch_clear(&s->watch);
+    int status;
+    while ((status = standing(s)) == VOX_OK) {
+        status = plan_rounded(s, 1);
+        if (status > 0) status = run_alone(s);
+        if (status < 0) return status;
+    }
+    if (status == VOX_SLOT) return hand_out(s, slot);
+    if (status > 0) batch_leave(s->m->batch, &s->request);
+    return status;
+}
+
+void stream_advance(vox_stream *const *streams, int n, int *status) {
+    for (int i = 0; i < n; i++) {
+        if (!streams[i]->keeps_rows) watch_clear(&streams[i]->watch);
+        status[i] = VOX_OK;
+    }
+    for (pass_request *first = NULL;; first = NULL) {
+        for (int i = 0; i < n; i++) {
+            vox_stream *s = streams[i];
+            int is_planned = 0;
+            while (status[i] == VOX_OK && !is_planned) {
+                status[i] = standing(s);
+                if (status[i] != VOX_OK) break;
+                int planned = plan_rounded(s, 1);
+                if (planned < 0) status[i] = planned;
+                else if (planned > 0 && s->watch.n > 0) status[i] = run_alone(s);
+                else is_planned = planned;
+            }
+            s->is_planned = is_planned;
+            if (!is_planned) continue;
+            s->request.peer = first;
+            first = &s->request;
+        }
+        if (!first) break;
+        batch_run(streams[0]->m->batch, first);
+        for (int i = 0; i < n; i++)
+            if (streams[i]->is_planned) status[i] = settle(streams[i]);
+    }
+    for (int i = 0; i < n; i++)
+        if (status[i] == VOX_WAIT || status[i] == VOX_DONE)
+            batch_leave(streams[i]->m->batch, &streams[i]->request);
 }
 
 int stream_embed(vox_stream *s, float *audio) {
@@ -446,15 +518,16 @@ int stream_embed(vox_stream *s, float *audio) {
     if (stream_n_heard(s) > 0)
         return stream_fail(s, VOX_ERR_STATE, "the stream gives text: reset it to have embeddings");
     s->gate.n_computed = 0; /* a decoder elsewhere hears every slot */
-    watch_clear(&s->watch);
+    if (!s->keeps_rows) watch_clear(&s->watch);
     if (s->n_encoded == s->n_decoded) {
         if (s->phase != STREAM_OPEN && s->n_decoded == s->n_total) {
             s->phase = STREAM_DONE;
             return VOX_DONE;
         }
         if (stream_n_ready(s) <= s->n_decoded) return VOX_WAIT;
-        int status = pass(s, 0);
-        if (status != VOX_OK) return status;
+        int status = plan_rounded(s, 0);
+        if (status > 0) status = run_alone(s);
+        if (status < 0) return status;
     }
     size_t dim = (size_t)s->m->dec.dim;
     float poison = 0; /* x * 0 is NaN where x is not finite */
@@ -513,9 +586,7 @@ int64_t stream_memory(const vox_stream *s) {
 vox_stats stream_stats(const vox_stream *s) {
     vox_stats stats = s->stats;
     stats.state_bytes = stream_memory(s);
-    platform_lock_enter(s->m->lock);
-    stats.scratch_bytes = (int64_t)engine_bytes(s->own ? s->own : s->m->engine);
-    platform_lock_leave(s->m->lock);
+    stats.scratch_bytes = s->own ? (int64_t)engine_bytes(s->own) : batch_bytes(s->m->batch);
     stats.weight_bytes = s->m->info.n_bytes;
     return stats;
 }

@@ -9,7 +9,7 @@
 #ifndef VOXTRAL_STREAM_H
 #define VOXTRAL_STREAM_H
 
-#include "engine.h"
+#include "batch.h"
 #include "gate.h"
 #include "guard.h"
 #include "mel.h"
@@ -18,12 +18,6 @@
 /* OPEN -finish-> DRAINING -last slot-> DONE; an error that loses data -> FAILED; reset -> OPEN from
  * any. */
 typedef enum { STREAM_OPEN, STREAM_DRAINING, STREAM_DONE, STREAM_FAILED } stream_phase;
-
-typedef struct {
-    int32_t token, n_alternatives;
-    float confidence;
-    vox_alternative alternatives[VOX_MAX_ALTERNATIVES];
-} said_token;
 
 struct vox_stream {
     vox_model *m;
@@ -51,6 +45,11 @@ struct vox_stream {
     draft_state draft;
     pad_guard guard;
     silence_gate gate;
+    pass_request request; /* the next pass, or the last one */
+    int is_planned;       /* stream_advance runs it */
+    mel_state before_mel; /* where the stages before it were: no pass, no step */
+    silence_gate before_gate;
+    int keeps_rows; /* the last call ran out of memory: what it computed is still watched */
     said_token said[DECODER_WIDTH]; /* of the last pass; n_given of n_said were handed out */
     int n_said, n_given;
     int64_t n_out; /* slots handed out in all */
@@ -77,6 +76,9 @@ void stream_reset(vox_stream *s, int64_t slot);
 int stream_push(vox_stream *s, const float *samples, size_t n);
 int stream_finish(vox_stream *s);
 int stream_next(vox_stream *s, vox_slot *slot);
+/* Bring n streams to where stream_next needs no pass, in passes that they share: status [n] is what
+ * it would return. */
+void stream_advance(vox_stream *const *streams, int n, int *status);
 /* Slots whose samples are all there, padding included. */
 int64_t stream_n_ready(const vox_stream *s);
 /* Pushed samples that the encoder still needs: n_samples, from the other numbers. */

@@ -110,6 +110,17 @@ int vox_stream_next(vox_stream *stream, vox_slot *slot) {
     return stream_next(stream, slot);
 }
 
+int vox_streams_advance(vox_stream *const *streams, int32_t n, int32_t *status) {
+    if (n < 0 || (n > 0 && (!streams || !status))) return VOX_ERR_ARGUMENT;
+    for (int32_t i = 0; i < n; i++) {
+        if (!streams[i] || streams[i]->m != streams[0]->m) return VOX_ERR_ARGUMENT;
+        for (int32_t k = 0; k < i; k++)
+            if (streams[k] == streams[i]) return VOX_ERR_ARGUMENT;
+    }
+    stream_advance(streams, n, status);
+    return VOX_OK;
+}
+
 int vox_stream_copy(vox_stream *stream, vox_stream **copy) {
     if (copy) *copy = NULL;
     if (!stream || !copy) return VOX_ERR_ARGUMENT;

@@ -8,12 +8,12 @@
  *   if (r < 0) fprintf(stderr, "%s\n", vox_stream_message(s));
  *
  * A model may be shared by any number of streams and threads; it has the threads that compute, and
- * runs one pass at a time, in the order of the calls. A stream holds what changes while it is
- * transcribed and belongs to one thread at a time. Audio is 16 kHz mono float in [-1, 1). push only
- * copies; next hands out one slot, so the caller sets the pace. A slot is 80 ms of audio (1280
- * samples) and one token. Committed text is never revised. Functions return
- * VOX_OK (0) or a negative vox_status unless they say otherwise; the library never prints, exits or
- * reads the environment.
+ * runs one pass at a time, which all streams that wait for one share. A stream holds what changes
+ * while it is transcribed and belongs to one thread at a time. Audio is 16 kHz mono float in [-1,
+ * 1). push only copies; next hands out one slot, so the caller sets the pace. A slot is 80 ms of
+ * audio (1280 samples) and one token. Committed text is never revised. Functions return VOX_OK (0)
+ * or a negative vox_status unless they say otherwise; the library never prints, exits or reads the
+ * environment.
  */
 #ifndef VOXTRAL_H
 #define VOXTRAL_H
@@ -74,7 +74,8 @@ typedef struct {
                                 pads; at least delay_ms + 880; 0: all is computed */
     int32_t confidence;      /* 1: slots have theirs */
     int32_t n_alternatives;  /* of each slot, at most VOX_MAX_ALTERNATIVES */
-    int32_t batch_ms; /* most audio in one pass, 80..1280; 0: 1280. Results do not depend on it */
+    int32_t batch_ms;   /* most audio in one pass, 80..1280; 0: 1280. Results do not depend on it */
+    int32_t background; /* 1: passes go to streams without it first, as live ones are */
 } vox_stream_params;
 
 enum { VOX_MAX_ALTERNATIVES = 8 };
@@ -104,15 +105,17 @@ typedef struct {
 typedef struct {
     int64_t mel_ns, encoder_ns, prefill_ns, decoder_ns, head_ns; /* none within another */
     int64_t n_encoder_passes, n_encoder_slots;
-    int64_t n_prefill_passes, n_prefill_slots; /* positions before the first that speaks; the pass
-                                                  with the last of them is one of these */
-    int64_t n_decoder_passes, n_decoder_slots; /* positions that speak, refused drafts included */
-    int64_t n_accepted;                        /* slots that came out of them */
-    int64_t n_skipped;                         /* slots that the silence gate shut out */
-    int64_t n_drafted, n_agreed;               /* tokens guessed ahead; those found to be right */
-    int64_t state_bytes;                       /* the stream's own: rings and audio */
-    int64_t scratch_bytes;                     /* what passes compute in, shared by all streams */
-    int64_t weight_bytes;                      /* the model's */
+    int64_t n_prefill_passes, n_prefill_slots;  /* positions before the first that speaks; the pass
+                                                   with the last of them is one of these */
+    int64_t n_decoder_passes, n_decoder_slots;  /* positions that speak, refused drafts included */
+    int64_t n_accepted;                         /* slots that came out of them */
+    int64_t n_skipped;                          /* slots that the silence gate shut out */
+    int64_t n_encoder_shared, n_decoder_shared; /* slots of all streams that were in its passes of
+                                                   the encoder; of those after the prompt */
+    int64_t n_drafted, n_agreed;                /* tokens guessed ahead; those found to be right */
+    int64_t state_bytes;                        /* the stream's own: rings and audio */
+    int64_t scratch_bytes;                      /* what passes compute in, shared by all streams */
+    int64_t weight_bytes;                       /* the model's */
 } vox_stats;
 
 /* All zero: the defaults. */
@@ -143,6 +146,11 @@ int vox_stream_finish(vox_stream *stream);
 /* VOX_SLOT with *slot filled; or VOX_WAIT, VOX_DONE or an error, and its index is -1. After n
  * samples and finish there are exactly ceil(n / 1280) + 10 slots. */
 int vox_stream_next(vox_stream *stream, vox_slot *slot);
+/* Compute for n streams of one model, in passes that they share, until vox_stream_next has
+ * something to say of each without computing: status [n] is what it will return. For servers that
+ * have one thread for many streams; threads of their own that call vox_stream_next share passes as
+ * well. */
+int vox_streams_advance(vox_stream *const *streams, int32_t n, int32_t *status);
 /* A second stream that goes on from where this one is, with memory of its own only for what the two
  * do not share. To know the words so far while the speaker may go on: finish the copy, drain it,
  * close it. Refused for a failed stream. On failure *copy is NULL. */

@@ -15,6 +15,7 @@ import voxtral_edge as vox
 from conftest import SAMPLES
 from voxtral_edge import cli
 from voxtral_edge.machine import bench
+from voxtral_edge.machine.bench import streams
 from voxtral_edge.machine.bench.runs import PARTS
 from voxtral_edge.machine.bench.slots import Result
 
@@ -168,6 +169,8 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--audio", CLIP, "--model", "nowhere.gguf"], "no model file nowhere.gguf"),
         (["--audio", CLIP, "--json", "nowhere/b.json"], "the folder nowhere does not exist"),
         (["--audio", CLIP, "--plot", "a.png", "--parts", "live"], "add paced to --parts"),
+        (["--audio", CLIP, "--streams", "2", "--plot", "a.png"], "add paced to --parts"),
+        (["--audio", CLIP, "--streams", "0"], "0 is not a whole number"),
         (["--audio", CLIP, "--plot", "a.txt"], "must end with one of .png"),
         (["--audio", CLIP, "--plot", "a.png"], "--plot needs matplotlib: pip install"),
     ],
@@ -250,3 +253,37 @@ def test_tables_refuse_what_is_not_the_same(result: Result, tmp_path: Path) -> N
         assert (done.returncode, done.stdout) == (2, "")
         assert message in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_streams_at_once(samples: np.ndarray) -> None:
+    """As much audio as was asked for, in passes that the streams share."""
+    counts, heard_s = (1, 3), 2.0
+    result = streams.measure(
+        None, samples, counts, chunk_ms=480, heard_s=heard_s, late_ms=60_000, threads=1
+    )
+    assert [(run["n_streams"], run["kind"]) for run in result["runs"]] == [
+        (n, kind) for n in counts for kind in streams.KINDS
+    ]
+    for run in result["runs"]:
+        assert run["audio_s_per_s"] > 0
+        assert run["decoder_columns"] >= run["decoder_own"] >= 1
+        assert run["encoder_slots"] >= run["encoder_own"] >= 1
+        if run["n_streams"] == 1:
+            assert run["decoder_own"] <= run["decoder_columns"] <= 16
+        is_paced = run["kind"] == "paced"
+        assert (run["lag_p50_ms"] is not None) == is_paced
+        assert run["late_share"] == 0
+        if is_paced:
+            assert run["audio_s_per_s"] <= run["n_streams"]
+            assert run["lag_p50_ms"] <= run["lag_p95_ms"] <= run["lag_max_ms"]
+    flat = {run["n_streams"]: run for run in result["runs"] if run["kind"] == "flat"}
+    assert flat[3]["decoder_columns"] > flat[3]["decoder_own"]
+
+
+def test_streams_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "streams.json"
+    assert cli.main(["bench", "--seconds", "2", "--streams", "1,2", "--json", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert "2 paced" in out
+    assert "columns/pass" in out
+    assert len(json.loads(file.read_text())["runs"]) == 4

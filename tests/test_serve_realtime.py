@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import time
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import soxr
 import voxtral_edge as vox
 from serving import Serving, pcm, run, serving
+from voxtral_edge.serve import sockets
 from voxtral_edge.serve.engine import Limits
 
 openai = pytest.importorskip("openai")
@@ -386,6 +388,51 @@ def test_pages_of_others_stay_out(server: Serving) -> None:
         assert refused.value.response.status_code == 403
 
     run(main())
+
+
+def test_a_client_that_does_not_read_is_dropped(
+    server: Serving, digits: np.ndarray, digits_words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is told something for each message, until nothing more fits; others are well meanwhile."""
+    monkeypatch.setattr(sockets, "SEND_S", 0.5)
+
+    async def pour(socket: Any) -> None:
+        with pytest.raises(websockets.ConnectionClosed):
+            while True:
+                await send(socket, "x" * 100_000)
+
+    async def main() -> None:
+        async with (
+            connect(url(server), max_queue=1, compression=None) as deaf,
+            connect(url(server)) as other,
+        ):
+            pouring = asyncio.create_task(pour(deaf))
+            await receive(other)
+            await send(other, "session.update", model="any")
+            while not pouring.done():
+                await append(other, pcm(digits))
+                await send(other, "input_audio_buffer.commit", final=True)
+                assert (await until(other, "transcription.done"))[-1]["text"] == digits_words
+            await pouring
+        while server.server._engine.n_live:
+            await asyncio.sleep(0.01)
+
+    run(main())
+
+
+def test_metrics(server: Serving) -> None:
+    """What was done above, in numbers."""
+    with urllib.request.urlopen(f"{server.url}/metrics", timeout=20) as answer:
+        lines = answer.read().decode().splitlines()
+    values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+    assert float(values["voxtral_audio_seconds_total"]) > 6
+    assert float(values["voxtral_lag_seconds_count"]) > 0
+    assert float(values["voxtral_decoder_columns_total"]) >= float(
+        values["voxtral_decoder_passes_total"]
+    )
+    assert float(values["process_resident_memory_bytes"]) > 1e6
+    assert {"voxtral_streams", "voxtral_files", "voxtral_files_waiting"} < {*values}
+    assert float(values["voxtral_refusals_total"]) == 0
 
 
 def test_a_client_that_vanishes_leaves_nothing(server: Serving, digits: np.ndarray) -> None:

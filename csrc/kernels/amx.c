@@ -229,7 +229,8 @@ static void tile_quantise(const float *x, size_t stride, int n_columns, int n_bl
 }
 
 #ifdef VOXTRAL_TILE_MODEL
-const kernels kernels_tile_model = {"amx in plain C", attend, tile_quantise, tile_product};
+const kernels kernels_tile_model = {"amx in plain C", attend, tile_quantise, tile_product,
+                                    float_product};
 #else
-const kernels kernels_amx = {"amx", attend, tile_quantise, tile_product};
+const kernels kernels_amx = {"amx", attend, tile_quantise, tile_product, float_product};
 #endif

@@ -16,6 +16,10 @@ static inline vec vec_load(const float *x) {
 static inline vec vec_load_half(const uint16_t *x) {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)x));
 }
+static inline vec vec_load_brain(const uint16_t *x) {
+    __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)x));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
 static inline void vec_store(float *to, vec x) {
     _mm256_storeu_ps(to, x);
 }
@@ -58,6 +62,7 @@ static inline float half_float(const uint16_t *x) {
 }
 
 #include "attend.h"
+#include "floats.h"
 
 #define AT_ONCE 4 /* columns */
 typedef __m256i ivec;

@@ -2,4 +2,4 @@
  * processor has them. */
 #include "avx512.h"
 
-const kernels kernels_avx512 = {"avx512", attend, quantise, matrix_product};
+const kernels kernels_avx512 = {"avx512", attend, quantise, matrix_product, float_product};

@@ -16,6 +16,10 @@ static inline vec vec_load(const float *x) {
 static inline vec vec_load_half(const uint16_t *x) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)x));
 }
+static inline vec vec_load_brain(const uint16_t *x) {
+    __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)x));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
 static inline void vec_store(float *to, vec x) {
     _mm512_storeu_ps(to, x);
 }
@@ -60,6 +64,7 @@ static inline float half_float(const uint16_t *x) {
 }
 
 #include "attend.h"
+#include "floats.h"
 
 #define AT_ONCE 8 /* columns */
 typedef __m512i ivec;

@@ -35,6 +35,16 @@ typedef struct {
     float scale; /* score = scale * (q . key) */
 } attend_page;
 
+/* A matrix that is not quantised: rows [n_rows][n_columns], as numbers lie in memory. BRAINS are
+ * the upper halves of floats. */
+typedef enum { FLOATS, HALVES, BRAINS } float_type;
+enum { FLOAT_SUMS = 16 };
+typedef struct {
+    const void *rows;
+    float_type type;
+    int n_columns;
+} float_matrix;
+
 typedef struct {
     const char *name;
     /* Let n queries see one page. Per query:
@@ -60,6 +70,11 @@ typedef struct {
      *         float() is below 2^24, so that floats may sum the halves up */
     void (*product)(const packed_matrix *m, int first, int last, const void *tiles, int n_columns,
                     float *y, size_t stride);
+    /* y[c * stride + r] = row r of m times x[c * x_stride ...], for rows [first, last). Per number:
+     * s[j] = fmaf(w[16 b + j], x[16 b + j], s[j]) for b = 0, 1, ..., zeros past the end; then s[j]
+     * += s[j + 8], with 4, with 2, with 1. */
+    void (*float_product)(const float_matrix *m, int first, int last, const float *x,
+                          size_t x_stride, int n_columns, float *y, size_t stride);
 } kernels;
 
 #define TINY 0x1p-100f

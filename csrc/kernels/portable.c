@@ -5,22 +5,10 @@
 #include <math.h>
 #include <string.h>
 
+#include "exp.h"
 #include "kernels.h"
 
 enum { MAX_HEAD_DIM = 1024, TILE = 16 }; /* queries at a time */
-
-static float exp_neg(float x) {
-    float t = fmaf(x, EXP_LOG2E, EXP_ROUND), n = t - EXP_ROUND;
-    float f = fmaf(n, -EXP_LN2_LOW, fmaf(n, -EXP_LN2_HIGH, x));
-    float p = fmaf(fmaf(fmaf(fmaf(EXP_C6, f, EXP_C5), f, EXP_C4), f, EXP_C3), f, EXP_C2);
-    float y = fmaf(p, f * f, f) + 1;
-    uint32_t bits, power;
-    memcpy(&bits, &y, sizeof bits);
-    memcpy(&power, &t, sizeof power);
-    bits += power << 23;
-    memcpy(&y, &bits, sizeof y);
-    return x < EXP_MIN ? 0 : y;
-}
 
 /* Row i of a matrix as floats: in place, or converted into room [width]. */
 static const float *row(const void *matrix, int is_half, int width, int i, float *room) {
@@ -218,4 +206,32 @@ static void matrix_product(const packed_matrix *m, int first, int last, const vo
     }
 }
 
-const kernels kernels_portable = {"portable", attend, quantise, matrix_product};
+static float widen(float_type type, const void *row, int i) {
+    float x;
+    if (type == FLOATS) return ((const float *)row)[i];
+    if (type == HALVES) return ggml_fp16_to_fp32(((const ggml_fp16_t *)row)[i]);
+    uint32_t bits = (uint32_t)((const uint16_t *)row)[i] << 16;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+static void float_product(const float_matrix *m, int first, int last, const float *x,
+                          size_t x_stride, int n_columns, float *y, size_t stride) {
+    size_t row_bytes = (size_t)m->n_columns * (m->type == FLOATS ? 4 : 2);
+    for (int r = first; r < last; r++)
+        for (int c = 0; c < n_columns; c++) {
+            const char *row = (const char *)m->rows + (size_t)r * row_bytes;
+            float s[FLOAT_SUMS] = {0};
+            for (int i = 0; i < m->n_columns; i += FLOAT_SUMS)
+                for (int j = 0; j < FLOAT_SUMS; j++) {
+                    int is_in = i + j < m->n_columns;
+                    float w = is_in ? widen(m->type, row, i + j) : 0;
+                    s[j] = fmaf(w, is_in ? x[(size_t)c * x_stride + (size_t)(i + j)] : 0, s[j]);
+                }
+            for (int half = FLOAT_SUMS / 2; half > 0; half /= 2)
+                for (int j = 0; j < half; j++) s[j] += s[j + half];
+            y[(size_t)c * stride + (size_t)r] = s[0];
+        }
+}
+
+const kernels kernels_portable = {"portable", attend, quantise, matrix_product, float_product};

@@ -11,7 +11,7 @@
 #include <string.h>
 
 enum { LAYERS = 26, PER_LAYER = 7, RUNS = 5, N_INPUTS = 3, N_WIDTHS = 8 };
-static const int WIDTHS[N_WIDTHS] = {64, 32, 16, 8, 4, 3, 2, 1}; /* the widest first: graph_end */
+static const int WIDTHS[N_WIDTHS] = {64, 32, 16, 8, 4, 3, 2, 1}; /* the widest first */
 static const int INPUTS[N_INPUTS] = {3072, 4096, 9216};
 /* q, k, v, output, gate, up, down: outputs, and which of the inputs they take. */
 static const int SHAPES[PER_LAYER][2] = {{4096, 0}, {1024, 0}, {1024, 0}, {3072, 1},
@@ -67,15 +67,17 @@ static void make(matrices *m) {
     }
 }
 
-/* One pass of all products over n columns; the weights' extra says by whose kernels. */
-static void build(graph *g, compute *c, ggml_gallocr_t memory, const matrices *m, int n) {
-    CHECK(graph_begin(g, c, 4 * LAYERS * PER_LAYER) == VOX_OK);
+/* A pass of all products; the weights' extra says by whose kernels. */
+static void build(graph *g, compute *c, const matrices *m) {
+    CHECK(graph_begin(g, c, 4 * LAYERS * PER_LAYER, WIDTHS[0]) == VOX_OK);
     struct ggml_tensor *x[N_INPUTS];
-    for (int i = 0; i < N_INPUTS; i++) x[i] = graph_input(g, GGML_TYPE_F32, INPUTS[i], n);
-    for (int i = 0; i < LAYERS * PER_LAYER; i++)
+    for (int i = 0; i < N_INPUTS; i++) x[i] = graph_input(g, GGML_TYPE_F32, INPUTS[i], WIDTHS[0]);
+    for (int i = 0; i < LAYERS * PER_LAYER; i++) {
+        struct ggml_tensor *w = m->weights[i], *in = x[SHAPES[i % PER_LAYER][1]];
         ggml_build_forward_expand(g->cgraph,
-                                  linear(g, m->weights[i], NULL, x[SHAPES[i % PER_LAYER][1]]));
-    CHECK(graph_end(g, memory) == VOX_OK);
+                                  w->extra ? linear(g, w, NULL, in) : ggml_mul_mat(g->ctx, w, in));
+    }
+    CHECK(graph_end(g) == VOX_OK);
     for (int i = 0; i < N_INPUTS; i++)
         for (int64_t j = 0; j < ggml_nelements(x[i]); j++)
             ((float *)x[i]->data)[j] = (float)(j * 7 % 255 - 127) / 64;
@@ -86,12 +88,12 @@ static void measure(matrices *m, int n_threads, const kernels *table) {
     CHECK(compute_init(&c, n_threads, table ? table : kernels_best(), NULL) == VOX_OK);
     for (int i = 0; i < LAYERS * PER_LAYER; i++)
         m->weights[i]->extra = table ? &m->packed[i] : NULL;
-    ggml_gallocr_t memory = ggml_gallocr_new(ggml_backend_cpu_buffer_type());
+    graph g;
+    build(&g, &c, m);
     double ms[N_WIDTHS], multiplies = 0;
     for (int w = 0; w < N_WIDTHS; w++) {
-        graph g;
         double runs[RUNS];
-        build(&g, &c, memory, m, WIDTHS[w]);
+        CHECK(graph_set_width(&g, WIDTHS[w]) == VOX_OK);
         for (int i = 0; i < RUNS; i++) {
             int64_t start = platform_clock_ns();
             CHECK(graph_run(&g) == VOX_OK);
@@ -99,7 +101,6 @@ static void measure(matrices *m, int n_threads, const kernels *table) {
         }
         qsort(runs, RUNS, sizeof *runs, by_size);
         ms[w] = runs[RUNS / 2];
-        graph_free(&g);
     }
     for (int i = 0; i < LAYERS * PER_LAYER; i++)
         multiplies += (double)ggml_nelements(m->weights[i]);
@@ -108,7 +109,7 @@ static void measure(matrices *m, int n_threads, const kernels *table) {
     printf("\n         G/s");
     for (int w = N_WIDTHS; w-- > 0;) printf(" %7.0f", multiplies * WIDTHS[w] / ms[w] / 1e6);
     printf("\n");
-    ggml_gallocr_free(memory);
+    graph_free(&g);
     compute_free(&c);
 }
 

@@ -4,7 +4,6 @@
 #include "attention.h"
 
 #include <float.h>
-#include <ggml-backend.h>
 #include <math.h>
 #include <string.h>
 
@@ -43,9 +42,11 @@ static void poison(kv_ring *kv, int n) {
 
 /* All positions through both layers in passes of width, the first pass of first: out [n][heads *
  * head_dim] of the second layer. Both layers get the same rows; the first gets them negated, so
- * that a mixed up layer shows. */
-static void run(const shape *s, int n, int first, int width, int n_threads, const kernels *table,
-                float *out) {
+ * that a mixed up layer shows. In front of them and behind them in each pass are beside[0] and
+ * beside[1] positions of other rings, which attend to the same rows. */
+static void run(const shape *s, int n, int first, int width, const int *beside, int n_threads,
+                const kernels *table, float *out) {
+    enum { N_RINGS = 3, OURS = 1 };
     transformer_params p = {.n_layers = LAYERS,
                             .n_heads = s->n_heads,
                             .n_kv_heads = s->n_kv_heads,
@@ -55,44 +56,48 @@ static void run(const shape *s, int n, int first, int width, int n_threads, cons
     int q_dim = s->n_heads * s->head_dim, kv_dim = s->n_kv_heads * s->head_dim;
     compute c;
     attention a;
-    kv_ring kv;
+    kv_ring kv[N_RINGS];
     CHECK(compute_init(&c, n_threads, table, NULL) == VOX_OK);
     CHECK(attention_init(&a, &p, s->type, WIDEST, c.kernels) == VOX_OK);
-    CHECK(kv_init(&kv, LAYERS, s->n_kv_heads, s->head_dim, s->window, WIDEST,
-                  ggml_type_size(s->type)) == 0);
-    kv_reset(&kv, s->start);
+    for (int i = 0; i < N_RINGS; i++) {
+        CHECK(kv_init(&kv[i], LAYERS, s->n_kv_heads, s->head_dim, s->window, WIDEST,
+                      ggml_type_size(s->type)) == 0);
+        kv_reset(&kv[i], i == OURS ? s->start : 5 * i);
+    }
     attention_layer layers[LAYERS] = {{&a, 0}, {&a, 1}};
-    ggml_gallocr_t memory = ggml_gallocr_new(ggml_backend_cpu_buffer_type());
-    CHECK(memory);
-    graph g = {0};
-    struct ggml_tensor *in[3] = {0}, *y = NULL;
+    graph g;
+    CHECK(graph_begin(&g, &c, 32, WIDEST) == VOX_OK);
+    struct ggml_tensor *in[3] = {graph_input(&g, GGML_TYPE_F32, q_dim, WIDEST),
+                                 graph_input(&g, GGML_TYPE_F32, kv_dim, WIDEST),
+                                 graph_input(&g, GGML_TYPE_F32, kv_dim, WIDEST)};
+    struct ggml_tensor *other =
+        attention_build(&g, &layers[0], ggml_neg(g.ctx, in[0]), in[1], ggml_neg(g.ctx, in[2]));
+    graph_output(&g, other);
+    struct ggml_tensor *y = attention_build(&g, &layers[1], in[0], in[1], in[2]);
+    graph_output(&g, y);
+    CHECK(graph_end(&g) == VOX_OK);
     for (int done = 0, w; done < n; done += w) {
         w = done == 0 ? first : width;
         if (w > n - done) w = n - done;
-        if (!y || y->ne[1] != w) {
-            graph_free(&g);
-            CHECK(graph_begin(&g, &c, 32) == VOX_OK);
-            in[0] = graph_input(&g, GGML_TYPE_F32, q_dim, w);
-            in[1] = graph_input(&g, GGML_TYPE_F32, kv_dim, w);
-            in[2] = graph_input(&g, GGML_TYPE_F32, kv_dim, w);
-            struct ggml_tensor *other = attention_build(&g, &layers[0], ggml_neg(g.ctx, in[0]),
-                                                        in[1], ggml_neg(g.ctx, in[2]));
-            graph_output(&g, other);
-            graph_output(&g, y = attention_build(&g, &layers[1], in[0], in[1], in[2]));
-            CHECK(graph_end(&g, memory) == VOX_OK);
+        if (w > WIDEST - beside[0] - beside[1]) w = WIDEST - beside[0] - beside[1];
+        int ns[N_RINGS] = {beside[0], w, beside[1]}, total = 0;
+        CHECK(graph_set_width(&g, beside[0] + w + beside[1]) == VOX_OK);
+        attention_begin(&a);
+        for (int i = 0; i < N_RINGS; total += ns[i], i++) {
+            if (ns[i] == 0) continue;
+            int from = i == OURS ? done : 0;
+            memcpy(column(in[0], total), q + from * q_dim, (size_t)(ns[i] * q_dim) * sizeof *q);
+            memcpy(column(in[1], total), k + from * kv_dim, (size_t)(ns[i] * kv_dim) * sizeof *k);
+            memcpy(column(in[2], total), v + from * kv_dim, (size_t)(ns[i] * kv_dim) * sizeof *v);
+            poison(&kv[i], ns[i]);
+            attention_add(&a, &kv[i], ns[i]);
         }
-        memcpy(in[0]->data, q + done * q_dim, ggml_nbytes(in[0]));
-        memcpy(in[1]->data, k + done * kv_dim, ggml_nbytes(in[1]));
-        memcpy(in[2]->data, v + done * kv_dim, ggml_nbytes(in[2]));
-        poison(&kv, w);
-        attention_prepare(&a, &kv, w);
         CHECK(graph_run(&g) == VOX_OK);
-        memcpy(out + done * q_dim, y->data, ggml_nbytes(y));
-        kv_commit(&kv, w);
+        memcpy(out + done * q_dim, column(y, beside[0]), (size_t)(w * q_dim) * sizeof *out);
+        for (int i = 0; i < N_RINGS; i++) kv_commit(&kv[i], ns[i]);
     }
     graph_free(&g);
-    ggml_gallocr_free(memory);
-    kv_free(&kv);
+    for (int i = 0; i < N_RINGS; i++) kv_free(&kv[i]);
     attention_free(&a);
     compute_free(&c);
 }
@@ -103,7 +108,11 @@ static float stored(enum ggml_type type, float x) {
 
 /* Pair j of a head, turned as the core turns it: rounding to halves must round the same floats. */
 static void turn(const shape *s, const float *x, int64_t position, int j, float *y) {
-    double angle = (double)position * pow(1e6, -2.0 * j / s->head_dim);
+    /* Far out only the turn of one position is rounded; its multiples are exact. */
+    turns step = maths_turn(maths_power(1e6, -2.0 * j / s->head_dim));
+    double angle = 2 * 3.14159265358979323846 * ldexp((double)((turns)position * step), -64);
+    CHECK(position > 1 << 20 ||
+          fabs(cos(angle) - cos((double)position * pow(1e6, -2.0 * j / s->head_dim))) < 1e-8);
     float cosine = (float)cos(angle), sine = (float)sin(angle);
     y[0] = fmaf(x[2 * j], cosine, -(x[2 * j + 1] * sine));
     y[1] = fmaf(x[2 * j + 1], cosine, x[2 * j] * sine);
@@ -164,7 +173,8 @@ static void test_shape(const shape *s, int n) {
     random_rows(q, (size_t)n * q_dim, 2);
     random_rows(k, (size_t)n * kv_dim, 2);
     random_rows(v, (size_t)n * kv_dim, 1);
-    run(s, n, 1, 1, 1, kernels_at(0), expected);
+    static const int besides[][2] = {{0, 0}, {1, 0}, {0, 3}, {7, 9}};
+    run(s, n, 1, 1, besides[0], 1, kernels_at(0), expected);
     check_against_doubles(s, n, expected);
     static const int widths[] = {1,  2,  3,  4,  5,  6,  7,  8,   9,     10,
                                  11, 12, 13, 14, 15, 16, 64, 100, WIDEST};
@@ -172,7 +182,8 @@ static void test_shape(const shape *s, int n) {
         /* Every width for vectors; the portable code has no cases of its own. */
         for (size_t w = 0; w < sizeof widths / sizeof *widths; w += i ? 1 : 6) {
             memset(out, 0, bytes);
-            run(s, n, 1 + (int)w * 5, widths[w], w % 5 ? 1 : 1 + (int)w % 3, kernels_at(i), out);
+            run(s, n, 1 + (int)w * 5, widths[w], besides[(w + (size_t)i) % 4],
+                w % 5 ? 1 : 1 + (int)w % 3, kernels_at(i), out);
             if (memcmp(out, expected, bytes) != 0)
                 fprintf(stderr, "%s: head_dim %d, window %d, width %d\n", kernels_at(i)->name,
                         s->head_dim, s->window, widths[w]);

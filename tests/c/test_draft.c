@@ -11,13 +11,13 @@ static int hints;
 
 /* What a stream does: plan with at most `room` slots waiting, check against the truth, learn. The
  * number of passes that tokens [n] take. */
-static int run(draft_state *d, const pass_cost *c, const int32_t *tokens, int n, int room) {
+static int run(draft_state *d, float price, const int32_t *tokens, int n, int room) {
     int n_passes = 0;
     int32_t last = PAD;
     for (int p = 0; p < n; n_passes++) {
         int32_t heard[DRAFT_WIDTH] = {last};
         int waiting = n - p < room ? n - p : room;
-        int w = draft_plan(d, c, last, waiting, heard + 1), right = 0;
+        int w = draft_plan(d, price, last, waiting, heard + 1), right = 0;
         CHECK(w >= 1 && w <= waiting);
         while (right < w && (right == 0 || heard[right] == tokens[p + right - 1])) right++;
         /* Positions that heard a wrong guess say what is true, or nothing. */
@@ -34,42 +34,42 @@ int main(void) {
     enum { N = 1600 };
     static int32_t tokens[N];
     draft_state d;
-    pass_cost cheap = {.first = 1, .more = 0.1f}, dear = {.first = 1, .more = 1};
+    static const float CHEAP = 0.1f, DEAR = 1;
 
     /* Silence: the widest passes there can be. */
     for (int i = 0; i < N; i++) tokens[i] = PAD;
     draft_reset(&d, PAD, WORD);
-    CHECK(run(&d, &cheap, tokens, N, DRAFT_WIDTH) < N / DRAFT_WIDTH + 5);
-    CHECK(run(&d, &cheap, tokens, N, 3) == N / 3 + 1);
+    CHECK(run(&d, CHEAP, tokens, N, DRAFT_WIDTH) < N / DRAFT_WIDTH + 5);
+    CHECK(run(&d, CHEAP, tokens, N, 3) == N / 3 + 1);
     int32_t guesses[DRAFT_WIDTH];
-    CHECK(draft_plan(&d, &cheap, PAD, DRAFT_WIDTH, guesses) == DRAFT_WIDTH);
+    CHECK(draft_plan(&d, CHEAP, PAD, DRAFT_WIDTH, guesses) == DRAFT_WIDTH);
     for (int i = 0; i < DRAFT_WIDTH - 1; i++) CHECK(guesses[i] == PAD);
-    CHECK(draft_plan(&d, &cheap, PAD, 1, guesses) == 1);
+    CHECK(draft_plan(&d, CHEAP, PAD, 1, guesses) == 1);
 
     /* Text without pads that never repeats: one position at a time, unless further ones cost next
      * to nothing. */
     for (int i = 0; i < N; i++) tokens[i] = TEXT + i;
     draft_reset(&d, PAD, WORD);
-    CHECK(run(&d, &dear, tokens, N, DRAFT_WIDTH) == N);
-    CHECK(draft_plan(&d, &dear, TEXT + N, DRAFT_WIDTH, guesses) == 1);
+    CHECK(run(&d, DEAR, tokens, N, DRAFT_WIDTH) == N);
+    CHECK(draft_plan(&d, DEAR, TEXT + N, DRAFT_WIDTH, guesses) == 1);
 
     /* A phrase said over and over, its words two tokens long, with pads between. */
     static const int32_t phrase[] = {WORD, TEXT, TEXT + 1, PAD, PAD, WORD, TEXT + 2, TEXT + 3, PAD};
     enum { LENGTH = sizeof phrase / sizeof *phrase };
     for (int i = 0; i < N; i++) tokens[i] = phrase[i % LENGTH];
     draft_reset(&d, PAD, WORD);
-    int n_passes = run(&d, &cheap, tokens, N, DRAFT_WIDTH);
+    int n_passes = run(&d, CHEAP, tokens, N, DRAFT_WIDTH);
     CHECK(n_passes < N / 2);
-    draft_plan(&d, &cheap, TEXT, 3, guesses);
+    draft_plan(&d, CHEAP, TEXT, 3, guesses);
     CHECK(guesses[0] == TEXT + 1 && guesses[1] == PAD);
 
     /* Where each position costs as much as the first, nothing is won by guessing. */
     draft_reset(&d, PAD, WORD);
-    CHECK(run(&d, &dear, tokens, N, DRAFT_WIDTH) == N);
+    CHECK(run(&d, DEAR, tokens, N, DRAFT_WIDTH) == N);
 
     /* Costs are learned from passes of any widths, and follow when they change. */
     pass_cost learned = {0};
-    CHECK(draft_plan(&d, &learned, PAD, 4, guesses) > 0);
+    CHECK(draft_plan(&d, 0, PAD, 4, guesses) > 0);
     for (int i = 0, w = 1; i < 1000; i++, w = w % 6 + 1)
         pass_cost_learn(&learned, w, 80000000 + 8000000 * (w - 1));
     CHECK(learned.first > 79e6f && learned.first < 81e6f);
@@ -86,25 +86,25 @@ int main(void) {
 
     /* The same tokens and costs give the same passes. */
     draft_reset(&d, PAD, WORD);
-    CHECK(run(&d, &cheap, tokens, N, DRAFT_WIDTH) == n_passes);
+    CHECK(run(&d, CHEAP, tokens, N, DRAFT_WIDTH) == n_passes);
 
     /* Where positions that heard a wrong guess say what is true all the same, passes bring more. */
     for (int i = 0; i < N; i++) tokens[i] = i % 3 ? PAD : TEXT + i;
     draft_reset(&d, PAD, WORD);
-    n_passes = run(&d, &cheap, tokens, N, DRAFT_WIDTH);
+    n_passes = run(&d, CHEAP, tokens, N, DRAFT_WIDTH);
     draft_reset(&d, PAD, WORD);
     hints = 1;
-    CHECK(run(&d, &cheap, tokens, N, DRAFT_WIDTH) < n_passes * 4 / 5);
+    CHECK(run(&d, CHEAP, tokens, N, DRAFT_WIDTH) < n_passes * 4 / 5);
 
     /* One that says again what came before it is no such help: what followed that last time is. */
     draft_reset(&d, PAD, WORD);
     const int32_t heard[] = {PAD, WORD, TEXT, PAD, PAD, PAD};
     const int32_t said[] = {WORD, TEXT, PAD, WORD, WORD, TEXT};
     draft_learn(&d, heard, said, 6, 4);
-    draft_plan(&d, &cheap, WORD, 3, guesses);
+    draft_plan(&d, CHEAP, WORD, 3, guesses);
     CHECK(guesses[0] == TEXT && guesses[1] == PAD);
     draft_learn(&d, heard + 3, said + 3, 3, 1);
-    draft_plan(&d, &cheap, PAD, 3, guesses);
+    draft_plan(&d, CHEAP, PAD, 3, guesses);
     CHECK(guesses[0] == WORD && guesses[1] == TEXT);
     return 0;
 }

@@ -144,6 +144,44 @@ static void test_columns(void) {
     free(expected);
 }
 
+/* Matrices that are not quantised: every table gives the same bits, near the exact sums. */
+static void test_floats(float_type type, int n_rows, int n, int n_columns) {
+    const size_t size = type == FLOATS ? 4 : 2;
+    for (int i = 0; i < n_rows * n; i++) weights[i] = noise();
+    for (int i = 0; i < n_columns * n; i++) x[i] = noise();
+    unsigned char *m_rows = room((size_t)(n_rows * n) * size); /* no byte more: reads end there */
+    for (int i = 0; i < n_rows * n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &weights[i], sizeof bits);
+        uint16_t narrow = type == HALVES ? ggml_fp32_to_fp16(weights[i]) : (uint16_t)(bits >> 16);
+        memcpy(m_rows + (size_t)i * size, type == FLOATS ? (void *)&bits : (void *)&narrow, size);
+        if (type == HALVES) weights[i] = ggml_fp16_to_fp32(narrow);
+        bits = (uint32_t)narrow << 16;
+        if (type == BRAINS) memcpy(&weights[i], &bits, sizeof bits);
+    }
+    float_matrix m = {.rows = m_rows, .type = type, .n_columns = n};
+    float *y[8];
+    size_t stride = (size_t)n_rows + 3, bytes = stride * (size_t)n_columns * sizeof **y;
+    for (int i = 0; kernels_at(i); i++) {
+        y[i] = room(bytes);
+        memset(y[i], 0, bytes);
+        kernels_at(i)->float_product(&m, 0, n_rows / 2, x, (size_t)n, n_columns, y[i], stride);
+        kernels_at(i)->float_product(&m, n_rows / 2, n_rows, x, (size_t)n, n_columns, y[i], stride);
+        CHECK(memcmp(y[i], y[0], bytes) == 0);
+    }
+    for (int c = 0; c < n_columns; c++)
+        for (int r = 0; r < n_rows; r++) {
+            double sum = 0, most = 1e-6;
+            for (int k = 0; k < n; k++) {
+                sum += (double)weights[r * n + k] * x[c * n + k];
+                most += fabs((double)weights[r * n + k] * x[c * n + k]);
+            }
+            CHECK(fabs(y[0][(size_t)c * stride + (size_t)r] - sum) < 1e-6 * most);
+        }
+    for (int i = 0; kernels_at(i); i++) free(y[i]);
+    free(m_rows);
+}
+
 int main(void) {
     static const int n_rows[] = {1, 15, 17, 33, 64}, ks[] = {32, 64, 96, 256, 512};
     static const int columns[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 33, 48};
@@ -157,5 +195,8 @@ int main(void) {
         test_size((matrix_type)t, 33, MAX_K, MAX_COLUMNS);
     }
     test_columns();
+    for (int type = FLOATS; type <= BRAINS; type++)
+        for (int n = 1; n < 200; n += n < 40 ? 1 : 37)
+            for (int c = 1; c < 10; c++) test_floats((float_type)type, 3, n, c);
     return 0;
 }

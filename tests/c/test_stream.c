@@ -314,9 +314,9 @@ static void test_damaged_saves(vox_model *m, vox_model *other, const float *samp
               *message);
     unsigned seed = 1;
     int n_loaded = 0;
-    enum { ROUNDS = 1000, N_HEADER = 40 };
+    enum { ROUNDS = 1000, N_SUMMED = 56, N_HEADER = N_SUMMED + 8 };
     size_t n_each = 12 + 8 * VOX_MAX_ALTERNATIVES;
-    size_t n_numbers = 104 + (size_t)s->text.n_kept + n_each * (size_t)(s->n_said - s->n_given);
+    size_t n_numbers = 112 + (size_t)s->text.n_kept + n_each * (size_t)(s->n_said - s->n_given);
     for (int i = 0; i < ROUNDS; i++) {
         memcpy(bad, bytes, n_bytes);
         for (int k = 0; k <= i % 3; k++) {
@@ -326,9 +326,9 @@ static void test_damaged_saves(vox_model *m, vox_model *other, const float *samp
         }
         if (memcmp(bad, bytes, n_bytes) == 0) continue;
         CHECK(vox_stream_load(m, bad, n_bytes, &loaded, message, sizeof message) == VOX_ERR_FORMAT);
-        memcpy(bad, bytes, 32); /* all but the sum, which is made right */
-        uint64_t sum = hash_bytes(hash_bytes(0, bad, 32), bad + N_HEADER, n_bytes - N_HEADER);
-        memcpy(bad + 32, &sum, sizeof sum);
+        memcpy(bad, bytes, N_SUMMED); /* all but the sum, which is made right */
+        uint64_t sum = hash_bytes(hash_bytes(0, bad, N_SUMMED), bad + N_HEADER, n_bytes - N_HEADER);
+        memcpy(bad + N_SUMMED, &sum, sizeof sum);
         if (vox_stream_load(m, bad, n_bytes, &loaded, NULL, 0) != VOX_OK) continue;
         n_loaded++;
         if (i % 10) { /* running each takes long */
@@ -621,7 +621,7 @@ static void test_misuse(vox_model *m) {
         {.batch_ms = 79},          {.batch_ms = 100},        {.pad_guard_ms = -80},
         {.pad_guard_ms = 81},      {.silence_gate_ms = -80}, {.silence_gate_ms = 1280},
         {.silence_gate_ms = 1401}, {.confidence = 2},        {.n_alternatives = -1},
-        {.n_alternatives = 9},
+        {.n_alternatives = 9},     {.background = 2},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         CHECK(vox_stream_open(m, &bad[i], &s, message, n_message) == VOX_ERR_ARGUMENT && *message);

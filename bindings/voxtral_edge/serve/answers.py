@@ -79,21 +79,21 @@ class Answer:
             self._logprobs += logprobs(slots)
         return ""
 
-    def end(self, duration_s: float) -> str:
-        """Return the rest."""
+    def end(self, duration_s: float, warning: str | None = None) -> str:
+        """Return the rest; `warning`: that the file breaks off."""
         raise NotImplementedError
 
 
 class Json(Answer):
     """The text as one object."""
 
-    def end(self, duration_s: float) -> str:
+    def end(self, duration_s: float, warning: str | None = None) -> str:
         """Return the object."""
         answer: dict[str, Any] = {"text": self.text.text}
         if self.has_logprobs:
             answer["logprobs"] = self._logprobs
         answer["usage"] = {"type": "duration", "seconds": duration_s}
-        return json.dumps(answer)
+        return json.dumps(answer | _warned(warning))
 
 
 class Plain(Answer):
@@ -105,7 +105,7 @@ class Plain(Answer):
         """Return the new text."""
         return self.text.add(slots)
 
-    def end(self, duration_s: float) -> str:
+    def end(self, duration_s: float, warning: str | None = None) -> str:
         """Return the end of the line."""
         return "\n"
 
@@ -125,7 +125,7 @@ class _Subtitles(Answer):
         head, self._head = self._head, ""
         return head + "".join(text for slot in slots for text in self._feed.slot(slot))
 
-    def end(self, duration_s: float) -> str:
+    def end(self, duration_s: float, warning: str | None = None) -> str:
         return self._head + "".join(self._feed.end(duration_s))
 
 
@@ -162,7 +162,7 @@ class Verbose(Answer):
             self._take(self._maker.push(slot))
         return super().add(slots)
 
-    def end(self, duration_s: float) -> str:
+    def end(self, duration_s: float, warning: str | None = None) -> str:
         """Return the object."""
         self._take(self._maker.end())
         self._segments += self._cutter.end()
@@ -186,7 +186,8 @@ class Verbose(Answer):
             ]
         if self.has_logprobs:
             answer["logprobs"] = self._logprobs
-        return json.dumps({**answer, "usage": {"type": "duration", "seconds": duration_s}})
+        answer["usage"] = {"type": "duration", "seconds": duration_s}
+        return json.dumps(answer | _warned(warning))
 
     def _take(self, words: list[Word]) -> None:
         self._words += words
@@ -236,13 +237,17 @@ class Events(Answer):
         self._logprobs += known or []
         return event({"type": "transcript.text.delta", "delta": delta, "logprobs": known})
 
-    def end(self, duration_s: float) -> str:
+    def end(self, duration_s: float, warning: str | None = None) -> str:
         """Return the last event."""
         done: dict[str, Any] = {"type": "transcript.text.done", "text": self.text.text}
         done["usage"] = self.text.usage()
         if self.has_logprobs:
             done["logprobs"] = self._logprobs
-        return event(done) + "data: [DONE]\n\n"
+        return event(done | _warned(warning)) + "data: [DONE]\n\n"
+
+
+def _warned(warning: str | None) -> dict[str, Any]:
+    return {} if warning is None else {"warning": warning}
 
 
 def event(fields: dict[str, Any]) -> str:

@@ -3,7 +3,7 @@
 An upload is what a stranger made, and decoders of many formats are large. So they run here, where
 there is no network, no other program, no way to write but to what is open, and limits on memory,
 time and the space of one nameless file. Samples are 16 kHz mono float32. What is wrong with the
-file is told in a line on standard error, and the exit status is 2.
+file is told in a line on standard error; the exit status is 3 if it breaks off, and else 2.
 """
 
 from __future__ import annotations
@@ -16,12 +16,23 @@ import struct
 import sys
 import tempfile
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
-from ..audio import Samples, read, read_pcm
-from ..errors import AudioError
+from ..audio import Samples, read, signatures
+from ..audio.source import ByteSource
+from ..errors import AudioError, AudioTruncated
 
+UNUSABLE, TRUNCATED = 2, 3  # exit statuses
 BLOCK = 1 << 16  # bytes read at a time
+QUICKTIME = (
+    b"ftyp",
+    b"moov",
+    b"mdat",
+    b"wide",
+    b"free",
+    b"skip",
+    b"pnot",
+)  # whose index may be last
 MEMORY = 2 << 30  # of addresses; libraries alone take a few hundred MB
 
 # What the filter of system calls needs to know; see seccomp(2).
@@ -71,72 +82,45 @@ def _filter_calls() -> None:
     libc.prctl(PR_SET_SECCOMP, FILTER_MODE, ctypes.byref(program))
 
 
-class _Upload:
-    """Standard input, whose first bytes can be looked at."""
-
-    name = "the upload"
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self.head = file, b""
-        while len(self.head) < 12 and (more := file.read(12 - len(self.head))):
-            self.head += more
-        self._left = self.head
-
-    def read1(self, n: int) -> bytes:
-        """Return what has come, at most n bytes."""
-        if self._left:
-            taken, self._left = self._left[:n], self._left[n:]
-            return taken
-        return self._file.read(n)
-
-    read = read1
-
-
 def _blocks(file: BinaryIO) -> Iterator[Samples]:
-    """Yield samples, of WAV as they come, of all else when it is whole."""
-    upload = _Upload(file)
-    if not upload.head:
+    """Yield samples as they come, but for kinds of files that must be whole to be read."""
+    upload = ByteSource(file, "the upload")
+    head = upload.head(12)
+    if not head:
         raise AudioError("the upload is empty (0 bytes): send a file")
-    if upload.head[:4] == b"RIFF":
-        yield from read_pcm(upload)  # type: ignore[arg-type]
+    if signatures.is_raw(upload):
+        raise AudioError("the upload is not audio that can be read: check that it has sound")
+    if head[4:8] not in QUICKTIME:
+        yield from read(cast("BinaryIO", upload))
         return
     with tempfile.TemporaryFile() as whole:
-        while block := upload.read1(BLOCK):
+        while block := upload.read(BLOCK):
             whole.write(block)
-        whole.seek(0)
-        yield from read(_Named(whole))  # type: ignore[arg-type]
-
-
-class _Named:
-    """A file that messages call what the client knows it as."""
-
-    name = _Upload.name
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
-        self.readinto, self.seekable = file.readinto, file.seekable  # type: ignore[attr-defined]
+        yield from read(cast("BinaryIO", whole))
 
 
 def main() -> int:
     """Decode; the arguments are the limits."""
     space, seconds = map(int, sys.argv[1:])
-    source = open(0, "rb", buffering=0)  # noqa: SIM115  (what has come, at once)
-    out = sys.stdout.buffer
     confine(space, seconds)
+    out = sys.stdout.buffer
     try:
-        for block in _blocks(source):
-            out.write(block.tobytes())
-            out.flush()
+        with open(0, "rb", buffering=0, closefd=False) as source:
+            for block in _blocks(source):
+                out.write(block.tobytes())
+                out.flush()
+    except AudioTruncated as error:  # what came before it is of use
+        print(error, file=sys.stderr)
+        return TRUNCATED
     except (AudioError, MemoryError) as error:
         print(error or "the upload needs too much memory", file=sys.stderr)
-        return 2
+        return UNUSABLE
     except OSError as error:
         if not isinstance(error, BrokenPipeError):
             print(f"the upload cannot be stored: {error.strerror}", file=sys.stderr)
         with contextlib.suppress(OSError):
             sys.stdout.close()
-        return 2
+        return UNUSABLE
     return 0
 
 

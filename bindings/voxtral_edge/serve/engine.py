@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +71,8 @@ class Engine:
         self.is_draining = False
         self.sockets: set[Leaver] = set()  # live clients
         self.n_live = self.n_files = self.n_refused = 0
+        self.n_passes = self.n_columns = 0  # of ended streams: of the decoder, and their positions
+        self.observe_lag: Callable[[float], object] = lambda lag_s: None
         self.audio_s = 0.0  # that was decoded
         self._turns: deque[asyncio.Future[None]] = deque()  # of files that wait
         self._measured: deque[tuple[float, float, float]] = deque()  # time, busy_s, audio_s
@@ -145,8 +147,13 @@ class Engine:
             async for _ in session.slots():
                 pass
 
-    def _count(self, slots: list[Piece]) -> None:
+    def _count(self, session: Session, slots: list[Piece]) -> None:
         self.audio_s += len(slots) * SLOT_MS / 1000
+        if slots and session.kind == LIVE:
+            self.observe_lag(session.lag_s)
+        if session.stats:
+            self.n_passes += session.stats.n_decoder_passes
+            self.n_columns += session.stats.n_decoder_slots
 
     def check_open(self) -> None:
         """Raise Refused if the server is being stopped."""

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from . import errors
 from .answers import Answer, Events, Json, Plain, Srt, Verbose, Vtt, event
 from .engine import Engine
-from .errors import BadRequest
+from .errors import BadRequest, log
 from .session import Session
 from .upload import Body, Decoders, Decoding, Form, Gone
 
@@ -89,11 +89,12 @@ class Transcription(Response):
                     parts.append(part)
             await hearing
             await sending
-            parts.append(answer.end(decoding.duration_s))
+            parts.append(answer.end(decoding.duration_s, decoding.warning))
             if not sender.is_started:
                 await sender.start(answer.media_type)
             await sender.write("".join(parts))
             await sender.end()
+            log.info("file", extra={"audio_s": round(decoding.duration_s, 1)})
 
     def _chosen(self, form: Form) -> Answer:
         """Return the answer that the fields ask for; raise BadRequest."""

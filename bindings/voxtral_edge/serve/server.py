@@ -23,6 +23,7 @@ from ..streaming.model import Model
 from . import files, live, mistral, realtime
 from .engine import Engine, Limits
 from .guard import Guard, is_loopback
+from .metrics import Metrics
 from .upload import Decoders
 from .wyoming import Listener
 
@@ -70,6 +71,13 @@ def application(engine: Engine, options: Options) -> FastAPI:
         """Say whether a stream would be taken now."""
         is_ready = app.state.is_ready and not engine.is_draining
         return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
+
+    known = Metrics(engine)
+
+    @app.get("/metrics")
+    async def metrics() -> Response:
+        """Tell what was done, for Prometheus."""
+        return Response(known.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
@@ -141,6 +149,7 @@ class Server:
                 timeout_graceful_shutdown=5,
             )
         )
+        app.state.connections = self._http.server_state.connections
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             with contextlib.suppress(ValueError, RuntimeError):  # not in the main thread

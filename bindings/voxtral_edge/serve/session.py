@@ -22,8 +22,8 @@ from typing import TypeAlias, TypeVar, cast
 import numpy as np
 
 from ..audio import RATE, Samples
-from ..errors import StreamClosed
-from ..streaming.stream import Stream
+from ..errors import StreamClosed, VoxtralError
+from ..streaming.stream import Stats, Stream
 from ..text.pieces import Piece
 
 T = TypeVar("T")
@@ -47,9 +47,10 @@ class Session:
         scheduler: Scheduler,
         make: Callable[[], Stream],
         kind: int = LIVE,
-        count: Callable[[list[Piece]], None] = lambda slots: None,
+        count: Callable[[Session, list[Piece]], None] = lambda session, slots: None,
     ) -> None:
-        """Begin; `make` opens the stream, in a thread; `count` is told what was decoded."""
+        """Begin; `make` opens the stream, in a thread; `count` is told what was decoded,
+        and at the end nothing, when there are `stats`."""
         self.kind = kind
         self._scheduler, self._make, self._count = scheduler, make, count
         self._loop = asyncio.get_running_loop()
@@ -58,6 +59,7 @@ class Session:
         self._n_waiting = 0  # samples in the line
         self._is_scheduled = self._is_closed = self._is_ended = False
         self._stream: Stream | None = None
+        self.stats: Stats | None = None  # when it is over
         self._slots: asyncio.Queue[list[Piece] | Exception | None] = asyncio.Queue()
         self._n_unread = 0
         self._moved = asyncio.Event()  # something was decoded or read
@@ -172,7 +174,7 @@ class Session:
         """Take slots from a thread, and the end or the error that is the end."""
         self._n_unread += len(slots)
         if slots:
-            self._count(slots)
+            self._count(self, slots)
             self._slots.put_nowait(slots)
         if end:
             self._slots.put_nowait(end if isinstance(end, Exception) else None)
@@ -227,7 +229,10 @@ class Session:
 
     def _free(self) -> None:
         if self._stream is not None:
+            with contextlib.suppress(VoxtralError):
+                self.stats = self._stream.stats()
             self._stream.close()
+            self._tell(self._count, self, [])
         with self._lock:
             line, self._line = self._line, deque()
         for item in line:

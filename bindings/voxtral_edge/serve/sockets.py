@@ -11,6 +11,7 @@ import base64
 import binascii
 import contextlib
 import json
+import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 SEND_S = 15.0  # a client that takes nothing for so long is dropped
 IDLE_S = 900.0  # and one that says nothing
-GOING_AWAY, TOO_SLOW, FAILED = 1001, 1008, 1011
+GOING_AWAY, FAILED = 1001, 1011
 
 
 class Dialect(Protocol):
@@ -73,7 +74,7 @@ class Socket:
         except (WebSocketDisconnect, RuntimeError):
             raise Gone from None
         except asyncio.TimeoutError:
-            await self.close(TOO_SLOW, "messages are not read")
+            self._abort()
             raise Gone from None
 
     async def close(self, code: int, reason: str) -> None:
@@ -82,6 +83,13 @@ class Socket:
             # Or it is closed, or takes nothing any more.
             with contextlib.suppress(RuntimeError, WebSocketDisconnect, asyncio.TimeoutError):
                 await asyncio.wait_for(self.websocket.close(code, reason), 1.0)
+
+    def _abort(self) -> None:
+        """Drop a client that takes nothing: a close would wait behind what it does not take."""
+        log.warning("dropped", extra={"path": self.websocket.url.path})
+        for connection in tuple(self.websocket.app.state.connections):
+            if connection.client == self.websocket.scope["client"]:
+                connection.transport.abort()
 
     def fail(self, error: Exception) -> None:
         """End run() with an error that came up beside it."""
@@ -221,13 +229,20 @@ async def serve(websocket: WebSocket, engine: Engine, make: Callable[[Socket], D
     try:
         async with engine.live():
             await websocket.accept()
-            socket = Socket(websocket)
+            socket, began_s = Socket(websocket), time.monotonic()
             engine.sockets.add(socket)
+            place = {
+                "path": websocket.url.path,
+                "client": websocket.client and websocket.client.host,
+            }
+            log.info("live", extra=place)
             try:
                 await socket.run(make(socket))
             finally:
                 engine.sockets.discard(socket)
+                log.info("left", extra={**place, "after_s": round(time.monotonic() - began_s, 1)})
     except Refused as error:
+        log.info("refused", extra={"path": websocket.url.path, "live": engine.n_live})
         await websocket.send_denial_response(errors.response(error))
     except Exception as error:
         log.error("a socket failed", exc_info=error)

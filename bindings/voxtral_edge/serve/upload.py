@@ -21,6 +21,7 @@ from starlette.types import Receive
 
 from ..audio import RATE, Samples
 from ..errors import AudioError
+from .decoder import TRUNCATED
 from .errors import BadRequest
 
 FIELD_BYTES = 1 << 16  # of one field that is no file
@@ -248,6 +249,7 @@ class Decoding:
         self._in, self._out, self._errors = process.stdin, process.stdout, process.stderr
         self._process = process
         self.n_samples = 0
+        self.warning: str | None = None  # that the file breaks off
 
     @property
     def duration_s(self) -> float:
@@ -275,10 +277,13 @@ class Decoding:
             samples: Samples = np.frombuffer(data[:whole], "<f4")
             self.n_samples += len(samples)
             yield samples
-        said = (await self._errors.read(BLOCK)).decode(errors="replace").strip()
-        if await self._process.wait():
-            last = said.splitlines()[-1] if said else "the upload needs too much time or memory"
-            raise AudioError(last)
+        lines = (await self._errors.read(BLOCK)).decode(errors="replace").splitlines()
+        said = lines[-1] if lines else ""
+        status = await self._process.wait()
+        if status == TRUNCATED:
+            self.warning = said
+        elif status:
+            raise AudioError(said or "the upload needs too much time or memory")
 
 
 async def _end(process: Process) -> None:

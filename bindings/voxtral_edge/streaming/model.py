@@ -167,7 +167,8 @@ class Model:
         multiple of 80, 16000 suits the full model; None: never. `silence_gate_ms`: digital silence
         that has lasted so long is not computed; a multiple of 80, at least the delay and 880;
         None: all is. `confidence` and `alternatives`, their number, 0 to 8: what pieces have beside
-        their text. Raises ArgumentError, ModelClosed or OutOfMemory.
+        their text. `background`: streams that do not have it, live ones, go first; what it gives is
+        the same. Raises ArgumentError, ModelClosed or OutOfMemory.
         """
         params = ffi.new("vox_stream_params *", core_params(**options))
         handle, message = new_stream(), ffi.new("char[]", N_MESSAGE)

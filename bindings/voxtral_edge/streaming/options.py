@@ -19,6 +19,7 @@ class StreamOptions(TypedDict, total=False):
     silence_gate_ms: int | None
     confidence: bool
     alternatives: int
+    background: bool
 
 
 def core_params(
@@ -27,6 +28,7 @@ def core_params(
     silence_gate_ms: int | None = None,
     confidence: bool = False,
     alternatives: int = 0,
+    background: bool = False,
 ) -> dict[str, int]:
     """Return StreamOptions as the fields of a vox_stream_params.
 
@@ -43,6 +45,7 @@ def core_params(
         "silence_gate_ms": silence_gate_ms or 0,
         "confidence": bool(confidence),
         "n_alternatives": alternatives,
+        "background": bool(background),
     }
     for name, value in params.items():
         if not 0 <= value < 2**31:

@@ -48,7 +48,9 @@ class Stats:
     first stream of a model and delay prepares for all), `decoder_ns` (after it) and `head_ns` (the
     output matrix). Passes and slots of each: `n_encoder_passes`, `n_encoder_slots` and so on;
     `n_decoder_slots` counts refused guesses as well, `n_accepted` the slots that came out, and
-    `n_skipped` those that the silence gate shut out.
+    `n_skipped` those that the silence gate shut out. Passes serve all streams that wait for one:
+    `n_encoder_shared` and `n_decoder_shared` (after the first token) count the slots of all of
+    them.
     `n_drafted` tokens were guessed ahead and `n_agreed` of them found to be right. Bytes:
     `state_bytes` of the stream itself, `scratch_bytes` in which passes compute, shared by all
     streams of the model, and `weight_bytes` of the model.
@@ -67,6 +69,8 @@ class Stats:
     n_decoder_slots: int
     n_accepted: int
     n_skipped: int
+    n_encoder_shared: int
+    n_decoder_shared: int
     n_drafted: int
     n_agreed: int
     state_bytes: int

@@ -21,8 +21,9 @@ from ...console.output import Kind, Output, identities, is_picture, is_text
 from ...errors import ArgumentError, AudioError
 from ...streaming.options import DELAYS_MS
 from .. import models
+from . import streams
 from .runs import CHUNKS_MS, PARTS, measure
-from .tables import picture, report
+from .tables import picture, report, report_streams
 
 HELP = "measure speed, lag and memory"
 MAX_S = 86400.0  # a day of audio, which fits into memory
@@ -34,12 +35,16 @@ Measure speed, lag and memory of a model on this machine.
     voxtral bench -m MODEL --seconds 60
     voxtral bench -m MODEL --audio talk.wav --seconds 600 --parts paced --plot lag.png
     voxtral bench -m MODEL --heard 660 --parts live --chunks 480
+    voxtral bench -m MODEL --seconds 60 --streams 1,4,16
 
 offline: all audio at once. live: in chunks of 80 to 480 ms, each as soon as the one before is done.
 paced: audio arrives at the speed of the clock; the run takes as long as the clip. RTF is time over
 audio: below 1 keeps up. The lag of a slot is how long after the arrival of the last sample that it
 needs it came out. Without --audio, the recordings that come with the package are the clip. Run it
 on an idle machine.
+
+--streams: that many streams over one model at once, instead of these parts: flat out, all audio
+at once, and paced, in chunks of the longest of --chunks. Lag counts from the arrival of the chunk.
 """
 
 
@@ -71,6 +76,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"of live runs, in ms (default: {','.join(map(str, CHUNKS_MS))})",
     )
     parser.add_argument(
+        "--streams",
+        type=_chunks,
+        metavar="LIST",
+        help="how many streams at once share the model's passes",
+    )
+    parser.add_argument(
         "--heard",
         type=_length,
         default=0.0,
@@ -86,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command with parsed options; return 0."""
-    if args.plot and "paced" not in args.parts:
+    if args.plot and (args.streams or "paced" not in args.parts):
         raise ArgumentError("--plot draws the paced run: add paced to --parts")
     if args.plot and args.plot.suffix not in PLOT_TYPES:
         raise ArgumentError(f"{args.plot}: its name must end with one of {', '.join(PLOT_TYPES)}")
@@ -103,17 +114,31 @@ def run(args: argparse.Namespace) -> int:
             return files.enter_context(Output(path, inputs=inputs, over=over))
 
         numbers, drawing = opened(args.json, is_text), opened(args.plot, is_picture)
-        result = measure(
-            models.chosen(args.model),
-            _clip(args.audio, args.seconds),
-            args.parts,
-            delay_ms=args.delay,
-            threads=args.threads,
-            chunks_ms=args.chunks,
-            heard_s=args.heard,
-            late_ms=args.late,
-        )
-        write(report(result))
+        path, clip = models.chosen(args.model), _clip(args.audio, args.seconds)
+        if args.streams:
+            result = streams.measure(
+                path,
+                clip,
+                args.streams,
+                chunk_ms=max(args.chunks),
+                delay_ms=args.delay,
+                threads=args.threads,
+                heard_s=args.heard,
+                late_ms=args.late,
+            )
+            write(report_streams(result))
+        else:
+            result = measure(
+                path,
+                clip,
+                args.parts,
+                delay_ms=args.delay,
+                threads=args.threads,
+                chunks_ms=args.chunks,
+                heard_s=args.heard,
+                late_ms=args.late,
+            )
+            write(report(result))
         if numbers:
             numbers.write((json.dumps(result, indent=1) + "\n").encode())
         if drawing:

@@ -12,18 +12,29 @@ from .slots import STAGES, Result
 PIPE_WIDTH = 120
 
 
-def report(result: Result) -> str:
-    """Return the tables of a result of measure(), which end with a newline."""
-    from rich.console import Console
+class _Page:
+    """Text with tables, as wide as the terminal."""
 
-    text = io.StringIO()
-    console = Console(
-        file=text, width=lines.columns(PIPE_WIDTH), highlight=False, markup=False, soft_wrap=True
-    )
-    runs, memory, here = result["runs"], result["memory"], result["machine"]
-    threads = result["threads"] or "default"
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._text = io.StringIO()
+        width = lines.columns(PIPE_WIDTH)
+        console = Console(
+            file=self._text, width=width, highlight=False, markup=False, soft_wrap=True
+        )
+        self.print = console.print
+
+    def text(self) -> str:
+        """Return all of it, ending with a newline."""
+        return "".join(line.rstrip() + "\n" for line in self._text.getvalue().splitlines())
+
+
+def _head(result: Result) -> str:
+    """Return what was measured, and where."""
+    here, threads = result["machine"], result["threads"] or "default"
     heard = f" after {result['heard_s']:g} s" if result["heard_s"] else ""
-    console.print(
+    return (
         f"{result['model']}, {result['type']}, {result['n_params'] / 1e6:.0f} M parameters; "
         f"{result['audio_s']:.1f} s of audio{heard}, delay {result['delay_ms']} ms, "
         f"threads: {threads}, "
@@ -32,6 +43,39 @@ def report(result: Result) -> str:
         f"{here['memory_bytes'] / 2**30:.0f} GiB, {here['system']}, "
         f"load {here['load_average']:.1f}\n"
     )
+
+
+def report_streams(result: Result) -> str:
+    """Return the table of a result of streams.measure(), which ends with a newline."""
+    page = _Page()
+    page.print(_head(result))
+    columns = ["run", "audio s/s", "lag p50", "p95", "worst p95", "max", "late", "columns/pass",
+               "own", "encoder slots", "own", "MB/stream"]  # fmt: skip
+    rows = [
+        [
+            f"{run['n_streams']} {run['kind']}",
+            f"{run['audio_s_per_s']:.2f}",
+            *(_f(run[f"lag_{name}_ms"], 0) for name in ("p50", "p95", "p95_worst_stream", "max")),
+            f"{run['late_share']:.1%}",
+            *(f"{run[name]:.1f}" for name in ("decoder_columns", "decoder_own")),
+            *(f"{run[name]:.1f}" for name in ("encoder_slots", "encoder_own")),
+            f"{run['memory_per_stream_bytes'] / 1e6:.0f}",
+        ]
+        for run in result["runs"]
+    ]
+    page.print(_table(columns, [rows]))
+    page.print(
+        f"paced in chunks of {result['chunk_ms']} ms, lag in ms, late beyond "
+        f"{result['late_ms']:.0f} ms; peak memory {_mb(result['peak_rss_bytes'])}"
+    )
+    return page.text()
+
+
+def report(result: Result) -> str:
+    """Return the tables of a result of measure(), which end with a newline."""
+    console = _Page()
+    runs, memory = result["runs"], result["memory"]
+    console.print(_head(result))
     opened = [
         f"opened in {each['open_ms']:.1f} ms, first slot after {each['first_slot_ms']:.0f} ms"
         for each in result["streams"]
@@ -56,7 +100,7 @@ def report(result: Result) -> str:
             f"{paced['late_ms']:.0f} ms; first text at {_f(paced['first_text_s'], 2)} s, "
             f"lag {_f(paced['first_text_lag_ms'])} ms"
         )
-    return "".join(line.rstrip() + "\n" for line in text.getvalue().splitlines())
+    return console.text()
 
 
 def _summary(name: str, run: Result) -> list[str]:

@@ -1,0 +1,201 @@
+/* batch.c - see batch.h. */
+#include "batch.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+/* One call of batch_run, which ends when none of its requests is left. */
+typedef struct batch_waiter {
+    platform_event event;
+    int n_left;
+} batch_waiter;
+
+struct batch {
+    const vox_model *m;
+    platform_mutex mutex;       /* of all that follows, but for the atomic numbers and the engine */
+    engine *engine;             /* NULL until the first pass; only its leader looks into it */
+    pass_request *first, *last; /* that wait, in the order in which they came */
+    batch_waiter *leader;       /* who runs passes; NULL: nobody */
+    int is_waiting;             /* the leader waits for those it has just served */
+    int n_expected;             /* of these, how many may come back at once */
+    int64_t pass_ns;            /* of the last pass */
+    float n_members;            /* streams in a pass of the decoder, a running mean */
+    atomic_uint_fast64_t n_passes;
+    _Atomic float price;
+    atomic_int_fast64_t n_bytes;
+};
+
+/* Of a pass: how long its leader waits for others that would be in the next one. */
+static const int WAIT_SHARE = 16;
+static const float MEMBERS_RATE = 1.0f / 8;
+
+batch *batch_new(const vox_model *m) {
+    batch *b = calloc(1, sizeof *b);
+    if (!b) return NULL;
+    b->m = m;
+    b->n_members = 1;
+    platform_mutex_init(&b->mutex);
+    return b;
+}
+
+void batch_free(batch *b) {
+    if (!b) return;
+    engine_close(b->engine);
+    platform_mutex_free(&b->mutex);
+    free(b);
+}
+
+float batch_price(const batch *b) {
+    return atomic_load(&b->price);
+}
+
+int64_t batch_bytes(const batch *b) {
+    return atomic_load(&b->n_bytes);
+}
+
+/* ---- who is in the next pass ---------------------------------------------------------------- */
+
+static int min(int a, int b) {
+    return a < b ? a : b;
+}
+
+static pass_request *oldest(const batch *b) {
+    for (pass_request *r = b->first; r; r = r->after)
+        if (!r->is_background) return r;
+    return b->first;
+}
+
+static void unlink_request(batch *b, pass_request *r) {
+    pass_request **at = &b->first, *before = NULL;
+    for (; *at != r; at = &(*at)->after) before = *at;
+    *at = r->after;
+    if (b->last == r) b->last = before;
+}
+
+/* Columns that a request needs at least: positions that hear a guess are a wish. */
+static int columns_needed(const pass_request *r) {
+    if (r->kind == PASS_ENCODE) return r->enc.w;
+    return r->dec.w - r->dec.n + (r->dec.n > 0);
+}
+
+/* Members of the next pass, taken off the queue; how many. */
+static int select_members(batch *b, pass_request **members) {
+    pass_kind kind = oldest(b)->kind;
+    int n = 0, left = kind == PASS_ENCODE ? ENCODER_WIDTH : DECODER_COLUMNS;
+    for (int background = 0; background < 2; background++)
+        for (pass_request *r = b->first, *after; r; r = after) {
+            after = r->after;
+            if (r->kind != kind || r->is_background != background) continue;
+            if (kind == PASS_START && n > 0) continue;
+            if (columns_needed(r) > left) continue;
+            left -= columns_needed(r);
+            members[n++] = r;
+            unlink_request(b, r);
+        }
+    if (kind != PASS_DECODE) return n;
+    /* What is left of the columns goes to guesses, the likeliest of each stream first. */
+    int n_wanted[DECODER_COLUMNS];
+    for (int i = 0; i < n; i++) {
+        n_wanted[i] = members[i]->dec.n;
+        members[i]->dec.w -= members[i]->dec.n;
+        members[i]->dec.n = min(n_wanted[i], 1);
+    }
+    for (int guess = 1; guess < DECODER_WIDTH; guess++)
+        for (int i = 0; i < n && left > 0; i++)
+            if (guess < n_wanted[i]) {
+                members[i]->dec.n++;
+                left--;
+            }
+    for (int i = 0; i < n; i++) members[i]->dec.w += members[i]->dec.n;
+    return n;
+}
+
+/* ---- passes --------------------------------------------------------------------------------- */
+
+/* Only the leader comes here, without the mutex. */
+static void run_pass(batch *b, pass_request *const *members, int n) {
+    if (!b->engine && engine_open(&b->engine, b->m, NULL) != VOX_OK) {
+        for (int i = 0; i < n; i++) members[i]->status = VOX_ERR_MEMORY;
+        return;
+    }
+    engine_run(b->engine, members, n);
+    if (members[0]->kind != PASS_ENCODE)
+        atomic_store(&b->n_bytes, (int64_t)engine_bytes(b->engine));
+    const pass_cost *c = &b->engine->cost;
+    if (members[0]->kind != PASS_DECODE) return;
+    b->n_members += MEMBERS_RATE * ((float)n - b->n_members);
+    if (c->first > 0) atomic_store(&b->price, c->more / c->first * b->n_members);
+}
+
+/* Those who were in the last pass often come back at once, and one pass for all of them costs
+ * little more than one for whoever is first. */
+static void wait_for_members(batch *b) {
+    int64_t end = platform_clock_ns() + b->pass_ns / WAIT_SHARE;
+    b->is_waiting = 1;
+    while (b->n_expected > 0) {
+        int64_t left = end - platform_clock_ns();
+        if (left <= 0) break;
+        platform_event_wait(&b->leader->event, &b->mutex, left);
+    }
+    b->is_waiting = 0;
+}
+
+/* One pass; with the mutex held. */
+static void lead(batch *b) {
+    pass_request *members[DECODER_COLUMNS];
+    if (b->n_expected > 0) wait_for_members(b);
+    int n = select_members(b, members);
+    platform_mutex_unlock(&b->mutex);
+    int64_t begin = platform_clock_ns();
+    run_pass(b, members, n);
+    int64_t ns = platform_clock_ns() - begin;
+    platform_mutex_lock(&b->mutex);
+    b->pass_ns = ns;
+    b->n_expected = n > 1 || b->first ? n : 0;
+    uint64_t served = atomic_fetch_add(&b->n_passes, 1) + 1;
+    for (int i = 0; i < n; i++) {
+        batch_waiter *waiter = members[i]->waiter;
+        members[i]->served = served;
+        if (--waiter->n_left == 0 && waiter != b->leader) platform_event_wake(&waiter->event);
+    }
+}
+
+static void come_back(batch *b, const pass_request *r) {
+    if (r->served != atomic_load(&b->n_passes) || b->n_expected == 0) return;
+    b->n_expected--;
+    if (b->is_waiting) platform_event_wake(&b->leader->event);
+}
+
+void batch_leave(batch *b, const pass_request *r) {
+    if (r->served == 0 || r->served != atomic_load(&b->n_passes)) return;
+    platform_mutex_lock(&b->mutex);
+    come_back(b, r);
+    platform_mutex_unlock(&b->mutex);
+}
+
+void batch_run(batch *b, pass_request *first) {
+    batch_waiter me = {.n_left = 0};
+    platform_event_init(&me.event);
+    platform_mutex_lock(&b->mutex);
+    for (pass_request *r = first; r; r = r->peer) {
+        come_back(b, r);
+        r->waiter = &me;
+        r->after = NULL;
+        if (b->last) b->last->after = r;
+        else b->first = r;
+        b->last = r;
+        me.n_left++;
+    }
+    while (me.n_left > 0) {
+        if (b->leader) {
+            platform_event_wait(&me.event, &b->mutex, -1);
+            continue;
+        }
+        b->leader = &me;
+        while (me.n_left > 0) lead(b);
+        b->leader = NULL;
+        if (b->first) platform_event_wake(&b->first->waiter->event);
+    }
+    platform_mutex_unlock(&b->mutex);
+    platform_event_free(&me.event);
+}
