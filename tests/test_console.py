@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -239,3 +240,23 @@ def test_any_title_of_a_picture(title: str, demo: vox.Model, tmp_path: Path) -> 
 
     plot(demo, CLIP, tmp_path / "x.svg", title=title, to_s=0.5)
     assert "<svg" in (tmp_path / "x.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_pipe_that_does_not_block(
+    stream: str, run_python: Callable[..., tuple[str, ...]]
+) -> None:
+    """Another program may have set it so; all is written, in order, as it is read."""
+    code = "from voxtral_edge.console.lines import complain, write\nfor i in range(40): " + (
+        "write(f'{i} ' * 3000 + '\\n')" if stream == "stdout" else "complain(f'{i} ' * 3000)"
+    )
+    source, sink = os.pipe()
+    os.set_blocking(sink, False)
+    with subprocess.Popen(run_python("-c", code), **{stream: sink}) as process:
+        os.close(sink)
+        with os.fdopen(source, "rb") as pipe:
+            time.sleep(0.3)
+            lines = pipe.read().decode().splitlines()
+        assert process.wait(60) == 0
+    head = "" if stream == "stdout" else "voxtral: "
+    assert [line.strip() for line in lines] == [(head + f"{i} " * 3000).strip() for i in range(40)]

@@ -83,7 +83,10 @@ def duration_s(audio: AudioLike) -> float | None:
         if not path.is_file():
             return None
         with path.open("rb", buffering=0) as file:
-            return _duration_s(ByteSource(file, str(path)))
+            try:
+                return _duration_s(ByteSource(file, str(path)))
+            except AudioError:
+                return None
     if isinstance(audio, (bytes, bytearray)) or hasattr(audio, "read"):
         return None
     array = as_array(audio)
@@ -148,6 +151,7 @@ def _plain(source: ByteSource, form: wav.Form) -> Iterator[tuple[int, Floats]]:
 
 
 def _duration_s(source: ByteSource) -> float | None:
+    signatures.refuse(source)
     form = wav.form(source)
     if form and form.type and source.size:
         n_bytes = min(form.n_bytes or source.size, source.size - form.start)

@@ -59,11 +59,8 @@ def decode(source: ByteSource, *, endless: bool = False) -> Iterator[tuple[int, 
 
 def duration_s(source: ByteSource) -> float | None:
     """Return the seconds of a file by its header or size, None if they do not tell them."""
-    try:
-        with _open(source, {}) as container:
-            return None if container.duration is None else container.duration / 1e6
-    except AudioError:
-        return None
+    with _open(source, {}) as container:
+        return None if container.duration is None else container.duration / 1e6
 
 
 class _Track:
@@ -83,6 +80,7 @@ class _Track:
         self._end_s = 0.0  # of all tracks
         self._last: Packet[Any] | None = None
         self._has_failed = False  # with the last packet
+        self._has_stopped = False  # at something that is no packet
 
     def blocks(self) -> Iterator[tuple[int, Floats]]:
         """Yield samples [n], and silence where there are none, each with its rate."""
@@ -97,7 +95,7 @@ class _Track:
     def judge(self) -> None:
         """Raise AudioError for what was no sound, or hardly any."""
         name = self._source.name
-        if not self._n_good and self._has_failed:
+        if not self._n_good and (self._has_failed or self._has_stopped):
             raise AudioError(
                 f"{name} holds no sound that can be decoded: it is damaged, protected, or cannot "
                 "be read from a pipe"
@@ -113,8 +111,12 @@ class _Track:
         if format in DURATIONS and duration is not None:
             end_s = self._end_s - min(self._start_s, 0.0)
             return end_s < duration / 1e6 - DURATIONS[format]
+        if self._has_stopped:
+            return True
         if format == "ogg":
             return truncation.ends_in_page(self._source)
+        if format == "mpegts":
+            return truncation.ends_in_packet(self._source)
         if self._last is None or self._last.is_corrupt:
             return self._last is not None
         if format in FRAMED:
@@ -153,7 +155,7 @@ class _Track:
                 packet = next(packets, None)
             except av.FFmpegError:
                 packet = None
-                self._has_failed = True
+                self._has_stopped = True
             self._source.check()
             if packet is None:
                 return
@@ -170,9 +172,13 @@ def _open(source: ByteSource, options: dict[str, str]) -> InputContainer:
 
     try:
         container = av.open(
-            source, "r", options=options, metadata_errors="replace", buffer_size=BUFFER,
+            source,
+            "r",
+            container_options={"protocol_whitelist": "none", **options},
+            metadata_errors="replace",
+            buffer_size=BUFFER,
             io_open=refuse,
-        )  # fmt: skip
+        )
     except av.FFmpegError as error:
         source.check()
         raise _unreadable(source, str(error.strerror)) from None

@@ -96,5 +96,15 @@ def frame_bytes(header: bytes) -> int:
     return (72 if layer == 3 and version < 3 else 144) * bits // rate + padding
 
 
+def tag_bytes(head: bytes) -> int:
+    """Return the bytes of the ID3 tag that the first bytes of a file open; 0 if there is none."""
+    if head[:3] != b"ID3" or len(head) < 10:
+        return 0
+    n = 0
+    for byte in head[6:10]:  # seven bits each
+        n = n << 7 | byte & 127
+    return n + 10
+
+
 def _is_text(data: bytes) -> bool:
     return all(32 <= byte < 127 or byte in b"\t\n\r" for byte in data)

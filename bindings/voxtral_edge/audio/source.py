@@ -27,7 +27,7 @@ class ByteSource:
         self.name = name
         self.start = 0
         self.size: int | None = None  # bytes of a file
-        self.n_read = 0  # bytes of a pipe so far
+        self._n_read = 0  # bytes of a pipe so far
         # read1 returns what has arrived; read would wait for all and delay live text.
         self._receive = getattr(file, "read1", file.read)
         self._ahead = b""  # of a pipe: bytes that head() has read and read() has not
@@ -58,8 +58,10 @@ class ByteSource:
         return self._ahead[:n]
 
     def tail(self, n: int) -> bytes:
-        """Return the last n bytes, at most TAIL, after everything was read."""
+        """Return the last n bytes, at most TAIL; those of a pipe are read up to its end."""
         if self.size is None:
+            while self.read(TAIL):
+                pass
             return self._tail[-n:]
         self.seek(max(self.size - n, 0))
         return self._take(n)
@@ -75,7 +77,7 @@ class ByteSource:
             return b""
         self._ahead = self._ahead[n:]
         if self.size is None:
-            self.n_read += len(data)
+            self._n_read += len(data)
             self._tail = (self._tail + data)[-TAIL:]
         return data
 
@@ -92,9 +94,14 @@ class ByteSource:
 
     def has(self, n: int) -> bool:
         """Whether there are n bytes; those of a pipe are read."""
-        while self.size is None and self.n_read < n and self.read(TAIL):
+        while self.size is None and self._n_read < n and self.read(TAIL):
             pass
-        return n <= (self.n_read if self.size is None else self.size)
+        return n <= self.n_bytes
+
+    @property
+    def n_bytes(self) -> int:
+        """How many bytes there are, as far as a pipe was read."""
+        return self._n_read if self.size is None else self.size
 
     def fail(self, failure: BaseException) -> None:
         """Let check() raise an error."""

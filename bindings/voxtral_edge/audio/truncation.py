@@ -9,11 +9,12 @@ import struct
 
 from ..errors import AudioTruncated
 from . import wav
-from .signatures import frame_bytes
+from .signatures import frame_bytes, tag_bytes
 from .source import TAIL, ByteSource
 
 ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # the file properties object
+TS_PACKETS = (188, 192, 204)  # bytes of one; with a time code, with a check sum
 SLACK = 8  # bytes that writers miscount
 FARTHEST = 1 << 20  # bytes of a tag with a picture before the first frame
 
@@ -39,6 +40,11 @@ def truncated(source: ByteSource, at_s: float) -> AudioTruncated:
     return AudioTruncated(f"{source.name} breaks off after {at_s:.1f} s: copy or record it again")
 
 
+def ends_in_packet(source: ByteSource) -> bool:
+    """Whether an MPEG transport stream ends in the middle of a packet."""
+    return all(source.n_bytes % size for size in TS_PACKETS)
+
+
 def ends_in_page(source: ByteSource) -> bool:
     """Whether what was read of an Ogg stream ends in the middle of a page."""
     tail = source.tail(TAIL)
@@ -49,11 +55,7 @@ def ends_in_page(source: ByteSource) -> bool:
 
 def _announced_by_xing(source: ByteSource, head: bytes) -> int:
     """Return where an MP3 ends by the frame that encoders put first, which counts the bytes."""
-    start = 0
-    if head[:3] == b"ID3":
-        for byte in head[6:10]:  # seven bits each
-            start = start << 7 | byte & 127
-        start += 10
+    start = tag_bytes(head)
     if start > FARTHEST:
         return 0
     frame = source.head(start + 192)[start:]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .arrays import RATE, Floats, convert, mixed
+from .signatures import tag_bytes
 from .source import ByteSource
 
 ORDERS = {b"RIFF": "<", b"RIFX": ">", b"RF64": "<", b"BW64": "<"}  # of the bytes of a number
@@ -45,11 +46,14 @@ RAW = Form("<i2", 1, RATE, 0, None)
 
 def form(source: ByteSource) -> Form | None:
     """Return the form of a WAV file or stream, None for what has no header that can be used."""
-    opening = source.head(12)
+    at = tag_bytes(source.head(12))
+    if at > FARTHEST:
+        return None
+    opening = source.head(at + 12)[at:]
     order = ORDERS.get(opening[:4])
     if order is None or opening[8:] != b"WAVE":
         return None
-    described, long_size, at = None, 0, 12
+    described, long_size, at = None, 0, at + 12
     while at < FARTHEST and len(chunk := source.head(at + 8)[at:]) == 8:
         name, size = struct.unpack(f"{order}4sI", chunk)
         at += 8

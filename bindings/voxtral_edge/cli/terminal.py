@@ -24,7 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..audio.live import Live
-from ..console.lines import complain, write
+from ..console.lines import complain, put, write
 from ..console.output import OutputError
 from ..console.printable import printable
 from ..console.signals import Stopped
@@ -197,8 +197,7 @@ class Screen:
         return start + text
 
     def _tell(self, text: str) -> None:
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        put(sys.stderr, text)
 
 
 def live_status(

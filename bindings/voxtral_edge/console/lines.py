@@ -7,9 +7,10 @@ import os
 import re
 import shutil
 import sys
+from typing import TextIO
 
 from ..errors import VoxtralError
-from .output import OutputError
+from .output import OutputError, write_all
 from .printable import printable
 
 SIZE = re.compile(r"[1-9]\d{0,3}")  # columns or lines that a terminal can have
@@ -36,7 +37,7 @@ def write(text: str) -> None:
     try:
         if sys.stdout is None:
             raise OSError(errno.EBADF, "it is closed")
-        print(printable(text, "\n\t") if sys.stdout.isatty() else text, end="", flush=True)
+        put(sys.stdout, printable(text, "\n\t") if sys.stdout.isatty() else text)
     except OSError as error:
         raise OutputError(None, error) from error
 
@@ -46,4 +47,18 @@ def complain(error: BaseException | str) -> None:
     text = str(error) or "out of memory"
     if isinstance(error, OSError) and not isinstance(error, (VoxtralError, OutputError)):
         text = f"{error.filename}: {error.strerror}" if error.filename else f"{error.strerror}"
-    print(f"voxtral: {printable(text)}", file=sys.stderr)
+    put(sys.stderr, f"voxtral: {printable(text)}\n")
+
+
+def put(stream: TextIO, text: str) -> None:
+    """Print at once, whether or not the stream waits for its reader.
+
+    It does not if a program that shares the pipe or the terminal has set it so.
+    """
+    try:
+        fd = stream.fileno()
+    except (OSError, ValueError):  # it is no file
+        print(text, end="", file=stream, flush=True)
+        return
+    stream.flush()
+    write_all(fd, text.encode(stream.encoding, stream.errors or "strict"))
