@@ -126,6 +126,30 @@ def test_vllm_errors(server: Serving, digits: np.ndarray, digits_words: str) -> 
     run(main())
 
 
+def test_words_with_times(server: Serving, demo: vox.Model, digits: np.ndarray) -> None:
+    """As the page asks: another rate and delay, and words when they are over."""
+    whole = demo.transcribe(digits, delay_ms=960, confidence=True)
+
+    async def main() -> None:
+        async with connect(url(server)) as socket:
+            await receive(socket)
+            await send(socket, "session.update", model="x", rate=48_000, delay_ms=7)
+            assert (await receive(socket))["code"] == "invalid_event"
+            options = {"rate": 48_000, "delay_ms": 960, "include": ["words"]}
+            await send(socket, "session.update", model="x", **options)
+            await append(socket, pcm(np.asarray(soxr.resample(digits, vox.RATE, 48_000))))
+            await send(socket, "input_audio_buffer.commit", final=True)
+            messages = await until(socket, "transcription.done")
+            words = [word for m in messages for word in m.get("words", [])]
+            assert "".join(word["word"] for word in words) == messages[-1]["text"]
+            assert [word["end"] for word in words] == pytest.approx(
+                [word.end_ms / 1000 for word in whole.words], abs=0.1
+            )
+            assert all(0 < word["confidence"] <= 1 for word in words)
+
+    run(main())
+
+
 def test_dictation_is_on_time(server: Serving, digits: np.ndarray, digits_words: str) -> None:
     """localvoxtral's limits, each tightened: open in 1 s, 0.7 s of silence, done in 1.5 s."""
 

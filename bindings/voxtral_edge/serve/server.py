@@ -15,7 +15,8 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.staticfiles import StaticFiles
 
 from .. import __version__
 from ..errors import ArgumentError
@@ -29,6 +30,8 @@ from .wyoming import Listener
 
 log = logging.getLogger("voxtral.serve")
 
+PAGE = Path(__file__).with_name("page")
+POLICY = "default-src 'self'; connect-src 'self' ws: wss:; frame-ancestors 'none'"
 SAMPLE = Path(__file__).parents[1] / "samples" / "digits_1.wav"  # measured before the first stream
 
 
@@ -97,6 +100,12 @@ def application(engine: Engine, options: Options) -> FastAPI:
             "owned_by": "voxtral-edge",
         }
 
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        """Return the page that listens and shows captions."""
+        return FileResponse(PAGE / "index.html", headers={"content-security-policy": POLICY})
+
+    app.mount("/page", StaticFiles(directory=PAGE))
     app.add_middleware(
         Guard,
         token=options.token,

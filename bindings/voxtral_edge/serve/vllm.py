@@ -10,7 +10,9 @@ import asyncio
 from typing import Any
 
 from ..audio import RATE
+from ..streaming.options import DELAYS_MS
 from ..text.pieces import Piece
+from ..text.words import Word, Words
 from . import errors
 from .answers import Text
 from .engine import Engine
@@ -28,8 +30,9 @@ class Vllm:
         """Begin before the first utterance."""
         self._engine, self._socket = engine, socket
         self._hearing: Hearing | None = None
-        self._text = Text()
-        self._is_named = False
+        self._text, self._words = Text(), Words(engine.model)
+        self._is_named = self._has_words = self._has_told = False
+        self._rate, self._delay_ms = RATE, engine.delay_ms
 
     async def greet(self) -> None:
         """Leave that to the endpoint, which speaks two protocols."""
@@ -40,6 +43,7 @@ class Vllm:
         if kind == "session.update":
             if not message.get("model"):
                 raise BadRequest("session.update needs a model", code="invalid_event")
+            self._update(message)
             self._is_named = True
         elif kind == "input_audio_buffer.append":
             await self._begun().append(audio_of(message))
@@ -80,7 +84,9 @@ class Vllm:
             "completion_tokens": usage["output_tokens"],
             "total_tokens": usage["total_tokens"],
         }
-        text, self._text = self._text.text, Text()
+        await self._tell_words(self._words.end())
+        self._has_told = False
+        text, self._text, self._words = self._text.text, Text(), Words(self._engine.model)
         await self._socket.send({"type": "transcription.done", "text": text, "usage": counts})
 
     def close(self) -> None:
@@ -88,11 +94,45 @@ class Vllm:
         if self._hearing:
             self._hearing.close()
 
+    def _update(self, message: dict[str, Any]) -> None:
+        """Take what the protocol does not have: another rate or delay, and words with times."""
+        rate, delay_ms = message.get("rate", self._rate), message.get("delay_ms", self._delay_ms)
+        if not isinstance(rate, int) or delay_ms not in DELAYS_MS:
+            raise BadRequest(
+                "rate and delay_ms must be numbers that are known", code="invalid_event"
+            )
+        Inlet(rate)  # raises
+        include = message.get("include")
+        self._has_words = isinstance(include, list) and "words" in include
+        self._rate, self._delay_ms = rate, delay_ms
+
     def _begun(self) -> Hearing:
         if self._hearing is None:
-            self._hearing = Hearing(self._engine, Inlet(RATE), self._tell, self._socket.fail)
+            self._hearing = Hearing(
+                self._engine,
+                Inlet(self._rate),
+                self._tell,
+                self._socket.fail,
+                delay_ms=self._delay_ms,
+                confidence=self._has_words,
+            )
         return self._hearing
 
     async def _tell(self, slots: list[Piece]) -> None:
         if delta := self._text.add(slots):
             await self._socket.send({"type": "transcription.delta", "delta": delta})
+        await self._tell_words([word for slot in slots for word in self._words.push(slot)])
+
+    async def _tell_words(self, words: list[Word]) -> None:
+        if words and self._has_words:
+            told = [
+                {
+                    "word": word.text if self._has_told or i else word.text.lstrip(),
+                    "start": word.start_ms / 1000,
+                    "end": word.end_ms / 1000,
+                    "confidence": word.confidence,
+                }
+                for i, word in enumerate(words)
+            ]
+            self._has_told = True
+            await self._socket.send({"type": "transcription.words", "words": told})
