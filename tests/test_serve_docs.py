@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import voxtral_edge as vox
-from serving import Serving, serving
+from serving import ROOMY, Serving, serving
 from test_docs import ROOT, SERVED, Block, blocks_of
 
 
 @pytest.fixture(scope="module")
 def server(demo: vox.Model) -> Iterator[Serving]:
-    with serving(demo, wyoming="tcp://127.0.0.1:0") as running:
+    with serving(demo, wyoming="tcp://127.0.0.1:0", limits=ROOMY) as running:
         yield running
 
 

@@ -25,7 +25,7 @@ import pytest
 import soxr
 import voxtral_edge as vox
 from conftest import SAMPLES
-from serving import Serving, pcm, serving, wav
+from serving import ROOMY, Serving, pcm, serving, wav
 from voxtral_edge.serve import files, upload
 from voxtral_edge.serve.engine import Limits
 
@@ -37,7 +37,7 @@ BOUNDARY = "----voxtral"
 
 @pytest.fixture(scope="module")
 def server(demo: vox.Model) -> Iterator[Serving]:
-    with serving(demo) as running:
+    with serving(demo, limits=ROOMY) as running:
         yield running
 
 

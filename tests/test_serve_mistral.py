@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import voxtral_edge as vox
-from serving import Serving, pcm, run, serving
+from serving import ROOMY, Serving, pcm, run, serving
 
 models = pytest.importorskip("mistralai.client.models", reason="mistralai is not installed")
 realtime = pytest.importorskip("mistralai.extra.realtime")
@@ -17,7 +17,7 @@ client = pytest.importorskip("mistralai.client")
 
 @pytest.fixture(scope="module")
 def server(demo: vox.Model) -> Iterator[Serving]:
-    with serving(demo) as running:
+    with serving(demo, limits=ROOMY) as running:
         yield running
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soxr
 import voxtral_edge as vox
-from serving import Serving, pcm, run, serving
+from serving import ROOMY, Serving, pcm, run, serving
 from voxtral_edge.serve import sockets
 from voxtral_edge.serve.engine import Limits
 
@@ -29,7 +29,7 @@ TRANSCRIPTION = "conversation.item.input_audio_transcription"
 
 @pytest.fixture(scope="module")
 def server(demo: vox.Model) -> Iterator[Serving]:
-    with serving(demo) as running:
+    with serving(demo, limits=ROOMY) as running:
         yield running
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import voxtral_edge as vox
-from serving import Serving, pcm, run, serving
+from serving import ROOMY, Serving, pcm, run, serving
 from voxtral_edge.serve import wyoming as dialect
 from voxtral_edge.serve.engine import Limits
 
@@ -29,7 +29,7 @@ CHUNK = 1024  # samples, as Home Assistant sends
 
 @pytest.fixture(scope="module")
 def server(demo: vox.Model) -> Iterator[Serving]:
-    with serving(demo, wyoming="tcp://127.0.0.1:0") as running:
+    with serving(demo, wyoming="tcp://127.0.0.1:0", limits=ROOMY) as running:
         yield running
 
 

@@ -26,7 +26,6 @@ from .session import FILE, LIVE, Scheduler, Session
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-SHARE = 0.9  # of the time that live streams may take, so that bursts find room
 WINDOW_S = 30.0  # over which the cost of audio is measured
 LEAST_AUDIO_S = 5.0  # to be measured before a cost is believed
 RETRY_S = 5  # after which a refused stream may ask again
@@ -53,6 +52,7 @@ class Limits:
     """What the server takes on."""
 
     max_streams: int = 100  # live, at once
+    share: float = 0.9  # of the time, that live streams may take, so that bursts find room
     max_files: int = 2  # that are transcribed at once
     max_queue: int = 16  # that wait for it
     max_upload: int = 4 << 30  # bytes
@@ -73,7 +73,7 @@ class Engine:
         self.n_live = self.n_files = self.n_refused = 0
         self.n_passes = self.n_columns = 0  # of ended streams: of the decoder, and their positions
         self.observe_lag: Callable[[float], object] = lambda lag_s: None
-        self.audio_s = 0.0  # that was decoded
+        self.audio_s = self.live_s = 0.0  # that was decoded, in all and of live streams
         self._turns: deque[asyncio.Future[None]] = deque()  # of files that wait
         self._measured: deque[tuple[float, float, float]] = deque()  # time, busy_s, audio_s
 
@@ -84,8 +84,8 @@ class Engine:
 
     @property
     def cost(self) -> float | None:
-        """Seconds of computing for a second of audio, lately; None: too little is known."""
-        now = (time.monotonic(), self.scheduler.busy_s, self.audio_s)
+        """Seconds of computing for a second of live audio, lately; None: too little is known."""
+        now = (time.monotonic(), self.scheduler.busy_s, self.live_s)
         while len(self._measured) > 1 and self._measured[1][0] < now[0] - WINDOW_S:
             self._measured.popleft()
         if not self._measured or now[0] > self._measured[-1][0] + 1:
@@ -131,7 +131,7 @@ class Engine:
 
     def session(self, *, is_file: bool = False, **options: Unpack[StreamOptions]) -> Session:
         """Open a session; its delay, if it is not given, is that of the server."""
-        options.setdefault("delay_ms", self.delay_ms)
+        options = {"delay_ms": self.delay_ms, **options, "background": is_file}
 
         def make() -> Stream:
             return self.model.stream(**options)
@@ -148,8 +148,10 @@ class Engine:
                 pass
 
     def _count(self, session: Session, slots: list[Piece]) -> None:
-        self.audio_s += len(slots) * SLOT_MS / 1000
+        audio_s = len(slots) * SLOT_MS / 1000
+        self.audio_s += audio_s
         if slots and session.kind == LIVE:
+            self.live_s += audio_s
             self.observe_lag(session.lag_s)
         if session.stats:
             self.n_passes += session.stats.n_decoder_passes
@@ -165,7 +167,7 @@ class Engine:
         if self.n_live >= self.limits.max_streams:
             self._refuse(f"{self.n_live} live streams are the limit here: ask again later")
         cost = self.cost
-        if self.n_live and cost is not None and (self.n_live + 1) * cost > SHARE:
+        if self.n_live and cost is not None and (self.n_live + 1) * cost > self.limits.share:
             self._refuse(
                 f"{self.n_live} live streams take {self.n_live * cost:.0%} of the time here, and "
                 "another one would make all late: ask again later"

@@ -42,7 +42,7 @@ class Metrics(Collector):
         yield GaugeMetricFamily("voxtral_files_waiting", "Files in the queue", engine.n_queued)
         yield GaugeMetricFamily(
             "voxtral_cost_ratio",
-            "Computing time for a second of audio, lately; 0 if it is not known",
+            "Computing time for a second of live audio, lately; 0 if it is not known",
             engine.cost or 0.0,
         )
         yield GaugeMetricFamily(
@@ -51,7 +51,7 @@ class Metrics(Collector):
         for name, about, value in (
             ("voxtral_refusals", "Streams and files that found no room", engine.n_refused),
             ("voxtral_audio_seconds", "Audio that was decoded", engine.audio_s),
-            ("voxtral_busy_seconds", "Time in which anything was", engine.scheduler.busy_s),
+            ("voxtral_busy_seconds", "Time in which live audio was", engine.scheduler.busy_s),
             ("voxtral_decoder_passes", "Passes of ended streams", engine.n_passes),
             ("voxtral_decoder_columns", "Positions in them", engine.n_columns),
         ):

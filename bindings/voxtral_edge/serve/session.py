@@ -285,7 +285,7 @@ class Scheduler:
 
     @property
     def busy_s(self) -> float:
-        """Seconds in which anything was computed."""
+        """Seconds in which anything was computed for live sessions."""
         with self._lock:
             running_s = time.monotonic() - self._busy_since if self._n_busy else 0.0
             return self._busy_s + running_s
@@ -315,21 +315,23 @@ class Scheduler:
         for thread in self._threads:
             thread.join()
 
+    def _count(self, change: int) -> None:
+        with self._lock:
+            if self._n_busy:
+                self._busy_s += time.monotonic() - self._busy_since
+            self._busy_since = time.monotonic()
+            self._n_busy += change
+
     def _work(self) -> None:
         while True:
             session = self._waiting.get()[2]
             if session is None:
                 return
-            with self._lock:
-                self._n_busy += 1
-                if self._n_busy == 1:
-                    self._busy_since = time.monotonic()
+            is_live = session.kind == LIVE
+            self._count(is_live)
             try:
                 more = session.step()
             finally:
-                with self._lock:
-                    self._n_busy -= 1
-                    if not self._n_busy:
-                        self._busy_s += time.monotonic() - self._busy_since
+                self._count(-is_live)
             if more:
                 self.submit(session)
