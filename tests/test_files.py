@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -99,6 +100,54 @@ def test_pipes_and_links_in_folders(tree: Path, main: Main) -> None:
         assert len(above) == (words[0] != "-r")
         assert status == 2
         assert out.count(WORDS) == (3 if words[0] == "-r" else 2)
+
+
+def test_what_cannot_be_read_stops_nothing(
+    tree: Path, main: Main, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Locked folders, names that are too long, files that are none: a line each, and the rest."""
+    scandir = os.scandir
+
+    def locked(path: str) -> object:
+        if os.fspath(path).endswith("/c"):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", locked)
+    (tree / "text.wav").write_text("no sound")
+    status, out, errors = main("transcribe", "-r", tree, "a" * 300 + ".wav", "--threads", 1)
+    assert (status, out.count(WORDS)) == (2, 2)
+    permission, *lines = errors.splitlines()
+    assert permission == f"voxtral: {tree}/b/c: Permission denied"
+    assert sorted(line.rpartition(": ")[0][-12:] for line in lines if "too long" in line)
+    assert [line for line in lines if f"{tree}/text.wav is not audio" in line]
+    assert len(lines) == 2
+    assert main("transcribe", "-r", tree / "b" / "c")[2] == permission
+
+
+def test_folders_in_folders_in_folders(tmp_path: Path, main: Main) -> None:
+    """More than Python may call functions in functions, and paths longer than the system takes."""
+    place = os.open(tmp_path, os.O_RDONLY)
+    for i in range(2500):
+        os.mkdir("d", dir_fd=place)
+        if i in (10, 1200):
+            file = os.open("x.wav", os.O_WRONLY | os.O_CREAT, dir_fd=place)
+            os.write(file, CLIP.read_bytes())
+            os.close(file)
+        deeper = os.open("d", os.O_RDONLY, dir_fd=place)
+        os.close(place)
+        place = deeper
+    os.close(place)
+    status, out, errors = main("transcribe", "-r", tmp_path, "--threads", 1)
+    assert (status, out.count(WORDS)) == (2, 2)
+    assert errors.endswith("File name too long") and errors.count("\n") == 0
+    status, out, errors = main("transcribe", f"{tmp_path}/**/*.wav", "--threads", 1)
+    assert status == 2 and errors.count("\n") == 0 and "use -r" in errors
+    status, out, errors = main("transcribe", "-r", tmp_path, "-o", tmp_path / "out", "--threads", 1)
+    assert (status, errors.count("\n")) == (2, 0)
+    deep = subprocess.run(["find", tmp_path / "out", "-name", "x.txt"], capture_output=True)
+    assert len(deep.stdout.splitlines()) == 2
+    subprocess.run(["rm", "-r", tmp_path / "out", tmp_path / "d"], check=True)
 
 
 def test_tree_to_tree(tree: Path, main: Main, monkeypatch: pytest.MonkeyPatch) -> None:

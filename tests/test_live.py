@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soxr
 import voxtral_edge as vox
 from conftest import SAMPLES
 from voxtral_edge import cli
@@ -92,6 +93,53 @@ def test_a_device_that_goes_away(device: Callable[..., None]) -> None:
             for chunk in microphone:
                 n += len(chunk)
     assert n == 5 * live.DEVICE_S * vox.RATE  # what came before is not lost
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 44100, 48000])
+@pytest.mark.parametrize("n_blocks", [1, 7, 25])
+def test_a_resampled_microphone_keeps_nothing(
+    device: Callable[..., None], digits: np.ndarray, rate: int, n_blocks: int
+) -> None:
+    """The last samples come as well."""
+    n = round(rate * live.DEVICE_S) * n_blocks
+    expected = soxr.resample(soxr.resample(digits, vox.RATE, rate)[:n], rate, vox.RATE)
+    device(rates=[rate], unplug=n_blocks)
+    parts = []
+    with vox.Microphone() as microphone, pytest.raises(vox.AudioTruncated):
+        for chunk in microphone:
+            parts.append(chunk)
+    heard = np.concatenate(parts)
+    assert len(heard) == len(expected) == microphone.n_received
+    assert np.abs(heard - expected).max() < 1e-5
+
+
+def test_a_device_that_goes_away_leaves_its_words(
+    device: Callable[..., None], demo: vox.Model, digits_words: str
+) -> None:
+    device(unplug=90)
+    text = ""
+    with vox.Microphone() as microphone, pytest.raises(vox.AudioTruncated):
+        for piece in demo.pieces(microphone):
+            text += piece.text
+    assert text.strip() == digits_words
+
+
+def test_a_device_that_does_not_start_is_left_closed(
+    device: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sounddevice
+
+    closed = []
+    monkeypatch.setattr(sounddevice.InputStream, "close", lambda stream: closed.append(stream))
+    for error in (sounddevice.PortAudioError("busy"), KeyboardInterrupt()):
+
+        def fail(stream: object, error: BaseException = error) -> None:
+            raise error
+
+        monkeypatch.setattr(sounddevice.InputStream, "start", fail)
+        with pytest.raises((vox.AudioError, KeyboardInterrupt)):
+            vox.Microphone().__enter__()
+    assert len(closed) == 2
 
 
 @pytest.mark.parametrize("name", [9, "no such"])

@@ -222,7 +222,7 @@ class Output:
             return
         self._real = Path(os.path.realpath(self.path))
         if self._make_folder:
-            self._real.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(self._real.parent)
         if old is None:
             self._takes_name = True
             self._new_part(self._real.parent, 0o666)
@@ -292,6 +292,16 @@ class Output:
             self.part.unlink(missing_ok=True)
             _parts.discard(self.part)
         self.part = None
+
+
+def _make_folder(path: Path) -> None:
+    """Make a folder, and those above it, however many they are."""
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:
