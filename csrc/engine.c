@@ -33,7 +33,7 @@ void engine_close(engine *e) {
     if (!e) return;
     for (delay_start *d = e->delays, *next; d; d = next) {
         next = d->next;
-        decoder_state_free(&d->decoder);
+        decoder_state_free(&d->silence_dec);
         free(d->ffn_norm);
         free(d);
     }
@@ -52,7 +52,7 @@ static delay_start *find_delay(engine *e, int n_delay) {
     if (!d) return NULL;
     *d = (delay_start){.next = e->delays, .n_delay = n_delay};
     d->ffn_norm = decoder_delay_norms(e->m, n_delay);
-    if (!d->ffn_norm || decoder_state_init(&d->decoder, e->m) != VOX_OK) {
+    if (!d->ffn_norm || decoder_state_init(&d->silence_dec, e->m) != VOX_OK) {
         free(d->ffn_norm);
         free(d);
         return NULL;
@@ -89,11 +89,11 @@ static int encode_silence(engine *e) {
 
 static int decode_silence(engine *e, delay_start *d) {
     const vox_model *m = e->m;
-    decoder_state_reset(&d->decoder, 0);
+    decoder_state_reset(&d->silence_dec, 0);
     int status = VOX_OK;
     for (int done = 0; status == VOX_OK && done < e->n_silence;) {
         int32_t tokens[DECODER_WIDTH];
-        decoder_part part = {.state = &d->decoder,
+        decoder_part part = {.state = &d->silence_dec,
                              .ffn_norm = d->ffn_norm,
                              .tokens = tokens,
                              .audio = e->audio + (size_t)done * (size_t)m->dec.dim,
@@ -101,7 +101,7 @@ static int decode_silence(engine *e, delay_start *d) {
         for (int i = 0; i < part.w; i++) tokens[i] = model_prompt_token(m, done + i);
         status = decoder_reserve(&part);
         if (status == VOX_OK) status = decoder_run(&e->dec, &(decoder_part *){&part}, 1);
-        if (status == VOX_OK) decoder_keep(&d->decoder, part.w);
+        if (status == VOX_OK) decoder_keep(&d->silence_dec, part.w);
         done += part.w;
     }
     return status;
@@ -118,7 +118,7 @@ static int start(engine *e, const pass_request *r) {
     if (status != VOX_OK) return status;
     d->has_decoder = 1;
     encoder_state_copy(r->enc.state, &e->silence_enc, e->m);
-    kv_share(&r->dec.state->kv, &d->decoder.kv);
+    kv_share(&r->dec.state->kv, &d->silence_dec.kv);
     return VOX_OK;
 }
 
@@ -218,6 +218,7 @@ size_t engine_bytes(const engine *e) {
                (size_t)e->n_silence * (size_t)p->dim * sizeof *e->audio +
                kv_bytes(&e->silence_enc.kv);
     for (const delay_start *d = e->delays; d; d = d->next)
-        n += (size_t)p->n_layers * (size_t)p->dim * sizeof *d->ffn_norm + kv_bytes(&d->decoder.kv);
+        n += (size_t)p->n_layers * (size_t)p->dim * sizeof *d->ffn_norm +
+             kv_bytes(&d->silence_dec.kv);
     return n;
 }

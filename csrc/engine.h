@@ -54,8 +54,8 @@ typedef struct pass_request {
 typedef struct delay_start {
     struct delay_start *next;
     int n_delay;
-    float *ffn_norm;       /* decoder_delay_norms */
-    decoder_state decoder; /* after n_silence positions; nothing in it until has_decoder */
+    float *ffn_norm;           /* decoder_delay_norms */
+    decoder_state silence_dec; /* after n_silence positions; nothing in it until has_decoder */
     int has_decoder;
 } delay_start;
 

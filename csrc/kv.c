@@ -109,6 +109,11 @@ void kv_visit(const kv_ring *kv, void (*visit)(void *user, void *piece, size_t n
     }
 }
 
+size_t kv_state_bytes(const kv_ring *kv, int64_t begin, int64_t end) {
+    int64_t oldest = end - kv->window + 1;
+    return (size_t)(end - (oldest > begin ? oldest : begin)) * (page_bytes(kv) / KV_PAGE);
+}
+
 int64_t kv_oldest(const kv_ring *kv, int64_t position) {
     int64_t oldest = position - kv->window + 1;
     return oldest > kv->begin ? oldest : kv->begin;

@@ -51,6 +51,8 @@ int kv_restore(kv_ring *kv, int64_t begin, int64_t end);
 /* Visit the memory of all rows that a query to come may see, piece by piece, in an order and in
  * numbers that depend on the positions only. */
 void kv_visit(const kv_ring *kv, void (*visit)(void *user, void *piece, size_t n), void *user);
+/* Bytes that kv_visit has to visit after kv_restore of the same. */
+size_t kv_state_bytes(const kv_ring *kv, int64_t begin, int64_t end);
 /* Oldest position that a query at position may see. */
 int64_t kv_oldest(const kv_ring *kv, int64_t position);
 /* Bytes of all pages, shared ones included. */

@@ -46,7 +46,7 @@ fail(loader *l, int status, const char *format, ...) {
     va_end(args);
 }
 
-static void quiet(enum ggml_log_level level, const char *text, void *user) {
+static void say_nothing(enum ggml_log_level level, const char *text, void *user) {
     (void)level, (void)text, (void)user;
 }
 
@@ -450,7 +450,8 @@ int model_open(const char *path, int n_threads, vox_model **model, char *message
         fail(&l, VOX_ERR_ARGUMENT, "the number of threads must be 1 to %d", MAX_THREADS);
         return l.status;
     }
-    ggml_log_set(quiet, NULL); /* ggml's own messages would go to stderr; ours go to the caller */
+    ggml_log_set(say_nothing,
+                 NULL); /* ggml's own messages would go to stderr; ours go to the caller */
     ggml_cpu_init();
     vox_model *m = calloc(1, sizeof *m);
     if (!m) {

@@ -22,11 +22,8 @@
 enum {
     SAMPLE_RATE = 16000, /* Hz */
     N_MEL = MEL_N_BINS,
-    MEL_PER_SLOT = MEL_FRAMES,   /* config.json: audio_length_per_tok */
-    ENC_PER_SLOT = 4,            /* params.json: downsample_factor */
-    SAMPLES_PER_SLOT = MEL_SLOT, /* 1280: 80 ms */
-    LOOK_AHEAD =
-        MEL_N_FFT / 2 - MEL_HOP_LENGTH, /* 40 samples after a slot that its last mel frame sees */
+    MEL_PER_SLOT = MEL_FRAMES, /* config.json: audio_length_per_tok */
+    ENC_PER_SLOT = 4,          /* params.json: downsample_factor */
     CONV_TAPS = 3,
     MS_PER_SLOT = 80,
     ENCODER_WIDTH = 16,   /* most slots in one pass of the encoder */

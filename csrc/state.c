@@ -36,13 +36,14 @@ int stream_copy(vox_stream *copy, const vox_stream *s) {
     copy->audio = own.audio;
     copy->slot_text = own.slot_text;
     copy->watch = own.watch;
-    copy->own = NULL;
+    copy->own_engine = NULL;
     copy->request = own.request;
 
     if (s->n_samples > 0)
         memcpy(samples, s->samples + s->first_sample, s->n_samples * sizeof *samples);
     memcpy(copy->audio, s->audio,
-           (size_t)(s->n_encoded - s->n_decoded) * (size_t)s->m->dec.dim * sizeof *s->audio);
+           (size_t)(s->slots.n_encoded - s->slots.n_decoded) * (size_t)s->m->dec.dim *
+               sizeof *s->audio);
     encoder_state_copy(&copy->enc_state, &s->enc_state, s->m);
     kv_share(&copy->dec_state.kv, &s->dec_state.kv);
     return VOX_OK;
@@ -51,7 +52,7 @@ int stream_copy(vox_stream *copy, const vox_stream *s) {
 /* ---- saving and loading --------------------------------------------------------------------- */
 
 static const uint64_t MAGIC = 0x4D41455254584F56u; /* "VOXTREAM" in a little-endian file */
-static const int64_t MAX_SLOTS = (int64_t)1 << 40; /* 2800 years; no sum of positions overflows */
+static const int64_t MAX_CLOCK = (int64_t)1 << 40; /* slots: 2800 years */
 
 typedef struct {
     uint64_t magic;
@@ -79,7 +80,7 @@ typedef struct {
     int is_short; /* more was asked for than in has */
 } tape;
 
-static void pass_bytes(void *user, void *field, size_t n) {
+static void transfer(void *user, void *field, size_t n) {
     tape *t = user;
     if (t->in) {
         if (n > t->n_in) t->is_short = 1;
@@ -94,28 +95,27 @@ static void pass_bytes(void *user, void *field, size_t n) {
 }
 
 /* The arrays of a state, whose sizes follow from its numbers. */
-static void pass_arrays(tape *t, vox_stream *s) {
+static void transfer_arrays(tape *t, vox_stream *s) {
     const vox_model *m = s->m;
-    for (int i = s->n_given; i < s->n_said; i++) {
+    for (int i = s->slots.n_given; i < s->slots.n_said; i++) {
         said_token *said = &s->said[i];
-        pass_bytes(t, &said->token, sizeof said->token);
-        pass_bytes(t, &said->confidence, sizeof said->confidence);
-        pass_bytes(t, &said->n_alternatives, sizeof said->n_alternatives);
+        transfer(t, &said->token, sizeof said->token);
+        transfer(t, &said->confidence, sizeof said->confidence);
+        transfer(t, &said->n_alternatives, sizeof said->n_alternatives);
         for (int k = 0; k < VOX_MAX_ALTERNATIVES; k++) {
-            pass_bytes(t, &said->alternatives[k].token, sizeof said->alternatives[k].token);
-            pass_bytes(t, &said->alternatives[k].confidence,
-                       sizeof said->alternatives[k].confidence);
+            transfer(t, &said->alternatives[k].token, sizeof said->alternatives[k].token);
+            transfer(t, &said->alternatives[k].confidence, sizeof said->alternatives[k].confidence);
         }
     }
-    pass_bytes(t, s->mel.tail, sizeof s->mel.tail);
-    pass_bytes(t, s->samples + s->first_sample, s->n_samples * sizeof *s->samples);
-    pass_bytes(t, s->enc_state.conv1_tail,
-               (CONV_TAPS - 1) * N_MEL * sizeof *s->enc_state.conv1_tail);
-    pass_bytes(t, s->enc_state.conv2_tail, (size_t)m->enc.dim * sizeof *s->enc_state.conv2_tail);
-    pass_bytes(t, s->audio,
-               (size_t)(s->n_encoded - s->n_decoded) * (size_t)m->dec.dim * sizeof *s->audio);
-    kv_visit(&s->enc_state.kv, pass_bytes, t);
-    kv_visit(&s->dec_state.kv, pass_bytes, t);
+    transfer(t, s->mel.tail, sizeof s->mel.tail);
+    transfer(t, s->samples + s->first_sample, s->n_samples * sizeof *s->samples);
+    transfer(t, s->enc_state.conv1_tail, (CONV_TAPS - 1) * N_MEL * sizeof *s->enc_state.conv1_tail);
+    transfer(t, s->enc_state.conv2_tail, (size_t)m->enc.dim * sizeof *s->enc_state.conv2_tail);
+    transfer(t, s->audio,
+             (size_t)(s->slots.n_encoded - s->slots.n_decoded) * (size_t)m->dec.dim *
+                 sizeof *s->audio);
+    kv_visit(&s->enc_state.kv, transfer, t);
+    kv_visit(&s->dec_state.kv, transfer, t);
 }
 
 static size_t write_state(vox_stream *s, unsigned char *out, size_t n_bytes) {
@@ -127,21 +127,21 @@ static size_t write_state(vox_stream *s, unsigned char *out, size_t n_bytes) {
     state_numbers numbers = {.params = s->params,
                              .phase = s->phase,
                              .token = s->token,
-                             .n_said = s->n_said - s->n_given,
+                             .n_said = s->slots.n_said - s->slots.n_given,
                              .n_text = s->text.n_kept,
                              .clock = s->clock,
-                             .n_pushed = s->n_pushed,
-                             .n_encoded = s->n_encoded,
-                             .n_decoded = s->n_decoded,
-                             .n_out = s->n_out,
-                             .n_skipped = s->n_skipped,
+                             .n_pushed = s->slots.n_pushed,
+                             .n_encoded = s->slots.n_encoded,
+                             .n_decoded = s->slots.n_decoded,
+                             .n_out = s->slots.n_out,
+                             .n_skipped = s->slots.n_skipped,
                              .n_pads = s->guard.n_pads,
                              .n_quiet = s->gate.n_quiet};
     tape t = {.out = out};
-    pass_bytes(&t, &header, sizeof header);
-    pass_bytes(&t, &numbers, sizeof numbers);
-    pass_bytes(&t, s->text.kept, (size_t)s->text.n_kept);
-    pass_arrays(&t, s);
+    transfer(&t, &header, sizeof header);
+    transfer(&t, &numbers, sizeof numbers);
+    transfer(&t, s->text.kept, (size_t)s->text.n_kept);
+    transfer_arrays(&t, s);
     return t.n_out;
 }
 
@@ -153,7 +153,7 @@ static uint64_t sum_state(const unsigned char *bytes, size_t n) {
 
 int64_t stream_save(vox_stream *s, void *bytes, size_t cap) {
     if (s->phase == STREAM_FAILED) return stream_refuse_failed(s);
-    if (stream_n_heard(s) != s->n_decoded)
+    if (s->slots.gives_embeddings && s->slots.n_decoded > 0)
         return stream_fail(s, VOX_ERR_STATE, "a stream that gives embeddings cannot be saved");
     size_t n = write_state(s, NULL, 0);
     if (!bytes) return (int64_t)n;
@@ -168,20 +168,13 @@ static int is_between(int64_t value, int64_t low, int64_t high) {
     return low <= value && value <= high;
 }
 
-/* Numbers that no stream has are found here, so that none of them is used. */
+/* Numbers that no stream has are found here and by slots_hold, so that none of them is used. */
 static int are_possible(const state_numbers *a, const vox_stream *s) {
-    if (!is_between(a->phase, STREAM_OPEN, STREAM_DONE) || a->zero != 0 ||
-        !is_between(a->token, 0, s->m->info.n_vocab - 1) ||
-        !is_between(a->n_said, 0, DECODER_WIDTH) || !is_between(a->n_text, 0, 3) ||
-        !is_between(a->clock, 0, MAX_SLOTS) ||
-        !is_between(a->n_pushed, 0, MAX_SLOTS * SAMPLES_PER_SLOT) ||
-        !is_between(a->n_pads, 0, MAX_SLOTS) || !is_between(a->n_quiet, 0, MAX_SLOTS) ||
-        !is_between(a->n_skipped, 0, MAX_SLOTS) || !is_between(a->n_encoded, 0, MAX_SLOTS) ||
-        !is_between(a->n_decoded, 0, a->n_encoded))
-        return 0;
-    int64_t n_spoken = a->n_decoded - stream_n_silent(s);
-    return a->n_encoded - a->n_decoded < DECODER_WIDTH + ENCODER_WIDTH && a->n_out >= 0 &&
-           a->n_out == (n_spoken > 0 ? n_spoken : 0) + a->n_skipped - a->n_said;
+    return is_between(a->phase, STREAM_OPEN, STREAM_DONE) && a->zero == 0 &&
+           is_between(a->token, 0, s->m->info.n_vocab - 1) && is_between(a->n_text, 0, 3) &&
+           is_between(a->n_pushed, 0, MAX_CLOCK * SAMPLES_PER_SLOT) &&
+           is_between(a->clock, 0, MAX_CLOCK) && is_between(a->n_pads, 0, MAX_CLOCK) &&
+           is_between(a->n_quiet, 0, MAX_CLOCK);
 }
 
 static int is_said(const said_token *said, const vox_model *m) {
@@ -195,32 +188,37 @@ static int read_state(vox_stream *s, const state_numbers *a, tape *t) {
     const vox_model *m = s->m;
     s->clock = a->clock;
     s->token = a->token;
-    s->n_said = a->n_said;
-    s->n_pushed = a->n_pushed;
-    s->n_encoded = a->n_encoded;
-    s->n_decoded = a->n_decoded;
-    s->n_out = a->n_out;
-    s->n_skipped = a->n_skipped;
+    s->slots.n_said = a->n_said;
+    s->slots.n_pushed = a->n_pushed;
+    s->slots.n_encoded = a->n_encoded;
+    s->slots.n_decoded = a->n_decoded;
+    s->slots.n_out = a->n_out;
+    s->slots.n_skipped = a->n_skipped;
     s->guard.n_pads = a->n_pads;
     s->gate.n_quiet = a->n_quiet;
-    if (a->phase != STREAM_OPEN) stream_finish(s);
     s->phase = (stream_phase)a->phase;
-    if (s->n_encoded + s->n_skipped > stream_n_ready(s)) return VOX_ERR_FORMAT;
-    if (s->phase == STREAM_DONE && s->n_decoded + s->n_skipped != s->n_total) return VOX_ERR_FORMAT;
+    if (s->phase != STREAM_OPEN) slots_end(&s->slots);
+    if (!slots_hold(&s->slots, DECODER_WIDTH + ENCODER_WIDTH - 1, DECODER_WIDTH))
+        return VOX_ERR_FORMAT;
+    if (s->phase == STREAM_DONE && slots_done(&s->slots) != s->slots.n_total) return VOX_ERR_FORMAT;
 
     char kept[4] = {0};
-    pass_bytes(t, kept, (size_t)a->n_text);
+    transfer(t, kept, (size_t)a->n_text);
     if (text_push(&s->text, kept, (size_t)a->n_text, s->slot_text) > 0) return VOX_ERR_FORMAT;
-    s->n_samples = stream_n_waiting(s);
+    s->n_samples = slots_samples_waiting(&s->slots);
     if (s->n_samples > t->n_in / sizeof *s->samples) return VOX_ERR_FORMAT;
+    int64_t n_frames = s->slots.n_encoded * ENC_PER_SLOT, first_frame = s->clock * ENC_PER_SLOT;
+    int64_t end = s->clock + s->slots.n_decoded;
+    if (kv_state_bytes(&s->enc_state.kv, first_frame, first_frame + n_frames) > t->n_in ||
+        kv_state_bytes(&s->dec_state.kv, s->clock, end) > t->n_in)
+        return VOX_ERR_FORMAT;
     s->cap_samples = s->n_samples + 1;
     s->samples = malloc(s->cap_samples * sizeof *s->samples);
-    int64_t n_frames = s->n_encoded * ENC_PER_SLOT, first_frame = s->clock * ENC_PER_SLOT;
     if (!s->samples || kv_restore(&s->enc_state.kv, first_frame, first_frame + n_frames) ||
-        kv_restore(&s->dec_state.kv, s->clock, s->clock + s->n_decoded))
+        kv_restore(&s->dec_state.kv, s->clock, end))
         return VOX_ERR_MEMORY;
-    pass_arrays(t, s);
-    for (int i = 0; i < s->n_said; i++)
+    transfer_arrays(t, s);
+    for (int i = 0; i < s->slots.n_said; i++)
         if (!is_said(&s->said[i], m)) return VOX_ERR_FORMAT;
     return t->is_short || t->n_in > 0 ? VOX_ERR_FORMAT : VOX_OK;
 }
@@ -229,8 +227,8 @@ int stream_load(vox_stream *s, vox_model *m, const void *bytes, size_t n, const 
     state_header header;
     state_numbers numbers;
     tape t = {.in = bytes, .n_in = n};
-    pass_bytes(&t, &header, sizeof header);
-    pass_bytes(&t, &numbers, sizeof numbers);
+    transfer(&t, &header, sizeof header);
+    transfer(&t, &numbers, sizeof numbers);
     *message = "this is no saved stream, or only the beginning of one";
     if (t.is_short || header.magic != MAGIC) return VOX_ERR_FORMAT;
     *message = "the stream was saved by another version of this program: begin a new one";

@@ -72,7 +72,9 @@ const char *stream_params_fault(const vox_model *m, vox_stream_params *p) {
 int stream_init(vox_stream *s, vox_model *m, const vox_stream_params *params) {
     *s = (vox_stream){.m = model_retain(m),
                       .params = *params,
-                      .n_delay = params->delay_ms / MS_PER_SLOT,
+                      .slots = {.n_left_pad = m->n_left_pad,
+                                .n_delay = params->delay_ms / MS_PER_SLOT,
+                                .n_right_extra = m->n_right_extra},
                       .batch = params->batch_ms / MS_PER_SLOT,
                       .request = {.is_background = params->background,
                                   .has_confidence = params->confidence,
@@ -91,7 +93,7 @@ int stream_init(vox_stream *s, vox_model *m, const vox_stream_params *params) {
 }
 
 void stream_free(vox_stream *s) {
-    engine_close(s->own);
+    engine_close(s->own_engine);
     watch_free(&s->watch);
     decoder_state_free(&s->dec_state);
     encoder_state_free(&s->enc_state);
@@ -107,8 +109,7 @@ void stream_reset(vox_stream *s, int64_t slot) {
     s->phase = STREAM_OPEN;
     s->message[0] = 0;
     s->first_sample = s->n_samples = 0;
-    s->n_pushed = s->n_total = s->n_encoded = s->n_skipped = s->n_decoded = s->n_out = 0;
-    s->n_said = s->n_given = 0;
+    slots_reset(&s->slots);
     s->clock = slot;
     s->token = s->m->info.token_pad;
     mel_reset(&s->mel);
@@ -151,49 +152,25 @@ int stream_push(vox_stream *s, const float *samples, size_t n) {
     }
     if (n > 0) memcpy(s->samples + s->first_sample + s->n_samples, samples, n * sizeof *samples);
     s->n_samples += n;
-    s->n_pushed += (int64_t)n;
+    s->slots.n_pushed += (int64_t)n;
     return VOX_OK;
 }
 
 int stream_finish(vox_stream *s) {
     if (s->phase == STREAM_FAILED) return stream_refuse_failed(s);
     if (s->phase != STREAM_OPEN) return VOX_OK;
-    /* Align, then silence until the text of the last word is out. One slot less than is padded: the
-       reference never uses its last embedding. */
-    int64_t n_slots = (s->n_pushed + SAMPLES_PER_SLOT - 1) / SAMPLES_PER_SLOT;
-    s->n_total = s->m->n_left_pad + n_slots + s->n_delay + s->m->n_right_extra - 1;
+    slots_end(&s->slots);
     s->phase = STREAM_DRAINING;
     return VOX_OK;
 }
 
-/* First sample of a slot as the mel stage takes it, counted from the first pushed one: its
- * look-ahead later than the slot itself, so that all eight frames are complete; negative in the
- * left padding. */
-static int64_t slot_begin(const vox_stream *s, int64_t slot) {
-    return (slot - s->m->n_left_pad) * SAMPLES_PER_SLOT + LOOK_AHEAD;
-}
-
-int64_t stream_n_ready(const vox_stream *s) {
-    if (s->phase != STREAM_OPEN) return s->n_total;
-    return (s->n_pushed - slot_begin(s, 0)) / SAMPLES_PER_SLOT;
-}
-
-/* Slots through the encoder, or past it. */
-static int64_t n_taken(const vox_stream *s) {
-    return s->n_encoded + s->n_skipped;
-}
-
-size_t stream_n_waiting(const vox_stream *s) {
-    int64_t used = slot_begin(s, n_taken(s));
-    return (size_t)(used < 0 ? s->n_pushed : used < s->n_pushed ? s->n_pushed - used : 0);
-}
-
 /* Copy the samples of the next w slots, silence where nothing was pushed. */
 static void take_samples(const vox_stream *s, int w, float *out) {
-    int64_t begin = slot_begin(s, n_taken(s)), n = (int64_t)w * SAMPLES_PER_SLOT;
-    int64_t held = s->n_pushed - (int64_t)s->n_samples; /* index of the first one held */
+    int64_t begin = slots_begin(&s->slots, slots_taken(&s->slots)),
+            n = (int64_t)w * SAMPLES_PER_SLOT;
+    int64_t held = s->slots.n_pushed - (int64_t)s->n_samples; /* index of the first one held */
     int64_t from = begin > held ? begin : held,
-            to = begin + n < s->n_pushed ? begin + n : s->n_pushed;
+            to = begin + n < s->slots.n_pushed ? begin + n : s->slots.n_pushed;
     memset(out, 0, (size_t)n * sizeof *out);
     if (to > from)
         memcpy(out + (from - begin), s->samples + s->first_sample + (from - held),
@@ -202,7 +179,7 @@ static void take_samples(const vox_stream *s, int w, float *out) {
 
 /* Let go of the samples of slots that were taken. */
 static void drop_samples(vox_stream *s) {
-    size_t left = stream_n_waiting(s);
+    size_t left = slots_samples_waiting(&s->slots);
     s->first_sample += s->n_samples - left;
     s->n_samples = left;
 }
@@ -227,7 +204,7 @@ static int listen(vox_stream *s, int w, int *is_shut) {
         float *frames = s->mel_frames + i * MEL_PER_SLOT * N_MEL;
         mel_slot(&s->m->mel, &s->mel, samples + i * SAMPLES_PER_SLOT, frames);
         /* The silence before the first sample is not the audio's. */
-        int shuts = n_taken(s) + i >= s->m->n_left_pad && gate_shuts(&s->gate, frames);
+        int shuts = slots_taken(&s->slots) + i >= s->m->n_left_pad && gate_shuts(&s->gate, frames);
         if (i > 0 && shuts != *is_shut) {
             s->mel = mel;
             s->gate = gate;
@@ -241,15 +218,11 @@ static int listen(vox_stream *s, int w, int *is_shut) {
 /* Slots that the gate shuts out say a pad each, and that is all they do. */
 static void skip(vox_stream *s, int w) {
     for (int i = 0; i < w; i++) s->said[i] = (said_token){.token = s->m->info.token_pad};
-    s->n_said = w;
-    s->n_given = 0;
-    s->n_skipped += w;
+    s->slots.n_said = w;
+    s->slots.n_given = 0;
+    s->slots.n_skipped += w;
     s->stats.n_skipped += w;
     drop_samples(s);
-}
-
-int64_t stream_n_silent(const vox_stream *s) {
-    return s->m->n_left_pad + s->n_delay;
 }
 
 /* The next slots through the decoder: what is left of the prompt, then the token said last and
@@ -259,11 +232,13 @@ int64_t stream_n_silent(const vox_stream *s) {
  */
 static int plan_decode(vox_stream *s) {
     pass_request *r = &s->request;
-    int room = (int)min(min(s->n_encoded - s->n_decoded, s->batch), DECODER_WIDTH);
-    int silent =
-        s->n_decoded < stream_n_silent(s) ? (int)min(stream_n_silent(s) - s->n_decoded, room) : 0;
+    int room = (int)min(min(s->slots.n_encoded - s->slots.n_decoded, s->batch), DECODER_WIDTH);
+    int silent = s->slots.n_decoded < slots_silent(&s->slots)
+                     ? (int)min(slots_silent(&s->slots) - s->slots.n_decoded, room)
+                     : 0;
     int32_t *heard = r->tokens + silent;
-    for (int i = 0; i < silent; i++) r->tokens[i] = model_prompt_token(s->m, s->n_decoded + i);
+    for (int i = 0; i < silent; i++)
+        r->tokens[i] = model_prompt_token(s->m, s->slots.n_decoded + i);
     int n = 0; /* positions that speak */
     if (room > silent) {
         *heard = s->token;
@@ -293,11 +268,11 @@ static int settle_decode(vox_stream *s) {
     int kept = silent + right;
     size_t dim = (size_t)s->m->dec.dim;
     decoder_keep(&s->dec_state, kept);
-    s->n_decoded += kept;
+    s->slots.n_decoded += kept;
     memmove(s->audio, s->audio + (size_t)kept * dim,
-            (size_t)(s->n_encoded - s->n_decoded) * dim * sizeof *s->audio);
-    s->n_said = right;
-    s->n_given = 0;
+            (size_t)(s->slots.n_encoded - s->slots.n_decoded) * dim * sizeof *s->audio);
+    s->slots.n_said = right;
+    s->slots.n_given = 0;
     if (silent == 0) s->stats.n_decoder_shared += r->width;
     s->stats.n_prefill_slots += silent;
     s->stats.n_decoder_slots += n;
@@ -319,7 +294,7 @@ static int plan_encode(vox_stream *s, int w) {
     int watch = watch_find(&s->watch, "mel");
     int64_t n = (int64_t)w * MEL_PER_SLOT * N_MEL;
     int status = watch_reserve(&s->watch, watch, n);
-    if (status != VOX_OK || (is_shut && s->n_decoded < s->n_encoded)) {
+    if (status != VOX_OK || (is_shut && s->slots.n_decoded < s->slots.n_encoded)) {
         s->mel = mel;
         s->gate = gate;
         return status == VOX_OK ? plan_decode(s) : stream_fail(s, status, "out of memory");
@@ -330,11 +305,12 @@ static int plan_encode(vox_stream *s, int w) {
         return 0;
     }
     s->request.kind = PASS_ENCODE;
-    s->request.enc = (encoder_part){.state = &s->enc_state,
-                                    .mel = s->mel_frames,
-                                    .audio = s->audio + (size_t)(s->n_encoded - s->n_decoded) *
-                                                            (size_t)s->m->dec.dim,
-                                    .w = w};
+    s->request.enc =
+        (encoder_part){.state = &s->enc_state,
+                       .mel = s->mel_frames,
+                       .audio = s->audio + (size_t)(s->slots.n_encoded - s->slots.n_decoded) *
+                                               (size_t)s->m->dec.dim,
+                       .w = w};
     s->before_mel = mel;
     s->before_gate = gate;
     return 1;
@@ -354,7 +330,7 @@ static int settle_encode(vox_stream *s) {
     if (r->status != VOX_OK) return fail_for_good(s, r->status, "the encoder failed");
     watch_append(&s->watch, watch_find(&s->watch, "mel"), s->mel_frames,
                  (int64_t)r->enc.w * MEL_PER_SLOT * N_MEL);
-    s->n_encoded += r->enc.w;
+    s->slots.n_encoded += r->enc.w;
     drop_samples(s);
     return VOX_OK;
 }
@@ -367,7 +343,7 @@ static int settle_start(vox_stream *s) {
     if (r->status == VOX_ERR_MEMORY)
         return stream_fail(s, r->status, "out of memory, or of threads");
     if (r->status != VOX_OK) return fail_for_good(s, r->status, "the model failed on silence");
-    s->n_encoded = s->n_decoded = s->m->n_left_pad - 1;
+    s->slots.n_encoded = s->slots.n_decoded = s->m->n_left_pad - 1;
     return VOX_OK;
 }
 
@@ -376,14 +352,15 @@ static int settle_start(vox_stream *s) {
  * that the decoder never runs out of slots to look ahead into; fewer only when it has none. Where
  * embeddings are handed out, no slot ever waits for the decoder. */
 static int plan(vox_stream *s, int has_decoder) {
-    s->request.n_delay = s->n_delay;
-    if (s->n_encoded == 0 && has_decoder && s->watch.n == 0 && s->clock == 0) {
+    s->request.n_delay = s->slots.n_delay;
+    if (s->slots.n_encoded == 0 && has_decoder && s->watch.n == 0 && s->clock == 0) {
         s->request.kind = PASS_START;
         s->request.enc.state = &s->enc_state;
         s->request.dec.state = &s->dec_state;
         return 1;
     }
-    int64_t queued = s->n_encoded - s->n_decoded, ready = stream_n_ready(s) - n_taken(s);
+    int64_t queued = s->slots.n_encoded - s->slots.n_decoded,
+            ready = slots_complete(&s->slots) - slots_taken(&s->slots);
     if (queued == 0 || (has_decoder && queued < DECODER_WIDTH && ready >= s->batch))
         return plan_encode(s, (int)min(ready, s->batch));
     return plan_decode(s);
@@ -398,23 +375,19 @@ static int settle(vox_stream *s) {
     case PASS_DECODE: status = settle_decode(s); break;
     }
     s->keeps_rows = status == VOX_ERR_MEMORY;
+    assert(slots_hold(&s->slots, DECODER_WIDTH + ENCODER_WIDTH - 1, DECODER_WIDTH));
     return status;
-}
-
-/* Slots through the decoder, or past it. */
-static int64_t n_done(const vox_stream *s) {
-    return s->n_decoded + s->n_skipped;
 }
 
 static int hand_out(vox_stream *s, vox_slot *slot) {
     const vox_model *m = s->m;
-    said_token *said = &s->said[s->n_given++];
+    said_token *said = &s->said[s->slots.n_given++];
     for (int i = 0; i < said->n_alternatives; i++) {
         vox_alternative *a = &said->alternatives[i];
         vox_model_token(m, a->token, &a->text, &a->n_text);
     }
     int32_t token = said->token;
-    *slot = (vox_slot){.index = s->n_out++,
+    *slot = (vox_slot){.index = s->slots.n_out++,
                        .token = token,
                        .text = s->slot_text,
                        .confidence = said->confidence,
@@ -425,26 +398,22 @@ static int hand_out(vox_stream *s, vox_slot *slot) {
         slot->n_text = text_push(
             &s->text, bytes, m->token_offsets[token + 1] - m->token_offsets[token], s->slot_text);
     }
-    if (s->phase == STREAM_DRAINING && stream_n_silent(s) + s->n_out == s->n_total)
+    if (s->phase == STREAM_DRAINING && slots_silent(&s->slots) + s->slots.n_out == s->slots.n_total)
         slot->n_text += text_flush(&s->text, s->slot_text + slot->n_text);
     return VOX_SLOT;
-}
-
-int64_t stream_n_heard(const vox_stream *s) {
-    return s->dec_state.kv.end - s->clock;
 }
 
 /* What stream_next gives without a pass, or VOX_OK if it needs one. */
 static int standing(vox_stream *s) {
     if (s->phase == STREAM_FAILED) return stream_refuse_failed(s);
-    if (stream_n_heard(s) != s->n_decoded)
+    if (s->slots.gives_embeddings)
         return stream_fail(s, VOX_ERR_STATE, "the stream gives embeddings: reset it to have text");
-    if (s->n_given < s->n_said) return VOX_SLOT;
-    if (s->phase != STREAM_OPEN && n_done(s) == s->n_total) {
+    if (s->slots.n_given < s->slots.n_said) return VOX_SLOT;
+    if (s->phase != STREAM_OPEN && slots_done(&s->slots) == s->slots.n_total) {
         s->phase = STREAM_DONE;
         return VOX_DONE;
     }
-    return stream_n_ready(s) <= n_done(s) ? VOX_WAIT : VOX_OK;
+    return slots_complete(&s->slots) <= slots_done(&s->slots) ? VOX_WAIT : VOX_OK;
 }
 
 /* plan(), with the mel as everywhere. */
@@ -461,9 +430,9 @@ static int run_alone(vox_stream *s) {
         s->request.peer = NULL;
         batch_run(s->m->batch, &s->request);
     } else {
-        if (!s->own && engine_open(&s->own, s->m, &s->watch) != VOX_OK)
+        if (!s->own_engine && engine_open(&s->own_engine, s->m, &s->watch) != VOX_OK)
             s->request.status = VOX_ERR_MEMORY;
-        else engine_run(s->own, &(pass_request *){&s->request}, 1);
+        else engine_run(s->own_engine, &(pass_request *){&s->request}, 1);
     }
     return settle(s);
 }
@@ -515,16 +484,17 @@ void stream_advance(vox_stream *const *streams, int n, int *status) {
 
 int stream_embed(vox_stream *s, float *audio) {
     if (s->phase == STREAM_FAILED) return stream_refuse_failed(s);
-    if (stream_n_heard(s) > 0)
+    if (s->slots.n_decoded > 0 && !s->slots.gives_embeddings)
         return stream_fail(s, VOX_ERR_STATE, "the stream gives text: reset it to have embeddings");
+    s->slots.gives_embeddings = 1;
     s->gate.n_computed = 0; /* a decoder elsewhere hears every slot */
     if (!s->keeps_rows) watch_clear(&s->watch);
-    if (s->n_encoded == s->n_decoded) {
-        if (s->phase != STREAM_OPEN && s->n_decoded == s->n_total) {
+    if (s->slots.n_encoded == s->slots.n_decoded) {
+        if (s->phase != STREAM_OPEN && s->slots.n_decoded == s->slots.n_total) {
             s->phase = STREAM_DONE;
             return VOX_DONE;
         }
-        if (stream_n_ready(s) <= s->n_decoded) return VOX_WAIT;
+        if (slots_complete(&s->slots) <= s->slots.n_decoded) return VOX_WAIT;
         int status = plan_rounded(s, 0);
         if (status > 0) status = run_alone(s);
         if (status < 0) return status;
@@ -534,9 +504,9 @@ int stream_embed(vox_stream *s, float *audio) {
     for (size_t i = 0; i < dim; i++) poison += s->audio[i] * 0;
     if (poison != 0) return fail_not_finite(s);
     memcpy(audio, s->audio, dim * sizeof *audio);
-    s->n_decoded++;
+    s->slots.n_decoded++;
     memmove(s->audio, s->audio + dim,
-            (size_t)(s->n_encoded - s->n_decoded) * dim * sizeof *s->audio);
+            (size_t)(s->slots.n_encoded - s->slots.n_decoded) * dim * sizeof *s->audio);
     return VOX_SLOT;
 }
 
@@ -559,21 +529,20 @@ int stream_watch(vox_stream *s, const char *name) {
                 is_layer(name, "dec.blk.", s->m->dec.n_layers);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) known |= strcmp(name, names[i]) == 0;
     if (!known) return stream_fail(s, VOX_ERR_ARGUMENT, "no tensor of this name can be watched");
-    if (s->n_encoded > 0)
+    if (s->slots.n_encoded > 0)
         return stream_fail(s, VOX_ERR_STATE, "watch before the first next, or after reset");
     watch_list *w = &s->watch;
     if (watch_find(w, name) >= 0) return VOX_OK;
     if (w->n == MAX_WATCHES)
         return stream_fail(s, VOX_ERR_ARGUMENT, "too many tensors are watched");
     snprintf(w->list[w->n++].name, WATCH_NAME, "%s", name);
-    engine_close(s->own); /* its graphs were built without this one */
-    s->own = NULL;
+    engine_close(s->own_engine); /* its graphs were built without this one */
+    s->own_engine = NULL;
     return VOX_OK;
 }
 
 int64_t stream_pending(const vox_stream *s) {
-    int64_t left = s->n_pushed - slot_begin(s, n_done(s) - (s->n_said - s->n_given));
-    return left < 0 ? 0 : left < s->n_pushed ? left : s->n_pushed;
+    return slots_samples_pending(&s->slots);
 }
 
 int64_t stream_memory(const vox_stream *s) {
@@ -586,7 +555,8 @@ int64_t stream_memory(const vox_stream *s) {
 vox_stats stream_stats(const vox_stream *s) {
     vox_stats stats = s->stats;
     stats.state_bytes = stream_memory(s);
-    stats.scratch_bytes = s->own ? (int64_t)engine_bytes(s->own) : batch_bytes(s->m->batch);
+    stats.scratch_bytes =
+        s->own_engine ? (int64_t)engine_bytes(s->own_engine) : batch_bytes(s->m->batch);
     stats.weight_bytes = s->m->info.n_bytes;
     return stats;
 }

@@ -13,6 +13,7 @@
 #include "gate.h"
 #include "guard.h"
 #include "mel.h"
+#include "slots.h"
 #include "text.h"
 
 /* OPEN -finish-> DRAINING -last slot-> DONE; an error that loses data -> FAILED; reset -> OPEN from
@@ -22,26 +23,22 @@ typedef enum { STREAM_OPEN, STREAM_DRAINING, STREAM_DONE, STREAM_FAILED } stream
 struct vox_stream {
     vox_model *m;
     vox_stream_params params; /* with the defaults filled in */
-    int n_delay;              /* slots by which text trails speech */
     int batch;                /* most slots in one pass */
-    int width;                /* slots that may speak in each decoder pass; 0: as pays */
+    int width;                /* for tests: slots that may speak in each decoder pass; 0: as pays */
     stream_phase phase;
     char message[160];
 
     float *samples; /* [cap_samples]; pushed and not yet encoded are n_samples from first_sample */
     size_t first_sample, n_samples, cap_samples;
-    int64_t n_pushed; /* in all */
-    int64_t n_total;  /* decoder positions in all; known once the phase is DRAINING */
-    int64_t clock;    /* position of the first slot */
+    slot_counts slots;
+    int64_t clock; /* position of the first slot; 0, but in tests */
 
     mel_state mel;
     encoder_state enc_state;
     decoder_state dec_state;
     text_state text;
-    int64_t n_encoded, n_decoded; /* slots through the encoder; through the decoder */
-    int64_t n_skipped;            /* slots that the gate shut out, none of them waiting */
-    float *mel_frames;            /* [ENCODER_WIDTH * 8, N_MEL] of the pass at hand */
-    float *audio; /* [DECODER_WIDTH + ENCODER_WIDTH, dec.dim] slots n_decoded .. n_encoded - 1 */
+    float *mel_frames; /* [ENCODER_WIDTH * 8, N_MEL] of the pass at hand */
+    float *audio; /* [DECODER_WIDTH + ENCODER_WIDTH, dec.dim] those that wait for the decoder */
     draft_state draft;
     pad_guard guard;
     silence_gate gate;
@@ -51,14 +48,13 @@ struct vox_stream {
     silence_gate before_gate;
     int keeps_rows; /* the last call ran out of memory: what it computed is still watched */
     said_token said[DECODER_WIDTH]; /* of the last pass; n_given of n_said were handed out */
-    int n_said, n_given;
-    int64_t n_out; /* slots handed out in all */
     int32_t token; /* what the next position hears: the last one said, at first a pad */
     char *slot_text;
     vox_stats stats; /* but for the bytes, which are counted when asked for */
 
     watch_list watch;
-    engine *own; /* of a stream that is watched, from its first pass on; else NULL: the model's */
+    engine *own_engine; /* of a stream that is watched, from its first pass on; else NULL: the
+                           model's */
 };
 
 /* Keep the message, at most as long as message has room for; the status, for the caller to return.
@@ -71,7 +67,8 @@ const char *stream_params_fault(const vox_model *m, vox_stream_params *params);
 /* params: without fault. VOX_OK or VOX_ERR_MEMORY. */
 int stream_init(vox_stream *s, vox_model *m, const vox_stream_params *params);
 void stream_free(vox_stream *s);
-/* As just opened, but with the clock of both transformers at slot: results do not depend on it. */
+/* As just opened, but with the clock of both transformers at slot, which only tests set: results do
+ * not depend on it. */
 void stream_reset(vox_stream *s, int64_t slot);
 int stream_push(vox_stream *s, const float *samples, size_t n);
 int stream_finish(vox_stream *s);
@@ -79,15 +76,6 @@ int stream_next(vox_stream *s, vox_slot *slot);
 /* Bring n streams to where stream_next needs no pass, in passes that they share: status [n] is what
  * it would return. */
 void stream_advance(vox_stream *const *streams, int n, int *status);
-/* Slots whose samples are all there, padding included. */
-int64_t stream_n_ready(const vox_stream *s);
-/* Pushed samples that the encoder still needs: n_samples, from the other numbers. */
-size_t stream_n_waiting(const vox_stream *s);
-/* Positions before the first that says something: the prompt but for its last one. */
-int64_t stream_n_silent(const vox_stream *s);
-/* Positions that the decoder has heard: as many as were decoded, but none where embeddings are
- * handed out. */
-int64_t stream_n_heard(const vox_stream *s);
 int stream_embed(vox_stream *s, float *audio);
 int stream_watch(vox_stream *s, const char *name);
 /* Make *copy, which is not a stream yet, a stream that goes on from where s is; nobody watches it.

@@ -40,7 +40,8 @@ typedef struct {
     int n_rows;   /* outputs */
     int n_blocks; /* inputs / BLOCK */
     size_t group_bytes;
-    unsigned char *groups; /* [(n_rows + GROUP - 1) / GROUP][group_bytes]; owned */
+    unsigned char
+        *groups; /* [(n_rows + GROUP - 1) / GROUP][group_bytes]; whose they are, the model knows */
 } packed_matrix;
 
 /* Bytes of a group's scales of n_blocks blocks, SUPER or fewer. */

@@ -178,7 +178,8 @@ static void run_advanced(job *jobs, int n_jobs, uint32_t seed) {
             CHECK(got == status[k]);
             for (; got == VOX_SLOT; got = vox_stream_next(some[k], &slot)) {
                 note(&results[i], &slot);
-                if (some[k]->n_given == some[k]->n_said) break; /* the next one computes */
+                if (some[k]->slots.n_given == some[k]->slots.n_said)
+                    break; /* the next one computes */
             }
             if (got != VOX_DONE) continue;
             finish(some[k], &results[i]);

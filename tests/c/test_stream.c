@@ -316,7 +316,8 @@ static void test_damaged_saves(vox_model *m, vox_model *other, const float *samp
     int n_loaded = 0;
     enum { ROUNDS = 1000, N_SUMMED = 56, N_HEADER = N_SUMMED + 8 };
     size_t n_each = 12 + 8 * VOX_MAX_ALTERNATIVES;
-    size_t n_numbers = 112 + (size_t)s->text.n_kept + n_each * (size_t)(s->n_said - s->n_given);
+    size_t n_numbers =
+        112 + (size_t)s->text.n_kept + n_each * (size_t)(s->slots.n_said - s->slots.n_given);
     for (int i = 0; i < ROUNDS; i++) {
         memcpy(bad, bytes, n_bytes);
         for (int k = 0; k <= i % 3; k++) {
