@@ -48,6 +48,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="files that are transcribed at once; 16 more wait (default: %(default)s)")  # fmt: skip
     add("--max-upload", type=int, default=4096, metavar="MB",
         help="the largest file (default: %(default)s)")  # fmt: skip
+    add("--state-dir", metavar="DIR",
+        help="keep sessions that broke there, over a restart (default: in memory)")  # fmt: skip
     add("--drain", type=float, default=30.0, metavar="S",
         help="how long to wait for what is there when stopped (default: %(default)s)")  # fmt: skip
 
@@ -76,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
         origins=tuple(args.origin),
         certificate=args.tls_cert and Path(args.tls_cert),
         key=args.tls_key and Path(args.tls_key),
+        state_dir=args.state_dir and Path(args.state_dir),
         drain_s=args.drain,
         limits=Limits(
             max_streams=args.max_streams,

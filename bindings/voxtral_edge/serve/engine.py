@@ -21,6 +21,7 @@ from ..streaming.model import Model
 from ..streaming.options import StreamOptions
 from ..streaming.stream import Stream
 from ..text.pieces import SLOT_MS, Piece
+from .resume import Store
 from .session import FILE, LIVE, Scheduler, Session
 
 if TYPE_CHECKING:
@@ -38,6 +39,15 @@ class Refused(Exception):  # noqa: N818  (as the names in errors.py)
         """Keep what the client is told."""
         super().__init__(message)
         self.retry_s = retry_s
+
+
+class Resumable(Protocol):
+    """A live session that may be taken up by another connection."""
+
+    closed: asyncio.Event
+
+    def give_up(self) -> None:
+        """Keep what is heard, and close."""
 
 
 class Leaver(Protocol):
@@ -63,9 +73,13 @@ class Limits:
 class Engine:
     """Opens sessions on a model; belongs to one event loop."""
 
-    def __init__(self, model: Model, *, delay_ms: int | None, limits: Limits) -> None:
-        """Start the threads."""
+    def __init__(
+        self, model: Model, *, delay_ms: int | None, limits: Limits, state_dir: Path | None = None
+    ) -> None:
+        """Start the threads; `state_dir`: where broken sessions are kept, None: in memory."""
         self.model, self.limits = model, limits
+        self.store = Store(state_dir)
+        self.resumable: dict[str, Resumable] = {}  # by their tokens
         self.delay_ms = delay_ms or model.default_delay_ms
         self.scheduler = Scheduler()
         self.is_draining = False
@@ -129,12 +143,17 @@ class Engine:
         finally:
             self._hand_over()
 
-    def session(self, *, is_file: bool = False, **options: Unpack[StreamOptions]) -> Session:
-        """Open a session; its delay, if it is not given, is that of the server."""
+    def session(
+        self, *, is_file: bool = False, saved: bytes | None = None, **options: Unpack[StreamOptions]
+    ) -> Session:
+        """Open a session, or go on with a saved one.
+
+        Its delay, if it is not given, is that of the server.
+        """
         options = {"delay_ms": self.delay_ms, **options, "background": is_file}
 
         def make() -> Stream:
-            return self.model.stream(**options)
+            return self.model.load_stream(saved) if saved else self.model.stream(**options)
 
         return Session(self.scheduler, make, FILE if is_file else LIVE, self._count)
 

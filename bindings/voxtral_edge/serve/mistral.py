@@ -22,7 +22,7 @@ from .answers import Text
 from .engine import Engine
 from .errors import BadRequest
 from .inlet import Inlet
-from .sockets import Hearing, Socket, audio_of
+from .sockets import Dialect, Hearing, Socket, audio_of
 
 AUDIO_BYTES = 1 << 18  # the most in a message
 MIN_SILENCE_MS = 500
@@ -31,7 +31,7 @@ DONE = 1000
 router = APIRouter()
 
 
-class Mistral:
+class Mistral(Dialect):
     """One connection."""
 
     def __init__(self, engine: Engine, socket: Socket) -> None:
@@ -73,10 +73,6 @@ class Mistral:
             await self._socket.close(DONE, "")
         else:
             raise BadRequest(f"unknown event {kind!r}")
-
-    async def binary(self, data: bytes) -> None:
-        """Refuse bytes."""
-        raise BadRequest("send audio in input_audio.append")
 
     async def complain(self, error: Exception) -> None:
         """Tell what was wrong."""

@@ -19,7 +19,7 @@ from .answers import Text, logprobs
 from .engine import Engine
 from .errors import BadRequest
 from .inlet import Inlet
-from .sockets import Hearing, Socket, audio_of
+from .sockets import Dialect, Hearing, Socket, audio_of
 
 RATE = 24_000
 LOGPROBS = "item.input_audio_transcription.logprobs"
@@ -36,7 +36,7 @@ SERVER_VAD: dict[str, Any] = {
 EAGERNESS = {"low": 1200, "medium": 800, "high": 400, "auto": 800}  # ms of silence
 
 
-class OpenAi:
+class OpenAi(Dialect):
     """One connection."""
 
     def __init__(self, engine: Engine, socket: Socket) -> None:
@@ -82,9 +82,6 @@ class OpenAi:
             "include": self._include,
         }
 
-    async def greet(self) -> None:
-        """Leave that to the endpoint, which speaks two protocols."""
-
     async def message(self, message: dict[str, Any]) -> None:
         """Take a message."""
         kind = message.get("type")
@@ -104,10 +101,6 @@ class OpenAi:
             await self._send("input_audio_buffer.cleared")
         else:
             raise BadRequest(f"unknown event {kind!r}", param="type", code="unknown_event")
-
-    async def binary(self, data: bytes) -> None:
-        """Refuse bytes."""
-        raise BadRequest("send audio in input_audio_buffer.append", code="invalid_json")
 
     async def complain(self, error: Exception) -> None:
         """Tell what was wrong."""

@@ -16,7 +16,7 @@ from .vllm import Vllm
 router = APIRouter()
 
 
-class Realtime:
+class Realtime(Dialect):
     """A connection whose protocol is not known yet, and then that protocol."""
 
     def __init__(self, engine: Engine, socket: Socket) -> None:
@@ -28,18 +28,28 @@ class Realtime:
         self._dialect: Dialect | None = self._openai if self._is_openai else None
 
     async def greet(self) -> None:
-        """Send what both protocols begin with, in the words of both."""
-        session = self._openai.session()
+        """Send what both protocols begin with, in the words of both; go on with what broke."""
+        session, query = self._openai.session(), self._socket.websocket.query_params
         is_beta = self._is_openai and "openai-beta" in self._socket.websocket.headers
-        await self._socket.send(
-            {
-                "type": "transcription_session.created" if is_beta else "session.created",
-                "event_id": "event_0",
-                "id": session["id"],
-                "created": int(time.time()),
-                "session": session,
-            }
-        )
+        created: dict[str, Any] = {
+            "type": "transcription_session.created" if is_beta else "session.created",
+            "event_id": "event_0",
+            "id": session["id"],
+            "created": int(time.time()),
+            "session": session,
+        }
+        text = ""
+        if "resume" in query and not self._is_openai:
+            dialect = Vllm(self._engine, self._socket)
+            had = query.get("chars", "0")
+            resumed = await dialect.take_up(query["resume"], int(had) if had.isdecimal() else 0)
+            if resumed:
+                text = resumed.pop("text")
+                self._dialect = dialect
+            created["resumed"] = resumed  # null: send all of the audio again
+        await self._socket.send(created)
+        if text:
+            await self._socket.send({"type": "transcription.delta", "delta": text})
 
     async def message(self, message: dict[str, Any]) -> None:
         """Take a message; the first one may tell the protocol."""
@@ -63,6 +73,10 @@ class Realtime:
         """Tell the last words."""
         if self._dialect:
             await self._dialect.finish()
+
+    async def keep(self) -> bool:
+        """Keep what is heard."""
+        return self._dialect is not None and await self._dialect.keep()
 
     def close(self) -> None:
         """Give up what is open."""

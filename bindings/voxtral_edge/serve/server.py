@@ -49,6 +49,7 @@ class Options:
     key: Path | None = None
     wyoming: str | None = None  # tcp://host:port
     zeroconf: str | None = None  # the name that is announced
+    state_dir: Path | None = None
     drain_s: float = 30.0
     limits: Limits = field(default_factory=Limits)
 
@@ -142,7 +143,12 @@ class Server:
         options = self._options
         listening = _listen(options.host, options.port)
         self.port = listening.getsockname()[1]
-        self._engine = Engine(self._model, delay_ms=options.delay_ms, limits=options.limits)
+        self._engine = Engine(
+            self._model,
+            delay_ms=options.delay_ms,
+            limits=options.limits,
+            state_dir=options.state_dir,
+        )
         app = application(self._engine, options)
         self._http = _Http(
             uvicorn.Config(

@@ -62,6 +62,7 @@ class Session:
         self.stats: Stats | None = None  # when it is over
         self._slots: asyncio.Queue[list[Piece] | Exception | None] = asyncio.Queue()
         self._n_unread = 0
+        self._n_told = 0  # slots, by the threads
         self._moved = asyncio.Event()  # something was decoded or read
         scheduler.enter(self)
 
@@ -88,12 +89,12 @@ class Session:
         """Return what would be said now if no more audio came; see Stream.flush()."""
         return await self._ask(Stream.flush)
 
-    async def save(self) -> bytes:
-        """Return the state of the stream, after all slots that were handed out; see Stream.save().
+    async def save(self) -> tuple[bytes, int]:
+        """Return the state of the stream, see Stream.save(), and how many slots came before it.
 
-        What is read of slots() before this returns is in it, and nothing else.
+        All audio that was pushed so far is in it.
         """
-        return await self._ask(Stream.save)
+        return await self._ask(lambda stream: (stream.save(), self._n_told))
 
     async def read(self) -> list[Piece] | None:
         """Return slots as soon as there are any, all that wait; None when all is said.
@@ -192,6 +193,7 @@ class Session:
             end = self._is_ended and not more
         except Exception as error:  # it belongs to whoever reads the slots
             end = error
+        self._n_told += len(slots)
         if slots or end:
             self._tell(self._receive, slots, end)
         if end or self._is_closed:
@@ -217,6 +219,7 @@ class Session:
                 self._stream.push(item)
             else:
                 if slots:  # what was decoded before a question is told before its answer
+                    self._n_told += len(slots)
                     self._tell(self._receive, list(slots), False)
                     slots.clear()
                 item(self._stream)

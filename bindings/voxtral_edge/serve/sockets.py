@@ -13,7 +13,7 @@ import contextlib
 import json
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
@@ -32,26 +32,33 @@ if TYPE_CHECKING:
 
 SEND_S = 15.0  # a client that takes nothing for so long is dropped
 IDLE_S = 900.0  # and one that says nothing
-GOING_AWAY, FAILED = 1001, 1011
+CLOSED, GOING_AWAY, FAILED, RESTART = 1000, 1001, 1011, 1012
 
 
-class Dialect(Protocol):
-    """One protocol over a socket."""
+class Dialect:
+    """One protocol over a socket; the base of all."""
 
     async def greet(self) -> None:
         """Say what comes before all else."""
 
     async def message(self, message: dict[str, Any]) -> None:
         """Take a message; raise BadRequest for one that cannot be used."""
+        raise NotImplementedError
 
     async def binary(self, data: bytes) -> None:
         """Take a message of bytes."""
+        raise BadRequest("send audio in base64, in a message", code="invalid_json")
 
     async def complain(self, error: Exception) -> None:
         """Tell the client what was wrong."""
+        raise NotImplementedError
 
     async def finish(self) -> None:
         """End the audio, and tell the last words."""
+
+    async def keep(self) -> bool:
+        """Keep what is heard, if the client has asked for that; whether it was kept."""
+        return False
 
     def close(self) -> None:
         """Give up what is open."""
@@ -65,7 +72,7 @@ class Socket:
         self.websocket = websocket
         self._main: asyncio.Task[Any] | None = None
         self._error: Exception | None = None
-        self._is_leaving = self._is_waiting = False
+        self._is_leaving = self._is_waiting = self._is_clean = False
 
     async def send(self, message: dict[str, Any]) -> None:
         """Send a message; raise Gone if the client takes none or has left."""
@@ -110,24 +117,33 @@ class Socket:
             await dialect.greet()
             while not self._is_leaving:
                 await self._pass_on(dialect)
-            await self._say_goodbye(dialect)
         except asyncio.CancelledError:
             if self._error is None and not self._is_leaving:
+                dialect.close()
                 raise
-            if self._error is None:
-                await self._say_goodbye(dialect)
-            elif not isinstance(self._error, Gone):
-                await dialect.complain(self._error)
-                await self.close(FAILED, "the server failed")
-        except (Gone, WebSocketDisconnect):
-            pass
+        except (Gone, WebSocketDisconnect) as error:
+            self._error = self._error or error
+        self._main = None  # nothing disturbs the end
+        try:
+            await self._end(dialect)
         finally:
-            self._main = None
             dialect.close()
 
-    async def _say_goodbye(self, dialect: Dialect) -> None:
+    async def _end(self, dialect: Dialect) -> None:
         with contextlib.suppress(Gone):
-            await dialect.finish()
+            if self._error is None:
+                await self._say_goodbye(dialect)
+            elif not isinstance(self._error, (Gone, WebSocketDisconnect)):
+                await dialect.complain(self._error)
+                await self.close(FAILED, "the server failed")
+            elif not self._is_clean:
+                await dialect.keep()
+
+    async def _say_goodbye(self, dialect: Dialect) -> None:
+        if await dialect.keep():
+            await self.close(RESTART, "the server is being stopped: take the session up again")
+            return
+        await dialect.finish()
         await self.close(GOING_AWAY, "the server is being stopped")
 
     async def _pass_on(self, dialect: Dialect) -> None:
@@ -140,6 +156,7 @@ class Socket:
         finally:
             self._is_waiting = False
         if received["type"] == "websocket.disconnect":
+            self._is_clean = received.get("code") == CLOSED
             raise Gone
         try:
             if (data := received.get("bytes")) is not None:
@@ -162,15 +179,17 @@ class Hearing:
         tell: Callable[[list[Piece]], Awaitable[None]],
         fail: Callable[[Exception], None],
         hear: Callable[[Samples], None] | None = None,
+        saved: bytes | None = None,
         **options: Unpack[StreamOptions],
     ) -> None:
         """Open a session.
 
-        `hear` gets its samples, `tell` its slots, and `fail` the error that ends it.
+        `hear` gets its samples, `tell` its slots, and `fail` the error that ends it. `saved`: what
+        it goes on from.
         """
         self.inlet = inlet
         self._limit_s = engine.limits.max_session_s
-        self.session = engine.session(**options)
+        self.session = engine.session(saved=saved, **options)
         self._tell, self._fail, self._hear = tell, fail, hear
         self._telling = asyncio.create_task(self._tell_all())
 
