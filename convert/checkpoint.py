@@ -270,11 +270,12 @@ def _find(folder: Path) -> tuple[Layout, list[Path]]:
         return "official", [official]
     if (folder / INDEX).exists():
         weight_map = load(folder / INDEX).section("weight_map").values
-        names = sorted({str(name) for name in weight_map.values()})
+        names = sorted({name if isinstance(name, str) else "" for name in weight_map.values()})
         for name in names:
-            if Path(name).name != name or not (folder / name).exists():
+            # Which is false for what cannot be a name, too.
+            if Path(name).name != name or not os.path.isfile(folder / name):  # noqa: PTH113
                 raise ConversionError(
-                    f"{folder / name} is missing, but {INDEX} names it: download it"
+                    f"{folder / name[:255]} is missing, but {INDEX} names it: download it"
                 )
         paths = [folder / name for name in names]
     else:

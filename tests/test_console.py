@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pty
 import re
@@ -159,6 +160,15 @@ def test_odd_sizes(size: str, run_python: RunPython, tmp_path: Path, checkpoint:
 def test_a_terminal_without_size(run_python: RunPython) -> None:
     status, shown = on_terminal(run_python("-m", "voxtral_edge", "transcribe", CLIP), columns=0)
     assert status == 0 and WORDS in shown
+
+
+def test_lines_of_a_log() -> None:
+    """What clients say is in them."""
+    from voxtral_edge.serve.command import _Lines
+
+    record = logging.makeLogRecord({"msg": "refused %s", "args": ("a\x1b[2J",), "origin": "b\nc"})
+    line = _Lines().format(record)
+    assert line.endswith(r"refused a\x1b[2J origin=b\nc")
 
 
 # ---- homes ---------------------------------------------------------------------------------------

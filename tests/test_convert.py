@@ -697,6 +697,14 @@ def _(folder: Path) -> None:
     (folder / checkpoint.INDEX).write_text('{"weight_map": {"a": "../model.safetensors"}}')
 
 
+@refusal(
+    "transformers", "shard of no name", r"is missing, but model.safetensors.index.json names it"
+)
+def _(folder: Path) -> None:
+    names = {"a": "model.safetensors", "b": "x" * 300, "c": 10**400, "d": None, "e": "a\0b"}
+    (folder / checkpoint.INDEX).write_text(json.dumps({"weight_map": names}))
+
+
 @refusal("transformers", "twice", r"tensor .* is also in model-00001.*: remove the file")
 def _(folder: Path) -> None:
     shutil.copy(folder / "model.safetensors", folder / "model-00001.safetensors")

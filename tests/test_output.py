@@ -489,6 +489,19 @@ def test_a_pipe_that_does_not_wait() -> None:
     assert came == data
 
 
+@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("mount"), reason="needs mount")
+def test_a_disk_that_is_only_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", tmp_path]).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        assert cli.main(["transcribe", "--quiet", str(CLIP), "-o", str(tmp_path / "x")]) == 1
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+    assert capsys.readouterr().err == (
+        f"voxtral: cannot write to {tmp_path / 'x'}: Read-only file system\n"
+    )
+
+
 def test_a_signal_leaves_nothing_of_a_picture(
     run_python: Callable[..., tuple[str, ...]], tmp_path: Path
 ) -> None:

@@ -289,7 +289,8 @@ class Output:
             os.close(self.fd)
         self.fd = -1
         if self.part:
-            self.part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # it may not have been made
+                self.part.unlink()
             _parts.discard(self.part)
         self.part = None
 

@@ -8,6 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
+from ..console.printable import printable
 from ..errors import ArgumentError
 from ..machine import models
 from ..streaming.model import Model
@@ -121,4 +122,5 @@ class _Lines(logging.Formatter):
         )
         head, _, rest = text.partition("\n")
         stamp = self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z")
-        return f"{stamp} {record.levelname.lower()} {head}{extra}" + (f"\n{rest}" if rest else "")
+        line = printable(f"{stamp} {record.levelname.lower()} {head}{extra}")
+        return line + (f"\n{rest}" if rest else "")
