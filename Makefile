@@ -30,6 +30,9 @@ bench:    ## speed, lag and memory of the embedded model, or of MODEL=file
 fuzz:     ## ten minutes of fuzzing (needs clang): the GGUF loader, then the WAV pipe
 	@scripts/fuzz
 
+soak:     ## memory refused at every place, and ThreadSanitizer: minutes
+	@scripts/soak
+
 wheel:    ## one abi3 wheel in dist/
 	@scripts/install
 	@.venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
@@ -37,4 +40,4 @@ wheel:    ## one abi3 wheel in dist/
 clean:    ## remove everything that was built or installed here
 	rm -rf build dist .venv .oracle .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help demo test lint oracle llama evaluate bench fuzz wheel clean
+.PHONY: help demo test lint oracle llama evaluate bench fuzz soak wheel clean

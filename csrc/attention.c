@@ -5,6 +5,9 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
 
 /* QUERIES: most queries that go through the ring together; their sums still fit a core's cache. */
 enum { MAX_HEAD_DIM = 1024, QUERIES = 64 };
@@ -60,6 +63,16 @@ static void rotate(const float *x, const float *turn, int head_dim, float *y) {
     }
 }
 
+/* y = x, rounded to the nearest half, to the even one in a tie. */
+static void halves(const float *x, int n, uint16_t *y) {
+    int i = 0;
+#if defined(__F16C__)
+    for (; i + 8 <= n; i += 8)
+        _mm_storeu_si128((__m128i *)(void *)(y + i), _mm256_cvtps_ph(_mm256_loadu_ps(x + i), 0));
+#endif
+    for (; i < n; i++) y[i] = ggml_fp32_to_fp16(x[i]);
+}
+
 /* A turned key and a value [head_dim] into their places. */
 static void store(const attention *a, kv_ring *kv, int layer, int head, int64_t position,
                   const float *key, const float *value) {
@@ -67,10 +80,10 @@ static void store(const attention *a, kv_ring *kv, int layer, int head, int64_t 
     void *keys = kv_block(kv, layer, 0, head, position);
     void *values = kv_block(kv, layer, 1, head, position);
     if (a->kv_type == GGML_TYPE_F16) {
-        ggml_fp16_t half[MAX_HEAD_DIM], *to = keys;
-        ggml_cpu_fp32_to_fp16(key, half, dim);
+        uint16_t half[MAX_HEAD_DIM], *to = keys;
+        halves(key, dim, half);
         for (int d = 0; d < dim; d++) to[d * KV_PAGE + place] = half[d];
-        ggml_cpu_fp32_to_fp16(value, (ggml_fp16_t *)values + place * dim, dim);
+        halves(value, dim, (uint16_t *)values + place * dim);
     } else {
         float *to = keys;
         for (int d = 0; d < dim; d++) to[d * KV_PAGE + place] = key[d];
@@ -165,9 +178,7 @@ static void op_attend(struct ggml_tensor *dst, int ith, int nth, void *user) {
 
 struct ggml_tensor *attention_build(graph *g, attention_layer *layer, struct ggml_tensor *q,
                                     struct ggml_tensor *k, struct ggml_tensor *v) {
-    struct ggml_tensor *qkv[] = {q, k, v};
-    struct ggml_tensor *turned = ggml_custom_4d(g->ctx, GGML_TYPE_F32, q->ne[0], q->ne[1], 1, 1,
-                                                qkv, 3, op_store, GGML_N_TASKS_MAX, layer);
-    return ggml_custom_4d(g->ctx, GGML_TYPE_F32, q->ne[0], q->ne[1], 1, 1, &turned, 1, op_attend,
-                          GGML_N_TASKS_MAX, layer);
+    struct ggml_tensor *turned =
+        graph_op(g, op_store, layer, GGML_TYPE_F32, q->ne[0], q->ne[1], q, k, v);
+    return operate(g, op_attend, layer, q->ne[0], turned, NULL);
 }

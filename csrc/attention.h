@@ -1,4 +1,4 @@
-/* attention.h - rotary positions and windowed attention over a KV ring, as two operators in a ggml
+/* attention.h - rotary positions and windowed attention over a KV ring, as two operations of a
  * graph.
  *
  * In: q [n_heads * head_dim, n], k and v [n_kv_heads * head_dim, n]; the columns of a pass are the
@@ -7,11 +7,11 @@
  * the ring; the second attends. Keys keep their rotation in the ring: a product of two turned
  * vectors depends on the difference of their positions only.
  *
- * ggml's own rope and masks are not used, for three reasons. Angles come from absolute positions in
- * double precision, so a stream may run for years. No mask and no row count enters the graph, so
- * one graph serves every moment of a stream, and a young stream pays only for the rows it has. And
- * each (head, position) sums over its keys in the order of their positions, whatever the width of
- * the pass, the threads or the place in the ring, so all of them give the same bits.
+ * There are no tables of angles and no masks, for three reasons. Angles come from absolute
+ * positions in double precision, so a stream may run for years. No mask and no row count enters the
+ * graph, so one graph serves every moment of a stream, and a young stream pays only for the rows it
+ * has. And each (head, position) sums over its keys in the order of their positions, whatever the
+ * width of the pass, the threads or the place in the ring, so all of them give the same bits.
  */
 #ifndef VOXTRAL_ATTENTION_H
 #define VOXTRAL_ATTENTION_H

@@ -12,6 +12,7 @@ typedef struct batch_waiter {
 
 struct batch {
     const vox_model *m;
+    atomic_int process;         /* whose threads are below; negative while that changes */
     platform_mutex mutex;       /* of all that follows, but for the atomic numbers and the engine */
     engine *engine;             /* NULL until the first pass; only its leader looks into it */
     pass_request *first, *last; /* that wait, in the order in which they came */
@@ -34,12 +35,35 @@ batch *batch_new(const vox_model *m) {
     if (!b) return NULL;
     b->m = m;
     b->n_members = 1;
+    atomic_init(&b->process, platform_process());
     platform_mutex_init(&b->mutex);
     return b;
 }
 
+/* A process that was forked has the queue, but none of the threads that wait in it or run a pass.
+ * An engine at work is lost with them: what it holds is in no order in which it could be freed. */
+static void disown(batch *b) {
+    platform_mutex_init(&b->mutex);
+    if (b->leader) b->engine = NULL;
+    b->leader = NULL;
+    b->first = b->last = NULL;
+    b->is_waiting = b->n_expected = 0;
+}
+
+static void lock(batch *b) {
+    int me = platform_process(), owner;
+    while ((owner = atomic_load(&b->process)) != me)
+        if (owner != -me && atomic_compare_exchange_strong(&b->process, &owner, -me)) {
+            disown(b);
+            atomic_store(&b->process, me);
+        }
+    platform_mutex_lock(&b->mutex);
+}
+
 void batch_free(batch *b) {
     if (!b) return;
+    lock(b);
+    platform_mutex_unlock(&b->mutex);
     engine_close(b->engine);
     platform_mutex_free(&b->mutex);
     free(b);
@@ -168,7 +192,7 @@ static void come_back(batch *b, const pass_request *r) {
 
 void batch_leave(batch *b, const pass_request *r) {
     if (r->served == 0 || r->served != atomic_load(&b->n_passes)) return;
-    platform_mutex_lock(&b->mutex);
+    lock(b);
     come_back(b, r);
     platform_mutex_unlock(&b->mutex);
 }
@@ -176,7 +200,7 @@ void batch_leave(batch *b, const pass_request *r) {
 void batch_run(batch *b, pass_request *first) {
     batch_waiter me = {.n_left = 0};
     platform_event_init(&me.event);
-    platform_mutex_lock(&b->mutex);
+    lock(b);
     for (pass_request *r = first; r; r = r->peer) {
         come_back(b, r);
         r->waiter = &me;

@@ -59,7 +59,7 @@ static uint64_t of_products(const kernels *table, uint64_t sum) {
 }
 
 static uint64_t of_attention(const kernels *table, uint64_t sum) {
-    static float keys[HEAD_DIM * ATTEND_PAGE], values[ATTEND_PAGE * HEAD_DIM];
+    float keys[HEAD_DIM * ATTEND_PAGE], values[ATTEND_PAGE * HEAD_DIM];
     float q[HEAD_DIM], out[HEAD_DIM] = {0};
     fill(keys, HEAD_DIM * ATTEND_PAGE, 5);
     fill(values, ATTEND_PAGE * HEAD_DIM, 6);

@@ -1,6 +1,7 @@
 /* compute.c - see compute.h. */
 #include "compute.h"
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -8,8 +9,6 @@
 #include <string.h>
 
 #include "maths.h"
-#include <ggml-backend.h>
-
 #include "platform.h"
 #include "voxtral.h"
 
@@ -52,49 +51,58 @@ void watch_free(watch_list *w) {
 
 int compute_init(compute *c, int n_threads, const kernels *table, watch_list *watch) {
     *c = (compute){.n_threads = n_threads, .kernels = table, .watch = watch};
-    /* ggml ends the process if it cannot start a thread. */
-    if (!platform_can_start(n_threads - 1)) return VOX_ERR_MEMORY;
-    struct ggml_threadpool_params params = ggml_threadpool_params_default(n_threads);
-    params.poll = 0; /* between runs the workers sleep: a live stream mostly waits */
-    c->pool = ggml_threadpool_new(&params);
+    c->pool = pool_open(n_threads);
     return c->pool ? VOX_OK : VOX_ERR_MEMORY;
 }
 
 void compute_free(compute *c) {
-    if (c->pool) ggml_threadpool_free(c->pool);
-    free(c->work);
+    pool_close(c->pool);
     *c = (compute){0};
 }
 
-/* ---- graphs --------------------------------------------------------------------------------- */
+/* ---- building graphs ------------------------------------------------------------------------ */
 
 int graph_begin(graph *g, compute *c, int max_nodes, int width) {
-    *g = (graph){.c = c, .width = width};
-    /* Twice the nodes: leaves (weights are the model's own, but views and inputs are here) and
-     * slack. */
-    size_t size = 2 * (size_t)max_nodes * ggml_tensor_overhead() +
-                  ggml_graph_overhead_custom((size_t)max_nodes, false);
-    g->meta = malloc(size);
-    g->n_columns = malloc((size_t)(MAX_INPUTS + max_nodes) * sizeof *g->n_columns);
-    g->memory = ggml_gallocr_new(ggml_backend_cpu_buffer_type());
-    if (!g->meta || !g->n_columns || !g->memory) {
-        graph_free(g);
-        return VOX_ERR_MEMORY;
-    }
-    struct ggml_init_params params = {.mem_size = size, .mem_buffer = g->meta, .no_alloc = true};
-    g->ctx = ggml_init(params);
-    if (!g->ctx) {
-        graph_free(g);
-        return VOX_ERR_MEMORY;
-    }
-    g->cgraph = ggml_new_graph_custom(g->ctx, (size_t)max_nodes, false);
-    return VOX_OK;
+    *g = (graph){.c = c, .width = width, .max_nodes = max_nodes};
+    g->nodes = malloc((size_t)max_nodes * sizeof *g->nodes);
+    return g->nodes ? VOX_OK : VOX_ERR_MEMORY;
+}
+
+static graph_node *node_new(graph *g, enum ggml_type type, int64_t ne0, int64_t ne1) {
+    assert(g->n_nodes < g->max_nodes);
+    graph_node *node = &g->nodes[g->n_nodes++];
+    size_t number = ggml_type_size(type), column = number * (size_t)ne0,
+           size = column * (size_t)ne1;
+    *node = (graph_node){
+        .tensor = {.type = type, .ne = {ne0, ne1, 1, 1}, .nb = {number, column, size, size}},
+        .n_columns = ne1};
+    return node;
 }
 
 struct ggml_tensor *graph_input(graph *g, enum ggml_type type, int64_t ne0, int64_t ne1) {
-    struct ggml_tensor *t = ggml_new_tensor_2d(g->ctx, type, ne0, ne1);
-    ggml_set_input(t);
-    return g->inputs[g->n_inputs++] = t;
+    return &node_new(g, type, ne0, ne1)->tensor;
+}
+
+struct ggml_tensor *graph_reshape(graph *g, struct ggml_tensor *t, int64_t ne0, int64_t ne1) {
+    graph_node *node = node_new(g, t->type, ne0, ne1);
+    node->tensor.view_src = t;
+    return &node->tensor;
+}
+
+struct ggml_tensor *graph_op(graph *g, operation run, void *user, enum ggml_type type, int64_t ne0,
+                             int64_t ne1, struct ggml_tensor *src0, struct ggml_tensor *src1,
+                             struct ggml_tensor *src2) {
+    graph_node *node = node_new(g, type, ne0, ne1);
+    node->run = run;
+    node->user = user;
+    node->tensor.src[0] = src0;
+    node->tensor.src[1] = src1;
+    node->tensor.src[2] = src2;
+    return &node->tensor;
+}
+
+void graph_output(struct ggml_tensor *t) {
+    ((graph_node *)(void *)t)->is_output = 1; /* a tensor is the first member of its node */
 }
 
 void graph_probe(graph *g, struct ggml_tensor *t, const char *name, int index) {
@@ -103,46 +111,87 @@ void graph_probe(graph *g, struct ggml_tensor *t, const char *name, int index) {
     else snprintf(full, sizeof full, "%s", name);
     int watch = g->c->watch ? watch_find(g->c->watch, full) : -1;
     if (watch < 0) return;
-    graph_output(g, t);
+    graph_output(t);
     g->probes[g->n_probes].watch = watch;
     g->probes[g->n_probes++].tensor = t;
 }
 
-void graph_output(graph *g, struct ggml_tensor *t) {
-    ggml_set_output(t);
-    ggml_build_forward_expand(g->cgraph, t);
+/* ---- their memory --------------------------------------------------------------------------- */
+
+/* What a tensor holds, until node `last` has run. */
+typedef struct {
+    size_t begin, end; /* bytes */
+    int last;
+} piece;
+
+/* The last node that reads node i's tensor. Outputs are read after all of them. */
+static int last_reader(const graph *g, int i) {
+    const graph_node *node = &g->nodes[i];
+    if (node->is_output) return g->n_nodes;
+    int last = i;
+    for (int k = i + 1; k < g->n_nodes; k++)
+        for (int j = 0; j < MAX_SOURCES; j++) {
+            const struct ggml_tensor *src = g->nodes[k].tensor.src[j];
+            if (src && (src == &node->tensor || src->view_src == &node->tensor)) last = k;
+        }
+    return last;
 }
 
-/* The i-th of the tensors whose columns change with the width. */
-static struct ggml_tensor *sized(const graph *g, int i) {
-    return i < g->n_inputs ? g->inputs[i] : ggml_graph_node(g->cgraph, i - g->n_inputs);
+/* First fit among the pieces held, which are in order. */
+static size_t place(piece *held, int *n_held, size_t size, int last) {
+    size_t begin = 0;
+    int i = 0;
+    while (i < *n_held && held[i].begin - begin < size) begin = held[i++].end;
+    memmove(held + i + 1, held + i, (size_t)(*n_held - i) * sizeof *held);
+    held[i] = (piece){begin, begin + size, last};
+    ++*n_held;
+    return begin;
+}
+
+/* Fill offsets [n_nodes] of all tensors but those reshaped; the bytes they take together. Inputs
+ * are there before the first operation. */
+static size_t lay_out(const graph *g, piece *held, size_t *offsets) {
+    size_t end = 0;
+    int n_held = 0;
+    for (int inputs = 1; inputs >= 0; inputs--)
+        for (int i = 0; i < g->n_nodes; i++) {
+            const graph_node *node = &g->nodes[i];
+            if (node->tensor.view_src || (node->run == NULL) != inputs) continue;
+            int n_kept = 0;
+            for (int k = 0; k < n_held; k++)
+                if (inputs || held[k].last >= i) held[n_kept++] = held[k];
+            n_held = n_kept;
+            size_t size = (ggml_nbytes(&node->tensor) + LINE - 1) / LINE * LINE;
+            offsets[i] = place(held, &n_held, size, last_reader(g, i));
+            if (offsets[i] + size > end) end = offsets[i] + size;
+        }
+    return end;
 }
 
 int graph_end(graph *g) {
-    compute *c = g->c;
-    for (int i = 0; i < g->n_inputs + ggml_graph_n_nodes(g->cgraph); i++)
-        g->n_columns[i] = sized(g, i)->ne[1];
-    if (!ggml_gallocr_alloc_graph(g->memory, g->cgraph)) {
-        graph_free(g);
-        return VOX_ERR_MEMORY;
+    piece *held = malloc((size_t)g->n_nodes * sizeof *held);
+    size_t *offsets = malloc((size_t)g->n_nodes * sizeof *offsets);
+    if (held && offsets) {
+        g->n_memory = lay_out(g, held, offsets);
+        g->memory = platform_alloc_large(g->n_memory);
     }
-    g->plan = ggml_graph_plan(g->cgraph, c->n_threads, c->pool);
-    if (g->plan.work_size > c->n_work) {
-        void *work = malloc(g->plan.work_size);
-        if (!work) {
-            graph_free(g);
-            return VOX_ERR_MEMORY;
-        }
-        free(c->work);
-        c->work = work;
-        c->n_work = g->plan.work_size;
+    for (int i = 0; g->memory && i < g->n_nodes; i++) {
+        struct ggml_tensor *t = &g->nodes[i].tensor;
+        t->data = t->view_src ? t->view_src->data : (char *)g->memory + offsets[i];
     }
-    return VOX_OK;
+    free(held);
+    free(offsets);
+    if (g->memory) return VOX_OK;
+    graph_free(g);
+    return VOX_ERR_MEMORY;
 }
 
+/* ---- running -------------------------------------------------------------------------------- */
+
 int graph_set_width(graph *g, int width) {
-    for (int i = 0; i < g->n_inputs + ggml_graph_n_nodes(g->cgraph); i++)
-        if (g->n_columns[i] > 1) sized(g, i)->ne[1] = g->n_columns[i] * width / g->width;
+    for (int i = 0; i < g->n_nodes; i++)
+        if (g->nodes[i].n_columns > 1)
+            g->nodes[i].tensor.ne[1] = g->nodes[i].n_columns * width / g->width;
     int status = VOX_OK;
     for (int i = 0; status == VOX_OK && i < g->n_probes; i++)
         status =
@@ -150,26 +199,31 @@ int graph_set_width(graph *g, int width) {
     return status;
 }
 
-int graph_run(graph *g) {
-    g->plan.work_data = g->c->work;
-    if (ggml_graph_compute(g->cgraph, &g->plan) != GGML_STATUS_SUCCESS) return VOX_ERR_COMPUTE;
-    for (int i = 0; i < g->n_probes; i++) {
-        struct ggml_tensor *t = g->probes[i].tensor;
-        watch_append(g->c->watch, g->probes[i].watch, ggml_get_data_f32(t), ggml_nelements(t));
+static void run_share(int ith, int nth, void *user) {
+    graph *g = user;
+    for (int i = 0; i < g->n_nodes; i++) {
+        graph_node *node = &g->nodes[i];
+        if (!node->run) continue;
+        node->run(&node->tensor, ith, nth, node->user);
+        pool_meet(g->c->pool);
     }
-    return VOX_OK;
+}
+
+void graph_run(graph *g) {
+    pool_run(g->c->pool, run_share, g);
+    for (int i = 0; i < g->n_probes; i++)
+        watch_append(g->c->watch, g->probes[i].watch, g->probes[i].tensor->data,
+                     ggml_nelements(g->probes[i].tensor));
 }
 
 void graph_free(graph *g) {
-    if (g->ctx) ggml_free(g->ctx);
-    if (g->memory) ggml_gallocr_free(g->memory);
-    free(g->meta);
-    free(g->n_columns);
+    free(g->nodes);
+    free(g->memory);
     *g = (graph){0};
 }
 
 size_t graph_bytes(const graph *g) {
-    return g->ctx ? ggml_used_mem(g->ctx) + ggml_gallocr_get_buffer_size(g->memory, 0) : 0;
+    return (size_t)g->max_nodes * sizeof *g->nodes + g->n_memory;
 }
 
 /* ---- building blocks ------------------------------------------------------------------------ */
@@ -215,12 +269,12 @@ static struct ggml_tensor *product(graph *g, packed_matrix *m, struct ggml_tenso
         size_t size = column_bytes(x->ne[0]) * (size_t)x->ne[1] + MAX_PRODUCTS * sizeof(atomic_int);
         g->x = x;
         g->n_products = 0;
-        g->columns = ggml_custom_4d(g->ctx, GGML_TYPE_I8, (int64_t)size, 1, 1, 1, &x, 1,
-                                    op_quantise, GGML_N_TASKS_MAX, (void *)g->c->kernels);
+        g->columns = graph_op(g, op_quantise, (void *)g->c->kernels, GGML_TYPE_I8, (int64_t)size, 1,
+                              x, NULL, NULL);
         g->columns->extra = (void *)g->c->kernels;
     }
-    struct ggml_tensor *y = ggml_custom_4d(g->ctx, GGML_TYPE_F32, m->n_rows, x->ne[1], 1, 1,
-                                           &g->columns, 1, op_product, GGML_N_TASKS_MAX, m);
+    struct ggml_tensor *y =
+        graph_op(g, op_product, m, GGML_TYPE_F32, m->n_rows, x->ne[1], g->columns, NULL, NULL);
     y->extra = (void *)(intptr_t)g->n_products++;
     return y;
 }
@@ -239,11 +293,25 @@ static void op_float_product(struct ggml_tensor *dst, int ith, int nth, void *us
                      x->nb[1] / sizeof(float), (int)x->ne[1], dst->data, (size_t)n);
 }
 
-struct ggml_tensor *operate(graph *g, ggml_custom_op_t op, void *user, int64_t rows,
+struct ggml_tensor *operate(graph *g, operation run, void *user, int64_t rows,
                             struct ggml_tensor *columns, struct ggml_tensor *other) {
-    struct ggml_tensor *src[] = {other ? other : columns, columns};
-    return ggml_custom_4d(g->ctx, GGML_TYPE_F32, rows, columns->ne[1], 1, 1, src, other ? 2 : 1, op,
-                          GGML_N_TASKS_MAX, user);
+    return graph_op(g, run, user, GGML_TYPE_F32, rows, columns->ne[1], other ? other : columns,
+                    columns, NULL);
+}
+
+static void op_add(struct ggml_tensor *dst, int ith, int nth, void *user) {
+    const struct ggml_tensor *a = dst->src[1], *b = dst->src[0];
+    int64_t n = dst->ne[0], first = n * ith / nth, last = n * (ith + 1) / nth;
+    (void)user;
+    for (int64_t c = 0; c < dst->ne[1]; c++) {
+        const float *x = column(a, c), *by = b->ne[1] == 1 ? b->data : column(b, c);
+        float *y = column(dst, c);
+        for (int64_t i = first; i < last; i++) y[i] = x[i] + by[i];
+    }
+}
+
+struct ggml_tensor *add(graph *g, struct ggml_tensor *a, struct ggml_tensor *b) {
+    return operate(g, op_add, NULL, a->ne[0], a, b);
 }
 
 struct ggml_tensor *linear(graph *g, struct ggml_tensor *weight, struct ggml_tensor *bias,
@@ -251,7 +319,7 @@ struct ggml_tensor *linear(graph *g, struct ggml_tensor *weight, struct ggml_ten
     struct ggml_tensor *y = weight->extra ? product(g, weight->extra, x)
                                           : operate(g, op_float_product, (void *)g->c->kernels,
                                                     weight->ne[1], x, weight);
-    return bias ? ggml_add(g->ctx, y, bias) : y;
+    return bias ? add(g, y, bias) : y;
 }
 
 static void op_lookup(struct ggml_tensor *dst, int ith, int nth, void *user) {

@@ -1,20 +1,19 @@
-/* compute.h - ggml for one engine: a thread pool, graphs that are built once and run often, and
- * probes.
+/* compute.h - graphs of operations that are built once and run often, by all threads of an engine.
  *
- * A graph has inputs (written before a run), outputs (read after it) and named probes, whose rows
+ * A tensor is ggml's struct, which says how numbers lie in memory; what is done with it is ours. A
+ * graph has inputs (written before a run), outputs (read after it) and named probes, whose rows
  * the watch list collects if their name is watched. Invariant: a graph's arithmetic per column
  * depends on neither the number of columns nor of threads, so every width gives the same bits.
  */
 #ifndef VOXTRAL_COMPUTE_H
 #define VOXTRAL_COMPUTE_H
 
-#include <ggml-alloc.h>
-#include <ggml-cpu.h>
 #include <ggml.h>
 
 #include "kernels/kernels.h"
+#include "pool.h"
 
-enum { WATCH_NAME = 32, MAX_WATCHES = 64, MAX_PRODUCTS = 4 };
+enum { WATCH_NAME = 32, MAX_WATCHES = 64, MAX_PRODUCTS = 4, MAX_SOURCES = 3 };
 /* Rows of watched tensors, as of the last vox_stream_next. */
 typedef struct {
     int n;
@@ -34,11 +33,9 @@ void watch_clear(watch_list *w);
 void watch_free(watch_list *w);
 
 typedef struct {
-    struct ggml_threadpool *pool;
-    int n_threads;
+    pool *pool;
+    int n_threads; /* at most */
     const kernels *kernels;
-    void *work; /* [n_work] scratch of the operator that runs */
-    size_t n_work;
     watch_list *watch; /* NULL: nothing is watched */
 } compute;
 
@@ -46,18 +43,24 @@ typedef struct {
 int compute_init(compute *c, int n_threads, const kernels *table, watch_list *watch);
 void compute_free(compute *c);
 
-enum { MAX_INPUTS = 4 };
+/* Fill dst from dst->src, together with the nth - 1 others that are called at the same time. */
+typedef void (*operation)(struct ggml_tensor *dst, int ith, int nth, void *user);
+
+typedef struct {
+    struct ggml_tensor tensor;
+    int64_t n_columns; /* at the graph's width; 1: does not depend on it */
+    operation run;     /* NULL: an input, or another's numbers in another shape */
+    void *user;
+    int is_output;
+} graph_node;
+
 typedef struct {
     compute *c;
-    void *meta; /* memory of ctx */
-    struct ggml_context *ctx;
-    struct ggml_cgraph *cgraph;
-    struct ggml_cplan plan;
-    ggml_gallocr_t memory; /* of inputs, intermediates and outputs */
-    int width;             /* for which it was built */
-    struct ggml_tensor *inputs[MAX_INPUTS];
-    int n_inputs;
-    int64_t *n_columns; /* [n_inputs + nodes] of each at that width; 1: does not depend on it */
+    int width;         /* for which it was built */
+    graph_node *nodes; /* [n_nodes] in the order in which they run */
+    int n_nodes, max_nodes;
+    void *memory; /* [n_memory] of inputs, intermediates and outputs */
+    size_t n_memory;
     struct {
         int watch;
         struct ggml_tensor *tensor;
@@ -67,26 +70,34 @@ typedef struct {
     int n_products;                  /* that read these columns so far, at most MAX_PRODUCTS */
 } graph;
 
-/* Begin building in g->ctx, for passes of up to width columns, at least 2 (or groups of columns);
- * tensors there have no memory yet. VOX_OK or VOX_ERR_MEMORY. */
+/* Begin a graph of at most max_nodes nodes, for passes of up to width columns, at least 2 (or
+ * groups of columns); its tensors have no memory yet. VOX_OK or VOX_ERR_MEMORY. */
 int graph_begin(graph *g, compute *c, int max_nodes, int width);
 struct ggml_tensor *graph_input(graph *g, enum ggml_type type, int64_t ne0, int64_t ne1);
+/* The numbers of t, which lies in memory of its own, in another shape. */
+struct ggml_tensor *graph_reshape(graph *g, struct ggml_tensor *t, int64_t ne0, int64_t ne1);
+/* [ne0, ne1] made by run, which all threads call with user. Sources are tensors made before,
+ * weights or NULL. */
+struct ggml_tensor *graph_op(graph *g, operation run, void *user, enum ggml_type type, int64_t ne0,
+                             int64_t ne1, struct ggml_tensor *src0, struct ggml_tensor *src1,
+                             struct ggml_tensor *src2);
+/* t, which lies in memory of its own, is read after the run. */
+void graph_output(struct ggml_tensor *t);
 /* Name an intermediate; its rows are collected after each run if the name is watched. */
 void graph_probe(graph *g, struct ggml_tensor *t, const char *name, int index);
-void graph_output(graph *g, struct ggml_tensor *t);
-/* Allocate and plan. VOX_OK or VOX_ERR_MEMORY. */
+/* Give all tensors their memory, in which one takes the place of others that nobody reads any more.
+ * VOX_OK or VOX_ERR_MEMORY. */
 int graph_end(graph *g);
 /* Set the width of the next run, 1..width: the columns of every tensor change with it. Before
  * inputs are written. VOX_OK, or VOX_ERR_MEMORY for the rows of probes. */
 int graph_set_width(graph *g, int width);
-int graph_run(graph *g);   /* VOX_OK or VOX_ERR_COMPUTE */
+void graph_run(graph *g);
 void graph_free(graph *g); /* a zeroed graph is fine */
 size_t graph_bytes(const graph *g);
 
-/* An operator of ours, by as many threads as there are: op(dst, ith, nth, user) makes dst [rows]
- * for every column of columns. Its sources are other, unless that is NULL, and columns, in this
- * order. */
-struct ggml_tensor *operate(graph *g, ggml_custom_op_t op, void *user, int64_t rows,
+/* An operation of floats: dst [rows] for every column of columns. Its sources are other, unless
+ * that is NULL, and columns, in this order. */
+struct ggml_tensor *operate(graph *g, operation run, void *user, int64_t rows,
                             struct ggml_tensor *columns, struct ggml_tensor *other);
 static inline float *column(const struct ggml_tensor *t, int64_t c) {
     return (float *)(void *)((char *)t->data + (size_t)c * t->nb[1]);
@@ -103,6 +114,8 @@ struct ggml_tensor *lookup(graph *g, struct ggml_tensor *weight, struct ggml_ten
  * graph. */
 struct ggml_tensor *rms_norm(graph *g, struct ggml_tensor *x, struct ggml_tensor *weight,
                              const float *eps);
+/* a plus b, or plus its only column. */
+struct ggml_tensor *add(graph *g, struct ggml_tensor *a, struct ggml_tensor *b);
 struct ggml_tensor *gelu(graph *g, struct ggml_tensor *x);
 /* down(silu(gate x) * up x): the feed-forward block of encoder and decoder. */
 struct ggml_tensor *swiglu(graph *g, struct ggml_tensor *gate, struct ggml_tensor *up,

@@ -85,11 +85,10 @@ static int build(decoder *d) {
     graph *g = &d->g;
     int status = graph_begin(g, d->c, 64 + 32 * p->n_layers, DECODER_COLUMNS);
     if (status != VOX_OK) return status;
-    struct ggml_context *ctx = g->ctx;
 
     d->tokens_in = graph_input(g, GGML_TYPE_I32, 1, DECODER_COLUMNS);
     d->audio_in = graph_input(g, GGML_TYPE_F32, p->dim, DECODER_COLUMNS);
-    struct ggml_tensor *h = ggml_add(ctx, lookup(g, m->embed, d->tokens_in), d->audio_in);
+    struct ggml_tensor *h = add(g, lookup(g, m->embed, d->tokens_in), d->audio_in);
     for (int i = 0; i < p->n_layers; i++) {
         const layer_weights *l = &m->dec_layers[i];
         struct ggml_tensor *y = rms_norm(g, h, l->attn_norm, &p->norm_eps);
@@ -97,13 +96,13 @@ static int build(decoder *d) {
         struct ggml_tensor *k = linear(g, l->attn_k, NULL, y);
         struct ggml_tensor *v = linear(g, l->attn_v, NULL, y);
         struct ggml_tensor *mixed = attention_build(g, &d->layers[i].attention, q, k, v);
-        h = ggml_add(ctx, h, linear(g, l->attn_out, NULL, mixed));
+        h = add(g, h, linear(g, l->attn_out, NULL, mixed));
         y = operate(g, op_delay_norm, &d->layers[i], p->dim, h, NULL);
-        h = ggml_add(ctx, h, swiglu(g, l->ffn_gate, l->ffn_up, l->ffn_down, NULL, y));
+        h = add(g, h, swiglu(g, l->ffn_gate, l->ffn_up, l->ffn_down, NULL, y));
         graph_probe(g, h, "dec.blk", i);
     }
     d->hidden = h;
-    graph_output(g, h);
+    graph_output(h);
     return graph_end(g);
 }
 
@@ -145,19 +144,20 @@ static void op_peaks(struct ggml_tensor *dst, int ith, int nth, void *user) {
     const decoder *d = user;
     int64_t n = d->m->info.n_vocab;
     int first = (int)(n * ith / nth), last = (int)(n * (ith + 1) / nth), pad = d->m->info.token_pad;
+    int has_pad = first <= pad && pad < last; /* the others look at numbers of their own only */
     for (int64_t c = 0; c < dst->ne[1]; c++) {
-        float *x = column(dst->src[0], c), kept = x[pad];
+        float *x = column(dst->src[0], c), kept = has_pad ? x[pad] : 0;
         peak *peaks = (peak *)(void *)column(dst, c);
-        if (first <= pad && pad < last) x[pad] -= d->penalty[c];
+        if (has_pad) x[pad] -= d->penalty[c];
         peaks[ith] = peak_of(x, first, last);
-        if (first <= pad && pad < last) x[pad] = kept;
+        if (has_pad) x[pad] = kept;
     }
 }
 
 /* The likeliest token of column c of the last head, or -1. */
 static int32_t likeliest(const decoder *d, int c) {
     const peak *peaks = (const peak *)(const void *)column(d->peaks, c), *best = NULL;
-    for (int i = 0; i < d->c->n_threads; i++) {
+    for (int i = 0; i < pool_size(d->c->pool); i++) {
         if (peaks[i].poison != 0) return -1;
         if (peaks[i].index >= 0 && (!best || peaks[i].largest > best->largest)) best = &peaks[i];
     }
@@ -172,10 +172,10 @@ static int build_head(decoder *d) {
     d->hidden_in = graph_input(g, GGML_TYPE_F32, m->dec.dim, DECODER_COLUMNS);
     d->logits = linear(g, m->embed, NULL, rms_norm(g, d->hidden_in, m->dec_norm, &m->dec.norm_eps));
     graph_probe(g, d->logits, "dec.logits", -1);
-    graph_output(g, d->logits);
+    graph_output(d->logits);
     d->peaks = operate(g, op_peaks, d, (int64_t)(sizeof(peak) / sizeof(float)) * d->c->n_threads,
                        d->logits, NULL);
-    graph_output(g, d->peaks);
+    graph_output(d->peaks);
     return graph_end(g);
 }
 
@@ -220,7 +220,8 @@ int decoder_run(decoder *d, decoder_part *const *parts, int n) {
         for (int c = 0; c < part->w; c++) d->ffn_norm[width++] = part->ffn_norm;
     }
     int status = graph_set_width(&d->g, width);
-    return status == VOX_OK ? graph_run(&d->g) : status;
+    if (status == VOX_OK) graph_run(&d->g);
+    return status;
 }
 
 int decoder_head(decoder *d, decoder_part *const *parts, int n) {
@@ -235,7 +236,7 @@ int decoder_head(decoder *d, decoder_part *const *parts, int n) {
         width += n_next;
     }
     int status = width > 0 ? graph_set_width(&d->head, width) : VOX_OK;
-    if (status == VOX_OK && width > 0) status = graph_run(&d->head);
+    if (status == VOX_OK && width > 0) graph_run(&d->head);
     for (int i = 0; status == VOX_OK && i < n; i++)
         for (int k = 0; k < parts[i]->n; k++)
             parts[i]->next[k] = likeliest(d, parts[i]->first_logits + k);

@@ -63,7 +63,7 @@ void decoder_free(decoder *d);
 int decoder_reserve(const decoder_part *part);
 /* Parts of n streams, for which there is room; up to DECODER_COLUMNS positions in all. Their rows
  * are in the rings then, but a stream moves on only as far as decoder_keep says. VOX_OK,
- * VOX_ERR_MEMORY (somebody watches) or VOX_ERR_COMPUTE. */
+ * or VOX_ERR_MEMORY (somebody watches). */
 int decoder_run(decoder *d, decoder_part *const *parts, int n);
 /* After it, of the same parts: fill next. */
 int decoder_head(decoder *d, decoder_part *const *parts, int n);

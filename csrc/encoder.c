@@ -70,13 +70,12 @@ static int build(encoder *e) {
     graph *g = &e->g;
     int status = graph_begin(g, e->c, 64 + 32 * p->n_layers, ENCODER_WIDTH);
     if (status != VOX_OK) return status;
-    struct ggml_context *ctx = g->ctx;
 
     /* Conv stem: stride 1, then stride 2. */
     e->stem_in = graph_input(g, GGML_TYPE_F32, CONV_TAPS * N_MEL, MEL_PER_SLOT * ENCODER_WIDTH);
     struct ggml_tensor *x = gelu(g, linear(g, m->conv1, m->conv1_bias, e->stem_in));
-    x = ggml_custom_4d(ctx, GGML_TYPE_F32, CONV_TAPS * p->dim, ENC_PER_SLOT * ENCODER_WIDTH, 1, 1,
-                       &x, 1, op_gather, GGML_N_TASKS_MAX, e);
+    x = graph_op(g, op_gather, e, GGML_TYPE_F32, CONV_TAPS * p->dim, ENC_PER_SLOT * ENCODER_WIDTH,
+                 x, NULL, NULL);
     struct ggml_tensor *h = gelu(g, linear(g, m->conv2, m->conv2_bias, x));
     graph_probe(g, h, "conv", -1);
 
@@ -87,19 +86,19 @@ static int build(encoder *e) {
         struct ggml_tensor *k = linear(g, l->attn_k, NULL, y);
         struct ggml_tensor *v = linear(g, l->attn_v, l->v_bias, y);
         struct ggml_tensor *mixed = attention_build(g, &e->layers[i], q, k, v);
-        h = ggml_add(ctx, h, linear(g, l->attn_out, l->out_bias, mixed));
+        h = add(g, h, linear(g, l->attn_out, l->out_bias, mixed));
         y = rms_norm(g, h, l->ffn_norm, &p->norm_eps);
-        h = ggml_add(ctx, h, swiglu(g, l->ffn_gate, l->ffn_up, l->ffn_down, l->down_bias, y));
+        h = add(g, h, swiglu(g, l->ffn_gate, l->ffn_up, l->ffn_down, l->down_bias, y));
         graph_probe(g, h, "enc.blk", i);
     }
     h = rms_norm(g, h, m->enc_norm, &p->norm_eps);
     graph_probe(g, h, "enc.out", -1);
 
     /* Adapter: four frames side by side make one slot. */
-    h = ggml_reshape_2d(ctx, h, ENC_PER_SLOT * p->dim, ENCODER_WIDTH);
+    h = graph_reshape(g, h, ENC_PER_SLOT * p->dim, ENCODER_WIDTH);
     e->audio = linear(g, m->adapter2, NULL, gelu(g, linear(g, m->adapter1, NULL, h)));
     graph_probe(g, e->audio, "audio", -1);
-    graph_output(g, e->audio);
+    graph_output(e->audio);
     return graph_end(g);
 }
 
@@ -154,8 +153,8 @@ int encoder_run(encoder *e, encoder_part *const *parts, int n) {
         width += parts[i]->w;
     }
     int status = graph_set_width(&e->g, width);
-    if (status == VOX_OK) status = graph_run(&e->g);
     if (status != VOX_OK) return status;
+    graph_run(&e->g);
     const float *audio = e->audio->data;
     for (int i = 0; i < n; i++) {
         encoder_state *st = parts[i]->state;

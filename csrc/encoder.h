@@ -54,7 +54,7 @@ void encoder_free(encoder *e);
 /* Make room for what a pass adds to the stream. VOX_OK or VOX_ERR_MEMORY. */
 int encoder_reserve(const encoder_part *part);
 /* Parts of n streams, for which there is room; up to ENCODER_WIDTH slots in all. VOX_OK,
- * VOX_ERR_MEMORY (somebody watches) or VOX_ERR_COMPUTE, and all states are as they were. */
+ * or VOX_ERR_MEMORY (somebody watches), and all states are as they were. */
 int encoder_run(encoder *e, encoder_part *const *parts, int n);
 size_t encoder_bytes(const encoder *e);
 

@@ -214,7 +214,7 @@ void engine_run(engine *e, pass_request *const *requests, int n) {
 size_t engine_bytes(const engine *e) {
     if (!e) return 0;
     const transformer_params *p = &e->m->dec;
-    size_t n = encoder_bytes(&e->enc) + decoder_bytes(&e->dec) + e->c.n_work +
+    size_t n = encoder_bytes(&e->enc) + decoder_bytes(&e->dec) +
                (size_t)e->n_silence * (size_t)p->dim * sizeof *e->audio +
                kv_bytes(&e->silence_enc.kv);
     for (const delay_start *d = e->delays; d; d = d->next)

@@ -37,7 +37,7 @@ typedef struct pass_request {
     float penalties[DECODER_WIDTH];
     int has_confidence, n_alternatives; /* to be found for what is said */
     /* Out. right: how many of what was said counts: all until a guess was wrong. */
-    int status; /* VOX_OK, VOX_ERR_MEMORY or VOX_ERR_COMPUTE */
+    int status; /* VOX_OK or VOX_ERR_MEMORY */
     int n_right;
     said_token said[DECODER_WIDTH];
     int64_t ns, head_ns; /* the stream's share of the time; of that in the output matrix */

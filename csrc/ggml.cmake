@@ -1,4 +1,4 @@
-# Fetch ggml's source, pinned by version and hash, and add it as static libraries.
+# Fetch ggml's source, pinned by version and hash, and make a static library of the part that the core uses.
 #
 # The source comes out of a PyPI source distribution, through pip, so that an ordinary package index or
 # mirror is all a build needs. A local tree may be named with -DVOXTRAL_GGML_DIR=... instead. The archive
@@ -48,23 +48,14 @@ else()
   endif()
 endif()
 
-# One wheel for every x86-64 machine since 2013 (AVX2, FMA, F16C, BMI2): no instructions of the build machine.
-set(BUILD_SHARED_LIBS OFF)
-set(CMAKE_POSITION_INDEPENDENT_CODE ON)
-set(GGML_NATIVE OFF CACHE BOOL "" FORCE)
-set(GGML_OPENMP OFF CACHE BOOL "" FORCE)
-set(GGML_CCACHE OFF CACHE BOOL "" FORCE)
-# Both choose a kernel by the number of columns, so that results would depend on how the audio is cut.
-set(GGML_LLAMAFILE OFF CACHE BOOL "" FORCE)
-set(GGML_CPU_REPACK OFF CACHE BOOL "" FORCE)
-set(GGML_BUILD_TESTS OFF CACHE BOOL "" FORCE)
-set(GGML_BUILD_EXAMPLES OFF CACHE BOOL "" FORCE)
-add_subdirectory("${ggml_dir}" "${CMAKE_BINARY_DIR}/ggml" EXCLUDE_FROM_ALL SYSTEM)
-foreach(target ggml-base ggml-cpu)
-  target_compile_definitions(${target} PRIVATE NDEBUG) # its assertions end the process where ours give a status
-endforeach()
-get_target_property(sources ggml-base SOURCES)
-list(FILTER sources EXCLUDE REGEX "gguf|ggml-opt") # the core has its own reader, and nothing is trained here
-set_property(TARGET ggml-base PROPERTY SOURCES ${sources})
-set_property(SOURCE "${ggml_dir}/src/ggml-cpu/ggml-cpu.c" TARGET_DIRECTORY ggml-cpu APPEND PROPERTY
-             COMPILE_OPTIONS "-include${CMAKE_CURRENT_SOURCE_DIR}/relax.h")
+# Of all that, the core uses how numbers lie in blocks, and the quantisers. What these need of the rest is dropped when
+# a program is linked, as nothing calls it.
+file(STRINGS "${ggml_dir}/CMakeLists.txt" ggml_numbers REGEX "^set\\(GGML_VERSION_(MAJOR|MINOR|PATCH) ")
+list(TRANSFORM ggml_numbers REPLACE "[^0-9]" "")
+list(JOIN ggml_numbers "." ggml_numbers)
+add_library(ggml STATIC "${ggml_dir}/src/ggml.c" "${ggml_dir}/src/ggml-quants.c" ggml_lock.c)
+target_include_directories(ggml SYSTEM PUBLIC "${ggml_dir}/include" PRIVATE "${ggml_dir}/src")
+target_compile_definitions(ggml PRIVATE _GNU_SOURCE NDEBUG GGML_VERSION="${ggml_numbers}" GGML_COMMIT="")
+target_compile_options(ggml PRIVATE -w -ffunction-sections -fdata-sections)
+target_link_libraries(ggml PUBLIC Threads::Threads m)
+target_link_options(ggml INTERFACE -Wl,--gc-sections)

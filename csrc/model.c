@@ -4,7 +4,6 @@
 #include "model.h"
 
 #include <errno.h>
-#include <ggml-cpu.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,6 +13,7 @@
 
 #include "gguf.h"
 #include "hash.h"
+#include "pool.h"
 #include "rounding.h"
 
 enum {
@@ -44,10 +44,6 @@ fail(loader *l, int status, const char *format, ...) {
     va_start(args, format);
     vsnprintf(l->message, l->n_message, format, args);
     va_end(args);
-}
-
-static void say_nothing(enum ggml_log_level level, const char *text, void *user) {
-    (void)level, (void)text, (void)user;
 }
 
 /* ---- metadata ------------------------------------------------------------------------------- */
@@ -345,13 +341,13 @@ static void pack_share(int ith, int nth, void *user) {
 }
 
 /* Part by part, so that only a part is in memory twice. */
-static void pack(packed_matrix *m, const struct ggml_tensor *t, int n_threads) {
+static void pack(packed_matrix *m, const struct ggml_tensor *t, pool *threads) {
     int n_groups = (m->n_rows + GROUP - 1) / GROUP,
         part = (int)(PACKED_AT_ONCE / m->group_bytes) + 1;
     packing p = {.matrix = m, .tensor = t};
     for (; p.first < n_groups; p.first = p.last) {
         p.last = n_groups - p.first < part ? n_groups : p.first + part;
-        platform_parallel(n_threads, pack_share, &p);
+        pool_run(threads, pack_share, &p);
         size_t begin = (size_t)p.first * GROUP * t->nb[1], end = (size_t)p.last * GROUP * t->nb[1];
         end = end < ggml_nbytes(t) ? end : ggml_nbytes(t);
         platform_forget((const char *)t->data + begin, end - begin);
@@ -377,7 +373,10 @@ static void pack_weights(loader *l) {
     }
     unsigned char *groups = m->packed_groups = platform_alloc_large(size + 1);
     char *small = m->small = malloc(n_small + 1);
-    if (!m->packed || !groups || !small) {
+    pool *threads = pool_open(m->n_threads); /* fewer do as well */
+    if (!threads) threads = pool_open(1);
+    if (!m->packed || !groups || !small || !threads) {
+        pool_close(threads);
         fail(l, VOX_ERR_MEMORY, "out of memory: the weights need %zu MB", size / 1000000);
         return;
     }
@@ -391,10 +390,11 @@ static void pack_weights(loader *l) {
         } else if (packed_type(t, &type)) {
             next->groups = groups;
             groups += next->group_bytes * (size_t)((next->n_rows + GROUP - 1) / GROUP);
-            pack(next, t, m->n_threads);
+            pack(next, t, threads);
             t->extra = next++;
         }
     }
+    pool_close(threads);
     platform_forget(m->file.data, m->file.size); /* the header and what is small */
 }
 
@@ -450,9 +450,6 @@ int model_open(const char *path, int n_threads, vox_model **model, char *message
         fail(&l, VOX_ERR_ARGUMENT, "the number of threads must be 1 to %d", MAX_THREADS);
         return l.status;
     }
-    ggml_log_set(say_nothing,
-                 NULL); /* ggml's own messages would go to stderr; ours go to the caller */
-    ggml_cpu_init();
     vox_model *m = calloc(1, sizeof *m);
     if (!m) {
         fail(&l, VOX_ERR_MEMORY, "out of memory");

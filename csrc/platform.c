@@ -123,6 +123,10 @@ int platform_n_processors(double *quota) {
     return allowed < 1 ? 1 : (int)allowed;
 }
 
+int platform_process(void) {
+    return (int)getpid();
+}
+
 int64_t platform_clock_ns(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -180,55 +184,6 @@ void platform_event_wait(platform_event *event, platform_mutex *mutex, int64_t n
 
 void platform_event_wake(platform_event *event) {
     pthread_cond_signal(condition_of(event));
-}
-
-static void *wait_for_end(void *mutex) {
-    platform_mutex_lock(mutex);
-    platform_mutex_unlock(mutex);
-    return NULL;
-}
-
-int platform_can_start(int n) {
-    platform_mutex mutex;
-    pthread_t *threads = malloc((size_t)(n + 1) * sizeof *threads);
-    int started = 0;
-    platform_mutex_init(&mutex);
-    if (threads) {
-        platform_mutex_lock(&mutex); /* they live until all of them do */
-        while (started < n && pthread_create(&threads[started], NULL, wait_for_end, &mutex) == 0)
-            started++;
-        platform_mutex_unlock(&mutex);
-        for (int i = 0; i < started; i++) pthread_join(threads[i], NULL);
-    }
-    free(threads);
-    platform_mutex_free(&mutex);
-    return started == n;
-}
-
-typedef struct {
-    void (*work)(int ith, int nth, void *user);
-    void *user;
-    int ith, nth;
-} share;
-
-static void *run_share(void *user) {
-    const share *s = user;
-    s->work(s->ith, s->nth, s->user);
-    return NULL;
-}
-
-void platform_parallel(int n, void (*work)(int ith, int nth, void *user), void *user) {
-    share *shares = malloc((size_t)n * sizeof *shares);
-    pthread_t *threads = malloc((size_t)n * sizeof *threads);
-    int started = 0;
-    for (; shares && threads && started < n - 1; started++) {
-        shares[started] = (share){work, user, started, n};
-        if (pthread_create(&threads[started], NULL, run_share, &shares[started]) != 0) break;
-    }
-    for (int i = started; i < n; i++) work(i, n, user);
-    for (int i = 0; i < started; i++) pthread_join(threads[i], NULL);
-    free(threads);
-    free(shares);
 }
 
 int platform_may_use_tiles(void) {

@@ -1,6 +1,6 @@
-/* platform.h - all operating-system calls of the core: map a file read-only, count processors,
- * read the clock, threads and locks, ask for huge pages.
- * Nothing else in csrc includes a system header beyond C11's.
+/* platform.h - all operating-system calls of the core but pool.c's: map a file read-only, count
+ * processors, read the clock, threads and locks, ask for huge pages. Nothing else in csrc includes
+ * a system header beyond C11's.
  */
 #ifndef VOXTRAL_PLATFORM_H
 #define VOXTRAL_PLATFORM_H
@@ -27,12 +27,10 @@ void platform_forget(const void *data, size_t size);
 int platform_n_processors(double *quota);
 /* That quota, with the two folders named. */
 double platform_cpu_quota(const char *proc, const char *groups);
+/* A number that this process has and no other: one that it forks has another. Above 0. */
+int platform_process(void);
 /* Nanoseconds of a clock that never runs backwards. */
 int64_t platform_clock_ns(void);
-/* work(0, n, user) .. work(n - 1, n, user), on n threads or on as many as can be started. */
-void platform_parallel(int n, void (*work)(int ith, int nth, void *user), void *user);
-/* Whether n threads can be started beside those that run now: tried, and ended again. */
-int platform_can_start(int n);
 /* A mutex, and an event that those who hold it wait for and wake. */
 typedef struct {
     _Alignas(16) unsigned char opaque[64];

@@ -255,11 +255,10 @@ static int plan_decode(vox_stream *s) {
 static int settle_decode(vox_stream *s) {
     pass_request *r = &s->request;
     int n = r->dec.n, silent = r->dec.w - n, right = r->n_right;
-    if (r->status == VOX_ERR_MEMORY) return stream_fail(s, r->status, "out of memory");
+    if (r->status != VOX_OK) return stream_fail(s, r->status, "out of memory");
     s->stats.head_ns += r->head_ns;
     *(silent > 0 ? &s->stats.prefill_ns : &s->stats.decoder_ns) += r->ns - r->head_ns;
     *(silent > 0 ? &s->stats.n_prefill_passes : &s->stats.n_decoder_passes) += 1;
-    if (r->status != VOX_OK) return fail_for_good(s, r->status, "the decoder failed");
     if (n > 0 && right == 0) return fail_not_finite(s);
     draft_learn(&s->draft, r->tokens + silent, r->next, n, right);
     guard_learn(&s->guard, r->next, right);
@@ -318,7 +317,7 @@ static int plan_encode(vox_stream *s, int w) {
 
 static int settle_encode(vox_stream *s) {
     pass_request *r = &s->request;
-    if (r->status == VOX_ERR_MEMORY) {
+    if (r->status != VOX_OK) {
         s->mel = s->before_mel;
         s->gate = s->before_gate;
         return stream_fail(s, r->status, "out of memory");
@@ -327,7 +326,6 @@ static int settle_encode(vox_stream *s) {
     s->stats.n_encoder_passes++;
     s->stats.n_encoder_slots += r->enc.w;
     s->stats.n_encoder_shared += r->width;
-    if (r->status != VOX_OK) return fail_for_good(s, r->status, "the encoder failed");
     watch_append(&s->watch, watch_find(&s->watch, "mel"), s->mel_frames,
                  (int64_t)r->enc.w * MEL_PER_SLOT * N_MEL);
     s->slots.n_encoded += r->enc.w;
@@ -340,9 +338,7 @@ static int settle_encode(vox_stream *s) {
 static int settle_start(vox_stream *s) {
     const pass_request *r = &s->request;
     s->stats.prefill_ns += r->ns;
-    if (r->status == VOX_ERR_MEMORY)
-        return stream_fail(s, r->status, "out of memory, or of threads");
-    if (r->status != VOX_OK) return fail_for_good(s, r->status, "the model failed on silence");
+    if (r->status != VOX_OK) return stream_fail(s, r->status, "out of memory, or of threads");
     s->slots.n_encoded = s->slots.n_decoded = s->m->n_left_pad - 1;
     return VOX_OK;
 }

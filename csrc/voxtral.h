@@ -36,11 +36,12 @@ typedef enum {
     VOX_DONE = 3, /* vox_stream_next: finished and drained */
     VOX_ERR_ARGUMENT =
         -1, /* a NULL, a delay outside 80..1200 and 2400 ms, a sample that is not finite */
-    VOX_ERR_STATE = -2,   /* push after finish, or any use of a failed stream but reset and close */
-    VOX_ERR_IO = -3,      /* the file cannot be opened or read */
-    VOX_ERR_FORMAT = -4,  /* not a whole, consistent voxtral-edge GGUF, or saved stream */
-    VOX_ERR_MEMORY = -5,  /* out of memory; the stream is as it was and the call may be repeated */
-    VOX_ERR_COMPUTE = -6, /* the model gave values that are not finite, or the backend failed */
+    VOX_ERR_STATE = -2,  /* push after finish, or any use of a failed stream but reset and close */
+    VOX_ERR_IO = -3,     /* the file cannot be opened or read */
+    VOX_ERR_FORMAT = -4, /* not a whole, consistent voxtral-edge GGUF, or saved stream */
+    VOX_ERR_MEMORY = -5, /* out of memory; the stream is as it was and the call may be repeated */
+    VOX_ERR_COMPUTE =
+        -6, /* the model gave values that are not finite, or the processor is too old */
 } vox_status;
 
 typedef struct {

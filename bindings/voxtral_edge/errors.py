@@ -90,7 +90,7 @@ class StreamFormatError(StreamError, ValueError):
 
 
 class ComputeError(VoxtralError, RuntimeError):
-    """The model gave values that are not finite, or the backend failed; the stream has failed."""
+    """The model gave values that are not finite, and the stream has failed; or an old processor."""
 
 
 class OutOfMemory(VoxtralError, MemoryError):

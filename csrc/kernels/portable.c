@@ -1,7 +1,7 @@
 /* portable.c - the kernels in plain C: what runs on processors without a file of their own, and the
  * reference that the others equal bit for bit. Loops run over neighbouring numbers, so that a
  * compiler can use whatever vectors there are. */
-#include <ggml-cpu.h>
+#include <ggml.h>
 #include <math.h>
 #include <string.h>
 
@@ -13,7 +13,7 @@ enum { MAX_HEAD_DIM = 1024, TILE = 16 }; /* queries at a time */
 /* Row i of a matrix as floats: in place, or converted into room [width]. */
 static const float *row(const void *matrix, int is_half, int width, int i, float *room) {
     if (!is_half) return (const float *)matrix + (ptrdiff_t)i * width;
-    ggml_cpu_fp16_to_fp32((const ggml_fp16_t *)matrix + (ptrdiff_t)i * width, room, width);
+    ggml_fp16_to_fp32_row((const ggml_fp16_t *)matrix + (ptrdiff_t)i * width, room, width);
     return room;
 }
 
@@ -155,16 +155,16 @@ static void multiply_group(const packed_matrix *m, const unsigned char *group, c
         int n_blocks = left < SUPER ? left : SUPER;
         const unsigned char *scales = group, *numbers = group + scale_bytes(m->type, n_blocks);
         if (m->type > Q8_0) {
-            ggml_cpu_fp16_to_fp32((const ggml_fp16_t *)scales, d, GROUP);
+            ggml_fp16_to_fp32_row((const ggml_fp16_t *)scales, d, GROUP);
             scales += 2 * GROUP;
         }
         if (has_minimum) {
-            ggml_cpu_fp16_to_fp32((const ggml_fp16_t *)scales, d_min, GROUP);
+            ggml_fp16_to_fp32_row((const ggml_fp16_t *)scales, d_min, GROUP);
             scales += 2 * GROUP;
         }
         for (int b = 0; b < n_blocks; b++) {
             unpack(m->type, numbers, v);
-            if (m->type <= Q8_0) ggml_cpu_fp16_to_fp32((const ggml_fp16_t *)scales, d, GROUP);
+            if (m->type <= Q8_0) ggml_fp16_to_fp32_row((const ggml_fp16_t *)scales, d, GROUP);
             for (int r = 0; r < GROUP; r++) w[r] = has_minimum ? d[r] * scales[r] : d[r];
             for (int r = 0; has_minimum && r < GROUP; r++)
                 w_min[r] = d_min[r] * 0.125f * scales[GROUP + r];

@@ -1,5 +1,5 @@
 /* bench_products.c - how fast all matrices of the full-sized decoder pass over 1 to 64 columns:
- * with each kernel table of this processor, and with ggml's own products as this build has them.
+ * with each kernel table of this processor.
  * Arguments: the number of threads, and the matrices' type, q4_0 (if none is given), q4_k or q6_k.
  * Prints milliseconds per pass, the median of RUNS, and billions of multiply-adds per second. */
 #include "check.h"
@@ -7,7 +7,6 @@
 #include "platform.h"
 #include "voxtral.h"
 
-#include <ggml-backend.h>
 #include <string.h>
 
 enum { LAYERS = 26, PER_LAYER = 7, RUNS = 5, N_INPUTS = 3, N_WIDTHS = 8 };
@@ -29,8 +28,7 @@ static const struct {
 static size_t type;
 
 typedef struct {
-    struct ggml_context *ctx;
-    struct ggml_tensor *weights[LAYERS * PER_LAYER];
+    struct ggml_tensor weights[LAYERS * PER_LAYER];
     packed_matrix packed[LAYERS * PER_LAYER];
 } matrices;
 
@@ -51,14 +49,16 @@ static void fill(struct ggml_tensor *t) {
 }
 
 static void make(matrices *m) {
-    struct ggml_init_params params = {.mem_size = (LAYERS * PER_LAYER + 1) * ggml_tensor_overhead(),
-                                      .no_alloc = true};
-    m->ctx = ggml_init(params);
-    CHECK(m->ctx);
     for (int i = 0; i < LAYERS * PER_LAYER; i++) {
         const int *shape = SHAPES[i % PER_LAYER];
-        struct ggml_tensor *t = m->weights[i] =
-            ggml_new_tensor_2d(m->ctx, TYPES[type].ggml, INPUTS[shape[1]], shape[0]);
+        struct ggml_tensor *t = &m->weights[i];
+        size_t block = ggml_type_size(TYPES[type].ggml),
+               row = ggml_row_size(TYPES[type].ggml, INPUTS[shape[1]]),
+               all = row * (size_t)shape[0];
+        *t = (struct ggml_tensor){.type = TYPES[type].ggml,
+                                  .ne = {INPUTS[shape[1]], shape[0], 1, 1},
+                                  .nb = {block, row, all, all},
+                                  .extra = &m->packed[i]};
         size_t size = matrix_layout(&m->packed[i], TYPES[type].packed, shape[0], t->ne[0]);
         CHECK((t->data = platform_alloc_large(ggml_nbytes(t))) != NULL);
         CHECK((m->packed[i].groups = platform_alloc_large(size)) != NULL);
@@ -67,16 +67,13 @@ static void make(matrices *m) {
     }
 }
 
-/* A pass of all products; the weights' extra says by whose kernels. */
-static void build(graph *g, compute *c, const matrices *m) {
+/* A pass of all products. */
+static void build(graph *g, compute *c, matrices *m) {
     CHECK(graph_begin(g, c, 4 * LAYERS * PER_LAYER, WIDTHS[0]) == VOX_OK);
     struct ggml_tensor *x[N_INPUTS];
     for (int i = 0; i < N_INPUTS; i++) x[i] = graph_input(g, GGML_TYPE_F32, INPUTS[i], WIDTHS[0]);
-    for (int i = 0; i < LAYERS * PER_LAYER; i++) {
-        struct ggml_tensor *w = m->weights[i], *in = x[SHAPES[i % PER_LAYER][1]];
-        ggml_build_forward_expand(g->cgraph,
-                                  w->extra ? linear(g, w, NULL, in) : ggml_mul_mat(g->ctx, w, in));
-    }
+    for (int i = 0; i < LAYERS * PER_LAYER; i++)
+        linear(g, &m->weights[i], NULL, x[SHAPES[i % PER_LAYER][1]]);
     CHECK(graph_end(g) == VOX_OK);
     for (int i = 0; i < N_INPUTS; i++)
         for (int64_t j = 0; j < ggml_nelements(x[i]); j++)
@@ -85,9 +82,7 @@ static void build(graph *g, compute *c, const matrices *m) {
 
 static void measure(matrices *m, int n_threads, const kernels *table) {
     compute c;
-    CHECK(compute_init(&c, n_threads, table ? table : kernels_best(), NULL) == VOX_OK);
-    for (int i = 0; i < LAYERS * PER_LAYER; i++)
-        m->weights[i]->extra = table ? &m->packed[i] : NULL;
+    CHECK(compute_init(&c, n_threads, table, NULL) == VOX_OK);
     graph g;
     build(&g, &c, m);
     double ms[N_WIDTHS], multiplies = 0;
@@ -96,15 +91,15 @@ static void measure(matrices *m, int n_threads, const kernels *table) {
         CHECK(graph_set_width(&g, WIDTHS[w]) == VOX_OK);
         for (int i = 0; i < RUNS; i++) {
             int64_t start = platform_clock_ns();
-            CHECK(graph_run(&g) == VOX_OK);
+            graph_run(&g);
             runs[i] = (double)(platform_clock_ns() - start) / 1e6;
         }
         qsort(runs, RUNS, sizeof *runs, by_size);
         ms[w] = runs[RUNS / 2];
     }
     for (int i = 0; i < LAYERS * PER_LAYER; i++)
-        multiplies += (double)ggml_nelements(m->weights[i]);
-    printf("%-9s ms", table ? table->name : "ggml");
+        multiplies += (double)ggml_nelements(&m->weights[i]);
+    printf("%-9s ms", table->name);
     for (int w = N_WIDTHS; w-- > 0;) printf(" %7.0f", ms[w]);
     printf("\n         G/s");
     for (int w = N_WIDTHS; w-- > 0;) printf(" %7.0f", multiplies * WIDTHS[w] / ms[w] / 1e6);
@@ -119,12 +114,10 @@ int main(int argc, char **argv) {
     const char *name = argc > 2 ? argv[2] : TYPES[0].name;
     while (type < sizeof TYPES / sizeof *TYPES && strcmp(TYPES[type].name, name) != 0) type++;
     CHECK(n_threads > 0 && type < sizeof TYPES / sizeof *TYPES);
-    ggml_cpu_init();
     make(&m);
     printf("columns     ");
     for (int w = N_WIDTHS; w-- > 0;) printf(" %7d", WIDTHS[w]);
     printf("\n");
-    measure(&m, n_threads, NULL);
     for (int i = 1; kernels_at(i); i++) measure(&m, n_threads, kernels_at(i));
     return 0;
 }

@@ -2,7 +2,6 @@
  * C, for every type, odd sizes and numbers of columns, plain C is right, and rows come back as ggml
  * would give them.
  */
-#include <ggml-cpu.h>
 #include <ggml.h>
 #include <math.h>
 #include <string.h>
@@ -185,7 +184,6 @@ static void test_floats(float_type type, int n_rows, int n, int n_columns) {
 int main(void) {
     static const int n_rows[] = {1, 15, 17, 33, 64}, ks[] = {32, 64, 96, 256, 512};
     static const int columns[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 33, 48};
-    ggml_cpu_init();
     for (int t = 0; t < N_MATRIX_TYPES; t++) {
         for (size_t r = 0; r < sizeof n_rows / sizeof *n_rows; r++)
             for (size_t k = 0; k < sizeof ks / sizeof *ks; k++)
