@@ -23,3 +23,14 @@ def test_model(path: Path) -> None:
             stream.finish()
     except (ModelFormatError, ComputeError) as error:  # a model that loads may hold a NaN
         assert "\n" not in str(error)
+
+
+def test_frames(demo: Model, caplog: pytest.LogCaptureFixture) -> None:
+    """A moment of what fuzz_frames.py does for longer; nothing may come as a surprise."""
+    pytest.importorskip("fastapi", reason="the extra serve is not installed")
+    from fuzz.fuzz_frames import fuzz
+    from serving import ROOMY, run, serving
+
+    with serving(demo, wyoming="tcp://127.0.0.1:0", limits=ROOMY) as server:
+        assert run(fuzz(server, 2.0, seed=1)) > 50
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []

@@ -8,6 +8,7 @@ take what live streams leave: a few at a time, others wait in a queue that has a
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -15,6 +16,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from ..audio import read
 from ..streaming.model import Model
@@ -27,8 +30,9 @@ from .session import FILE, LIVE, Scheduler, Session
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-WINDOW_S = 30.0  # over which the cost of audio is measured
+WINDOW_S = 10.0  # over which the cost of audio is measured
 LEAST_AUDIO_S = 5.0  # to be measured before a cost is believed
+LEAST_WALL_S = 3.0  # and as long before a share of time is
 RETRY_S = 5  # after which a refused stream may ask again
 
 
@@ -98,16 +102,24 @@ class Engine:
 
     @property
     def cost(self) -> float | None:
-        """Seconds of computing for a second of live audio, lately; None: too little is known."""
+        """Seconds of computing for a second of live audio, lately; None: too little is known.
+
+        By the audio that was decoded or, if that is less, by how busy the streams that are heard
+        keep the machine: audio that comes as it is spoken shares passes, a burst is over soon.
+        """
         now = (time.monotonic(), self.scheduler.busy_s, self.live_s)
         while len(self._measured) > 1 and self._measured[1][0] < now[0] - WINDOW_S:
             self._measured.popleft()
         if not self._measured or now[0] > self._measured[-1][0] + 1:
             self._measured.append(now)
-        _, busy_s, audio_s = (a - b for a, b in zip(now, self._measured[0], strict=True))
+        passed_s, busy_s, audio_s = (a - b for a, b in zip(now, self._measured[0], strict=True))
         if audio_s < LEAST_AUDIO_S:
             busy_s, audio_s = now[1:]
-        return busy_s / audio_s if audio_s >= LEAST_AUDIO_S else None
+        if audio_s < LEAST_AUDIO_S:
+            return None
+        n_heard = sum(session.kind == LIVE for session in self.scheduler.sessions)
+        by_share = busy_s / passed_s / n_heard if n_heard and passed_s >= LEAST_WALL_S else math.inf
+        return min(busy_s / audio_s, by_share)
 
     @asynccontextmanager
     async def live(self) -> AsyncIterator[None]:
@@ -159,12 +171,18 @@ class Engine:
 
     async def measure(self, file: Path) -> None:
         """Transcribe some audio, so that its cost is known before anybody asks."""
-        async with self.session() as session:
-            for samples in read(file):
+        samples = np.concatenate(list(read(file)))
+        for _ in range(2):  # the first one finds everything cold
+            self._forget()
+            async with self.session() as session:
                 await session.push(samples)
-            session.end()
-            async for _ in session.slots():
-                pass
+                session.end()
+                async for _ in session.slots():
+                    pass
+
+    def _forget(self) -> None:
+        self.live_s = 0.0
+        self.scheduler.forget()
 
     def _count(self, session: Session, slots: list[Piece]) -> None:
         audio_s = len(slots) * SLOT_MS / 1000

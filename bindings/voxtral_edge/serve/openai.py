@@ -280,7 +280,7 @@ def _nested(session: dict[str, Any]) -> dict[str, Any]:
     heard: dict[str, Any] = {}
     if "input_audio_format" in session:
         name = session["input_audio_format"]
-        if name not in FLAT_FORMATS:
+        if not isinstance(name, str) or name not in FLAT_FORMATS:
             raise BadRequest(
                 f"{name!r} is not one of {', '.join(FLAT_FORMATS)}", param="input_audio_format"
             )
@@ -294,7 +294,7 @@ def _nested(session: dict[str, Any]) -> dict[str, Any]:
 
 def _format(given: Any) -> dict[str, Any]:
     kind = given.get("type") if isinstance(given, dict) else None
-    if kind not in ENCODINGS:
+    if not isinstance(kind, str) or kind not in ENCODINGS:
         raise BadRequest(
             f"{kind!r} is not one of {', '.join(ENCODINGS)}", param="session.audio.input.format"
         )
@@ -329,7 +329,7 @@ def _detection(given: Any) -> dict[str, Any] | None:
     kind = given.get("type", "server_vad") if isinstance(given, dict) else None
     if kind == "semantic_vad":
         eagerness = given.get("eagerness", "auto")
-        if eagerness not in EAGERNESS:
+        if not isinstance(eagerness, str) or eagerness not in EAGERNESS:
             raise BadRequest(f"{eagerness!r} is not one of {', '.join(EAGERNESS)}", param=param)
         return {"type": kind, "eagerness": eagerness}
     if kind != "server_vad":

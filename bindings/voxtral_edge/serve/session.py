@@ -293,6 +293,11 @@ class Scheduler:
             running_s = time.monotonic() - self._busy_since if self._n_busy else 0.0
             return self._busy_s + running_s
 
+    def forget(self) -> None:
+        """Count the time from here on."""
+        with self._lock:
+            self._busy_s, self._busy_since = 0.0, time.monotonic()
+
     def enter(self, session: Session) -> None:
         """Count a session."""
         self.sessions.add(session)

@@ -175,7 +175,8 @@ class Vllm(Dialect):
     def _update(self, message: dict[str, Any]) -> None:
         """Take what the protocol does not have: another rate or delay, and words with times."""
         rate, delay_ms = message.get("rate", self._rate), message.get("delay_ms", self._delay_ms)
-        if not isinstance(rate, int) or delay_ms not in DELAYS_MS:
+        is_number = isinstance(rate, int) and isinstance(delay_ms, int)
+        if not is_number or delay_ms not in DELAYS_MS:
             raise BadRequest(
                 "rate and delay_ms must be numbers that are known", code="invalid_event"
             )
