@@ -38,6 +38,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from voxtral_edge.convert import Checkpoint, ConversionError
 from voxtral_edge.convert.json_file import Section, load
+from voxtral_edge.convert.limits import N_KV_HEADS, N_VOCAB, STACK
 from voxtral_edge.convert.params import DOWNSAMPLE, Params, Stack, official
 from voxtral_edge.convert.safetensors_file import ITEM_SIZES, decode
 from voxtral_edge.convert.tensors import Tensor, tensors
@@ -46,7 +47,13 @@ ROOT = Path(__file__).parents[1]
 WEIGHTS = "consolidated.safetensors"
 BLOCK_BYTES = 32 << 20  # written at once
 REAL_WINDOWS = {"decoder": 8192, "encoder": 750}
-SIZES = ("dim", "n_layers", "n_heads", "n_kv_heads", "hidden_dim")
+SIZES = {
+    "dim": STACK["dim"],
+    "n_layers": STACK["n_layers"],
+    "n_heads": STACK["n_heads"],
+    "n_kv_heads": N_KV_HEADS,
+    "hidden_dim": STACK["hidden_dim"],
+}
 SHAPE_4B: dict[str, Any] = {
     "vocab_size": 131072,
     "dim": 3072,
@@ -131,14 +138,14 @@ def _params(params: Section, shape: dict[str, Any], real_windows: bool) -> dict[
     """The small params.json with the sizes of the shape; what is not planted stays as it is."""
     text = copy.deepcopy(params.values)
     wanted = Section(Path("the shape"), shape)
-    text["vocab_size"] = wanted.count("vocab_size")
+    text["vocab_size"] = wanted.count("vocab_size", N_VOCAB)
     whisper = ("multimodal", "whisper_model_args", "encoder_args")
     for name, path in (("decoder", ()), ("encoder", whisper)):
         stack, sizes = text, wanted
         for key in path:
             stack, sizes = stack[key], sizes.section(key)
         d = stack["dim"]
-        stack.update({key: sizes.count(key) for key in SIZES})
+        stack.update({key: sizes.count(key, limit) for key, limit in SIZES.items()})
         stack["norm_eps"] *= d / stack["dim"]
         if real_windows:
             stack["sliding_window"] = REAL_WINDOWS[name]
