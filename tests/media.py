@@ -13,7 +13,6 @@ import numpy as np
 import soxr
 
 RATE = 16_000
-PICTURES = 5  # per second of a film
 PICTURE_CODECS = {"webm": "libvpx", "flv": "flv"}
 
 # Formats, as the muxer and the coder are called, and whether they can be read without going back.
@@ -67,6 +66,7 @@ def encode(
     late_s: float = 0.0,
     gap: tuple[float, float] = (0.0, 0.0),
     film_s: float = 0.0,
+    pictures: Fraction = Fraction(5),
     path: Path | None = None,
     seekable: bool = True,
     options: dict[str, str] | None = None,
@@ -74,20 +74,21 @@ def encode(
     """Return float32 samples [n] of `rate` in a container; 44.1 or 48 kHz where others cannot be.
 
     `late_s`: their first time stamp. `gap`: from which second of theirs on stamps are later, and by
-    how much. `film_s`: seconds of a picture track that begins at 0. `path`: a file to be made of
+    how much. `film_s`: seconds of a picture track that begins at 0, with so many `pictures`
+    a second. `path`: a file to be made of
     it; `seekable`: whether the muxer may go back, as in a file.
     """
     out: Any = (path and str(path)) or (io.BytesIO() if seekable else _Sink())
     with av.open(out, "w", format=format, options=options or {}) as container:
         if film_s:
-            film = container.add_stream(PICTURE_CODECS.get(format, "mpeg4"), PICTURES)
+            film = container.add_stream(PICTURE_CODECS.get(format, "mpeg4"), pictures)
             film.width, film.height, film.pix_fmt = 32, 32, "yuv420p"
         track = container.add_stream(codec, rate)
         track.layout = "mono"
         packets = []
-        for i in range(int(film_s * PICTURES)):
+        for i in range(int(film_s * pictures)):
             frame = av.VideoFrame.from_ndarray(np.full((48, 32), 128, np.uint8), "yuv420p")
-            frame.pts, frame.time_base = i, Fraction(1, PICTURES)
+            frame.pts, frame.time_base = i, 1 / pictures
             packets += film.encode(frame)
         packets += film.encode() if film_s else []
         resampler = av.AudioResampler(track.format, track.layout, rate, track.frame_size or 1024)

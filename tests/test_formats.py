@@ -11,11 +11,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
+from fractions import Fraction
 from pathlib import Path
 
 import media
 import numpy as np
 import pytest
+import soundfile
 import voxtral_edge as vox
 from conftest import SAMPLES
 from media import KINDS, Pipe
@@ -162,6 +164,27 @@ def test_joined_files_of_several_rates(digits: np.ndarray) -> None:
     assert len(media.onsets(samples)) == 3 * len(media.onsets(digits))
 
 
+def test_chained_ogg_of_several_kinds(files: dict[str, bytes], digits: np.ndarray) -> None:
+    """Other channels, rates and coders in every link, and what breaks off in the last of them."""
+    links = [files["opus"], files["ogg"]]
+    for n_channels, rate, subtype in ((2, 44_100, "VORBIS"), (1, 16_000, "VORBIS")):
+        link, samples = io.BytesIO(), media.at_rate(digits, rate)
+        soundfile.write(
+            link, np.repeat(samples[:, None], n_channels, axis=1), rate,
+            format="OGG", subtype=subtype,
+        )  # fmt: skip
+        links.append(link.getvalue())
+    chain = b"".join(links)
+    expected = [at + i * len(digits) / 16_000 for i in range(4) for at in media.onsets(digits)]
+    for blocks in (vox.read(io.BytesIO(chain)), read_pcm(Pipe(chain))):
+        assert media.onsets(all_of(blocks)) == pytest.approx(expected, abs=0.05)
+    for blocks in (vox.read(io.BytesIO(chain[:-99])), read_pcm(Pipe(chain[:-99]))):
+        assert len(until_cut(blocks)) > 3 * len(digits)
+    junk = files["opus"] + bytes(1000) + files["opus"] + b"TAG" + bytes(125)
+    for blocks in (vox.read(io.BytesIO(junk)), read_pcm(Pipe(junk))):
+        assert abs(len(all_of(blocks)) - 2 * len(digits)) < DELAY
+
+
 @pytest.mark.parametrize("factor", [0.25, 0.5, 2, 40])
 def test_an_mp3_whose_count_of_frames_lies(
     factor: float, files: dict[str, bytes], digits: np.ndarray
@@ -276,6 +299,27 @@ def test_sound_is_where_the_picture_has_it(
         sources.append(read_pcm(Pipe(film)))
     for blocks in sources:
         assert media.onsets(all_of(blocks)) == pytest.approx(expected, abs=0.09)
+
+
+@pytest.mark.parametrize(("format", "codec"), FILMS)
+@pytest.mark.parametrize(("film_s", "pictures"), [(30, 5), (2, 5), (60, 0.1)])
+def test_films_that_are_longer_or_shorter_than_their_sound(
+    format: str, codec: str, film_s: float, pictures: float, digits: np.ndarray
+) -> None:
+    rate = {"libopus": 48_000}.get(codec, 44_100 if format == "flv" else media.RATE)
+    film = media.encode(
+        media.at_rate(digits, rate), format, codec,
+        rate=rate, film_s=film_s, pictures=Fraction(pictures).limit_denominator(10),
+    )  # fmt: skip
+    assert abs(len(all_of(vox.read(io.BytesIO(film)))) - len(digits)) < 2 * DELAY
+
+
+def test_a_caf_of_unknown_length(digits: np.ndarray) -> None:
+    data = media.encode(digits, "caf", "pcm_s16be")
+    at = data.index(b"data") + 4
+    lying = data[:at] + b"\xff" * 8 + data[at + 8 : at + 12 + 2 * len(digits)]
+    for blocks in (vox.read(io.BytesIO(lying)), read_pcm(Pipe(lying))):
+        assert np.array_equal(all_of(blocks), digits)
 
 
 @pytest.mark.parametrize("first_s", [0.0, 100.0])

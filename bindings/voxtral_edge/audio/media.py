@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import numpy as np
 
 from ..errors import AudioError
-from . import truncation
+from . import ogg, truncation
 from .arrays import Floats, convert, mixed
 from .clock import Clock
 from .signatures import frame_bytes
@@ -35,6 +35,7 @@ DURATIONS = {
     "aiff": 0.01, "au": 0.01, "flac": 0.01, "tta": 0.01, "wv": 0.01,
     "mov,mp4,m4a,3gp,3g2,mj2": 0.5, "flv": 1.0, "matroska,webm": 1.0,
 }  # fmt: skip
+UNTIMED = ("flv", "matroska,webm")  # those whose packets need not have durations
 FRAMED = ("aac", "mp3")  # formats of nothing but frames, each of which tells its length
 
 
@@ -44,14 +45,36 @@ def decode(source: ByteSource, *, endless: bool = False) -> Iterator[tuple[int, 
     `endless`: the size in a WAV header is not to be believed. Raises AudioError for what has no
     sound that can be decoded, and AudioTruncated after the last samples of what breaks off.
     """
+    is_ogg = source.head(4) == ogg.MAGIC
+    blocks = _chained(source) if is_ogg else _decoded(source, endless=endless)
+    yield from _gathered(blocks) if source.seekable() else blocks
+
+
+def _chained(source: ByteSource) -> Iterator[tuple[int, Floats]]:
+    """Yield the blocks of all links of an Ogg stream."""
+    links, at_s, is_whole = ogg.Links(source), 0.0, True
+    for link in links:
+        try:
+            for rate, samples in _decoded(link, endless=False):
+                at_s += len(samples) / rate
+                yield rate, samples
+        except AudioError:
+            if not at_s:
+                raise
+            is_whole = False
+    if links.is_cut or not is_whole:
+        raise truncation.truncated(source, at_s)
+
+
+def _decoded(source: ByteSource, *, endless: bool) -> Iterator[tuple[int, Floats]]:
+    """Yield the blocks of one container."""
     n_bytes = 0 if endless else truncation.announced_bytes(source)
     options = {"ignore_length": "1"} if endless else {}
     if not source.seekable():
         options["analyzeduration"] = str(round(1e6 * PROBE_S))
     with _open(source, options) as container:
         track = _Track(container, source)
-        blocks = track.blocks()
-        yield from _gathered(blocks) if source.seekable() else blocks
+        yield from track.blocks()
         track.judge()
         if not endless and track.breaks_off(n_bytes):
             raise truncation.truncated(source, track.clock.at_s)
@@ -77,7 +100,7 @@ class _Track:
         self._start_s = (container.start_time or 0) / 1e6
         self.clock = Clock(begins_anew=bool(container.format.flags & TS_DISCONT))
         self._n_good = self._n_failed = 0  # packets
-        self._end_s = 0.0  # of all tracks
+        self._end_s = self._step_s = 0.0  # of all tracks: where they end, the longest step to it
         self._last: Packet[Any] | None = None
         self._has_failed = False  # with the last packet
         self._has_stopped = False  # at something that is no packet
@@ -109,16 +132,18 @@ class _Track:
         if n_bytes:
             return not self._source.has(n_bytes)
         if format in DURATIONS and duration is not None:
-            end_s = self._end_s - min(self._start_s, 0.0)
-            return end_s < duration / 1e6 - DURATIONS[format]
+            slack_s = DURATIONS[format]
+            if format in UNTIMED:  # the last picture may stand for as long as those before it
+                slack_s = max(slack_s, self._step_s)
+            return self._end_s - min(self._start_s, 0.0) < duration / 1e6 - slack_s
         if self._has_stopped:
             return True
-        if format == "ogg":
-            return truncation.ends_in_page(self._source)
         if format == "mpegts":
             return truncation.ends_in_packet(self._source)
-        if self._last is None or self._last.is_corrupt:
-            return self._last is not None
+        if format == "caf" or self._last is None:  # the former tells its length, if it has one
+            return False
+        if self._last.is_corrupt:
+            return True
         if format in FRAMED:
             return frame_bytes(bytes(self._last)) > self._last.size
         return self._has_failed and format == "flac"
@@ -129,8 +154,9 @@ class _Track:
 
         for packet in self._packets():
             if packet.pts is not None and packet.time_base is not None:
-                end = packet.pts + (packet.duration or 0)
-                self._end_s = max(self._end_s, float(end * packet.time_base))
+                end_s = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+                self._step_s = max(self._step_s, end_s - self._end_s)
+                self._end_s = max(self._end_s, end_s)
             if packet.stream is not self._stream:
                 continue
             if packet.size:
@@ -205,15 +231,21 @@ def _mono(frame: AudioFrame, name: str) -> Floats:
 
 
 def _gathered(blocks: Iterable[tuple[int, Floats]]) -> Iterator[tuple[int, Floats]]:
-    """Yield the same in larger blocks."""
+    """Yield the same in larger blocks, and all of them before an error."""
     parts: list[Floats] = []
     n = rate = 0
-    for next_rate, samples in blocks:
-        if parts and (next_rate != rate or n >= rate * BLOCK_S):
-            yield rate, np.concatenate(parts)
-            parts, n = [], 0
-        rate = next_rate
-        parts.append(samples)
-        n += len(samples)
+    failure: AudioError | None = None
+    try:
+        for next_rate, samples in blocks:
+            if parts and (next_rate != rate or n >= rate * BLOCK_S):
+                yield rate, np.concatenate(parts)
+                parts, n = [], 0
+            rate = next_rate
+            parts.append(samples)
+            n += len(samples)
+    except AudioError as error:
+        failure = error
     if parts:
         yield rate, np.concatenate(parts)
+    if failure:
+        raise failure

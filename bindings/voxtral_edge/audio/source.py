@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from ..errors import AudioError
 
 PAUSE_S = 0.01  # between two looks at a source that has nothing and cannot be waited for
-TAIL = 1 << 17  # bytes of a pipe that are kept: more than a page of Ogg
+BLOCK = 1 << 17  # most bytes of a pipe taken ahead
 
 
 class ByteSource:
@@ -31,7 +31,6 @@ class ByteSource:
         # read1 returns what has arrived; read would wait for all and delay live text.
         self._receive = getattr(file, "read1", file.read)
         self._ahead = b""  # of a pipe: bytes that head() has read and read() has not
-        self._tail = b""
         self._failure: BaseException | None = None
         if _can_seek(file):
             self.start = file.tell() if from_here else 0
@@ -53,18 +52,9 @@ class ByteSource:
             head = self._take(n)
             self.seek(0)
             return head
-        while len(self._ahead) < n and (more := self._wait(TAIL)):
+        while len(self._ahead) < n and (more := self._wait(BLOCK)):
             self._ahead += more
         return self._ahead[:n]
-
-    def tail(self, n: int) -> bytes:
-        """Return the last n bytes, at most TAIL; those of a pipe are read up to its end."""
-        if self.size is None:
-            while self.read(TAIL):
-                pass
-            return self._tail[-n:]
-        self.seek(max(self.size - n, 0))
-        return self._take(n)
 
     def read(self, n: int) -> bytes:
         """Return what has come, at most n bytes; nothing at the end and after a failure."""
@@ -78,7 +68,6 @@ class ByteSource:
         self._ahead = self._ahead[n:]
         if self.size is None:
             self._n_read += len(data)
-            self._tail = (self._tail + data)[-TAIL:]
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
@@ -94,7 +83,7 @@ class ByteSource:
 
     def has(self, n: int) -> bool:
         """Whether there are n bytes; those of a pipe are read."""
-        while self.size is None and self._n_read < n and self.read(TAIL):
+        while self.size is None and self._n_read < n and self.read(BLOCK):
             pass
         return n <= self.n_bytes
 

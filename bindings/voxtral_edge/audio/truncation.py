@@ -10,7 +10,7 @@ import struct
 from ..errors import AudioTruncated
 from . import wav
 from .signatures import frame_bytes, tag_bytes
-from .source import TAIL, ByteSource
+from .source import ByteSource
 
 ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # the file properties object
@@ -27,6 +27,8 @@ def announced_bytes(source: ByteSource) -> int:
     if head[:4] == b"RIFF":  # AVI
         size: int = struct.unpack_from("<I", head, 4)[0]
         return size + 8 - SLACK if size < 1 << 31 else 0
+    if head[:4] == b"caff":
+        return _announced_by_caf(source)
     if head == ASF:
         properties = source.head(1 << 13).partition(ASF_FILE)[2]
         return int.from_bytes(properties[24:32], "little")
@@ -45,12 +47,17 @@ def ends_in_packet(source: ByteSource) -> bool:
     return all(source.n_bytes % size for size in TS_PACKETS)
 
 
-def ends_in_page(source: ByteSource) -> bool:
-    """Whether what was read of an Ogg stream ends in the middle of a page."""
-    tail = source.tail(TAIL)
-    page = tail[tail.rfind(b"OggS") :]
-    table = page[27 : 27 + page[26]] if len(page) > 26 else b""
-    return len(page) < 27 or len(table) < page[26] or len(page) < 27 + len(table) + sum(table)
+def _announced_by_caf(source: ByteSource) -> int:
+    """Return where the samples of a CAF file end, 0 if they go on to its end."""
+    at = 8
+    while at < FARTHEST and len(chunk := source.head(at + 12)[at:]) == 12:
+        size = int.from_bytes(chunk[4:], "big", signed=True)
+        if size < 0:
+            break
+        at += 12 + size
+        if chunk[:4] == b"data":
+            return at
+    return 0
 
 
 def _announced_by_xing(source: ByteSource, head: bytes) -> int:
