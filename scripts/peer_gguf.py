@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 from gguf import GGMLQuantizationType as Type
 from gguf import GGUFValueType as Kind
+from voxtral_edge.console.output import Output, OutputError, identities, is_gguf
 from voxtral_edge.convert import Checkpoint, ConversionError
 from voxtral_edge.convert.checkpoint import Slice
-from voxtral_edge.convert.conversion import for_each_slice, replacing, write_all
+from voxtral_edge.convert.conversion import for_each_slice, write_all
 from voxtral_edge.convert.gguf_file import Value, write_header
 from voxtral_edge.convert.params import DOWNSAMPLE, Params, Stack
 from voxtral_edge.convert.quantize import pack
@@ -66,7 +67,7 @@ def main() -> int:
         print(f"peer_gguf: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"peer_gguf: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"peer_gguf: {error}", file=sys.stderr)
         return 1
     print(f"{args.target}: {args.target.stat().st_size / 1e9:.2f} GB")
     return 0
@@ -81,9 +82,15 @@ def write(checkpoint: Path, target: Path) -> None:
         layout = {names[t.name]: (peer_type(t), t.shape) for t in source.tensors}
         tables = constants(source.params)
         layout |= {name: (Type.F32, table.shape) for name, table in tables.items()}
-        with replacing(target) as (part, fd):
-            places, size = write_header(part, ARCHITECTURE, metadata(source), layout)
-            os.posix_fallocate(fd, 0, size)
+        inputs = identities(source.paths)
+        with Output(target, inputs=inputs, over=is_gguf, anywhere=True) as output:
+            assert output.part is not None
+            fd = output.fd
+            places, size = write_header(output.part, ARCHITECTURE, metadata(source), layout)
+            try:
+                os.posix_fallocate(fd, 0, size)
+            except OSError as error:
+                raise OutputError(str(target), error) from error
             for name, table in tables.items():
                 write_all(fd, table.view(np.uint8).reshape(-1), places[name].offset)
 

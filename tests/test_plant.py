@@ -136,7 +136,10 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
     planted, made = tmp_path / "planted", tmp_path / "peer.gguf"
     for args, message in (
         ([SCRIPT, planted, "--shape", tmp_path / "shape.json"], f"plant: cannot write {planted}"),
-        ([ROOT / "scripts" / "peer_gguf.py", ROOT / "demo", made], f"peer_gguf: {made}: cannot"),
+        (
+            [ROOT / "scripts" / "peer_gguf.py", ROOT / "demo", made],
+            f"peer_gguf: cannot write to {made}",
+        ),
     ):
         command = [sys.executable, "-c", code, *map(str, args)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
