@@ -244,6 +244,30 @@ def test_a_file_that_is_mounted_by_itself(tmp_path: Path) -> None:
     assert (source.read_bytes(), path.read_text()) == (TEXT, "below")
 
 
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="Linux has it")
+def test_no_folder_may_be_written(
+    writer: tuple[Write, bytes, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container whose disk is only read, with one file mounted to be written."""
+    write, begin, ending = writer
+    path, open_ = tmp_path / f"mounted{ending}", os.open
+    path.write_bytes(begin)
+
+    def read_only(name: object, flags: int, *mode: int, **options: object) -> int:
+        if flags & os.O_CREAT:
+            raise OSError(errno.EROFS, "Read-only file system")
+        return open_(name, flags, *mode, **options)
+
+    def no_folder() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(os, "open", read_only)
+    monkeypatch.setattr(output.tempfile, "gettempdir", no_folder)
+    assert write(path) == 0
+    assert path.read_bytes().startswith(begin) and path.stat().st_size > len(begin)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_an_interruption_waits_for_the_end_of_overwriting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

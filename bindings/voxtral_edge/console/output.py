@@ -216,7 +216,7 @@ class Output:
             stream = os.dup(number) if number is not None else os.open(self.path, os.O_WRONLY)
             if self._anywhere:
                 self._target, self._is_stream = stream, True
-                self._new_part(Path(tempfile.gettempdir()), 0o600)
+                self._new_spool()
             else:
                 self.fd = stream
             return
@@ -235,7 +235,7 @@ class Output:
             if error.errno not in NOT_REPLACED:
                 raise
             self._remove_part()
-            self._new_part(Path(tempfile.gettempdir()), 0o600)
+            self._new_spool()
 
     def _new_part_like(self, old: os.stat_result) -> None:
         """Open a part that can take the place of a file, with its owner and mode."""
@@ -252,6 +252,16 @@ class Output:
         self.part = folder / f".{secrets.token_hex(4)}.part"
         _parts.add(self.part)
         self.fd = os.open(self.part, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, mode)
+
+    def _new_spool(self) -> None:
+        """Open a part whose bytes are copied at the end."""
+        try:
+            folder = Path(tempfile.gettempdir())
+        except FileNotFoundError:  # no folder may be written: it is kept in memory
+            self.fd = os.memfd_create("output")
+            self.part = Path(f"/proc/self/fd/{self.fd}")
+        else:
+            self._new_part(folder, 0o600)
 
     def _finish(self, part: Path) -> None:
         if self._is_stream:
