@@ -1,15 +1,16 @@
 """How well a model hears: word error rates, false words, and the times of words.
 
-    python scripts/evaluate.py [MODEL.gguf] [--judge work/judge] [--words N]
+    python scripts/evaluate.py [MODEL.gguf] [--judge work/judge] [--spoken DATA] [--words N]
     python scripts/evaluate.py --types      the demo model in every type of weights
     python scripts/evaluate.py --delays     ... at delays from 80 to 2400 ms
     python scripts/evaluate.py --stream 10 [--windows 750 8192]
 
-Without MODEL it judges the embedded model. Real digits come from tests/data; --judge names the
-folder that scripts/train_demo makes, with voices that the model was not trained on, foreign speech
-and music. --stream: one stream of so many minutes; --windows: with attention windows of other
-sizes, in encoder frames and decoder slots. Prints Markdown tables, all made by the project's own
-core.
+Without MODEL it judges the embedded model. Real digits come from tests/data; --spoken names the
+folder that scripts/train_demo's collect.py reads, of which the groups that the training leaves out
+are judged, each by itself; --judge names the folder that scripts/train_demo makes, with voices that
+the model was not trained on, foreign speech and music. --stream: one stream of so many minutes;
+--windows: with attention windows of other sizes, in encoder frames and decoder slots. Prints
+Markdown tables, all made by the project's own core.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "scripts" / "train_demo")]
 
 import speech  # noqa: E402
 from bank import Bank  # noqa: E402
+from folds import FINAL, left_out, table  # noqa: E402
 from vocabulary import VOCABULARY  # noqa: E402
 
 DELAYS_MS = (*range(80, 1201, 80), 2400)
@@ -139,6 +141,20 @@ def through_48_khz(clips: Iterable[speech.Clip]) -> Iterator[speech.Clip]:
         yield clip._replace(samples=resample(up, 48000))
 
 
+def spoken_by_strangers(folder: Path, kind: str) -> dict[str, list[speech.Clip]]:
+    """Clips of each speaker whom the last training left out; kind: orders or words."""
+    recordings = [
+        (name, row["group"])
+        for of, name in (("orders", "spoken-order"), ("words", "spoken-name"))
+        for row in json.loads((folder / of / "index.json").read_text())
+    ]
+    strangers = left_out(recordings, FINAL, digits=False)
+    found: dict[str, list[speech.Clip]] = {}
+    for speaker, clip in speech.spoken(folder / kind, strangers):
+        found.setdefault(speaker, []).append(clip)
+    return found
+
+
 def said(bank: Bank, n_words: int) -> list[speech.Clip]:
     """Utterances with a little silence around them, up to n_words words."""
     audio = bank.audio()
@@ -182,6 +198,19 @@ def row(name: str, result: Result) -> None:
     if result.late_ms:
         times = f"{np.median(result.late_ms):.0f} | {np.percentile(result.late_ms, 95):.0f}"
     print(f"| {name} | {result.words} | {wer} | {times} |", flush=True)
+
+
+def by_speaker(judge: Judge, spoken: Path) -> None:
+    """People whom the training left out, each by himself, and the standard error by speaker."""
+    for kind in ("orders", "words"):
+        errors = {}
+        for speaker, clips in spoken_by_strangers(spoken, kind).items():
+            result = judge.hear(clips)
+            errors[speaker] = [result.errors, result.words]
+        print("\n" + "\n".join(table([{kind: errors}])))
+        print(f"\n| {kind}, speaker | words | WER % |\n|---|---|---|")
+        for speaker, (wrong, n) in errors.items():
+            print(f"| {speaker} | {n} | {100 * wrong / n:.1f} |", flush=True)
 
 
 def overall(judge: Judge, folder: Path | None, n: int) -> None:
@@ -293,6 +322,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="How well a model hears.")
     parser.add_argument("model", nargs="?", type=Path, default=EMBEDDED)
     parser.add_argument("--judge", type=Path, help="folder of scripts/train_demo's judging sets")
+    parser.add_argument("--spoken", type=Path, help="folder of real orders and words")
     parser.add_argument("--words", type=int, default=1000, help="words per set")
     parser.add_argument("--types", action="store_true")
     parser.add_argument("--delays", action="store_true")
@@ -313,6 +343,8 @@ def main() -> None:
         else:
             with Judge(path) as judge:
                 overall(judge, args.judge, args.words)
+                if args.spoken:
+                    by_speaker(judge, args.spoken)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ tests/data. All audio is float32 at 16 kHz and representable in 16 bits, like a 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -77,6 +77,17 @@ def training_speakers(n_words: int) -> list[Clip]:
     """Recordings that were kept out of the training, of speakers who were in it."""
     share = -(-n_words // len(TRAINING_SPEAKERS))
     return [clip for speaker in TRAINING_SPEAKERS for clip in connected(speaker, share, 2)]
+
+
+def spoken(folder: Path, speakers: Collection[str] | None = None) -> Iterator[tuple[str, Clip]]:
+    """Speaker and clip of each recording, or of some speakers', that index.json lists."""
+    for row in json.loads((folder / "index.json").read_text()):
+        if speakers is not None and row["group"] not in speakers:
+            continue
+        samples, rate = soundfile.read(folder / row["file"], dtype="float32")
+        assert rate == RATE
+        ends = [1000 * word["end"] for word in row["words"]]
+        yield row["group"], Clip(samples, row["text"].split(), ends)
 
 
 def held_out() -> list[tuple[Clip, list[int]]]:

@@ -15,13 +15,14 @@ from network import Mel
 from torch import Tensor
 
 RATE = 16000
+EDGE = 80  # samples in which a segment comes and goes, since some are cut out of speech
 
 
 class Augmenter:
-    """bank: all audio, int16 on the device."""
+    """bank: all audio, int16 on the device, one sample before it and three behind it."""
 
     def __init__(self, bank: Tensor) -> None:
-        self.bank = torch.nn.functional.pad(bank, (1, 3))  # room for the interpolation's neighbours
+        self.bank = bank  # with room for the interpolation's neighbours
         self.device = bank.device
 
     def uniform(self, n: int, low: float, high: float) -> Tensor:
@@ -51,7 +52,8 @@ class Augmenter:
         at = (of(SOURCE).long() + whole.long()) * inside
         a, b, c, d = (self.bank[k:].take(at).float() for k in range(4))
         y = b + 0.5 * u * (c - a + u * (2 * a - 5 * b + 4 * c - d + u * (3 * (b - c) + d - a)))
-        return y * of(GAIN).float() * inside
+        edge = torch.minimum(since, of(LENGTH).long() - 1 - since).clamp(0, EDGE) / EDGE
+        return y * of(GAIN).float() * edge * inside
 
     def tracts(self, plan: Tensor, n_frames: int) -> tuple[Tensor, Tensor]:
         """The vocal tract's factor and twist in each mel frame of the whole padded signal."""

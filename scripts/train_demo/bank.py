@@ -38,11 +38,13 @@ def loudness(samples: np.ndarray) -> tuple[float, int]:
     return float(np.sqrt(energy[energy > 0.01 * peak].mean())) / 32768, end
 
 
-def trimmed(samples: np.ndarray, ends: Sequence[float]) -> tuple[np.ndarray, list[float]]:
-    """Without the silence at both ends, but for 20 ms."""
+def trimmed(
+    samples: np.ndarray, ends: Sequence[float], share: float = 0.01, margin: int = 320
+) -> tuple[np.ndarray, list[float]]:
+    """Without what is quieter than a share of the peak at both ends, but for a margin."""
     size = np.abs(samples.astype(np.int32))
-    loud = np.nonzero(size > 0.01 * size.max())[0]
-    first, last = max(0, int(loud[0]) - 320), min(len(samples), int(loud[-1]) + 320)
+    loud = np.nonzero(size > share * size.max())[0]
+    first, last = max(0, int(loud[0]) - margin), min(len(samples), int(loud[-1]) + margin)
     length = (last - first) / 16
     return samples[first:last], [min(max(end - first / 16, 0.0), length) for end in ends]
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from random import Random
 from typing import NamedTuple
 
 import numpy as np
-from bank import NOT_WRITTEN, RATE, Bank
+from bank import NOT_WRITTEN, RATE, Bank, Segment
+from vocabulary import KINDS
 
 BOS, PAD, WORD = 1, 32, 33
 SAMPLES_PER_SLOT = 1280
@@ -22,6 +23,8 @@ N_LEFT_PAD, N_RIGHT_EXTRA = 32, 11
 SLOT = SAMPLES_PER_SLOT / RATE  # seconds
 DELAYS = (2, 4, 5, 7, 8, 9, 10, 11, 13, 14, 15, 30)  # beside the common 6, 3, 12 and 1
 LEVELS_OF_MUSIC = (5, 28)  # dB that speech is above it
+REAL = 0.25  # share of clips of nothing but real people
+TRACT, TWISTED = 0.2, 0.1  # how far vocal tracts differ, and high formants beside low ones
 
 # Columns of a plan, one row per segment
 START, SOURCE, LENGTH, SPEED, GAIN, WARP, TWIST = range(7)
@@ -54,25 +57,36 @@ def targets(
     return out
 
 
-class Planner:
-    """Endless batches, reproducible by seed."""
+class People:
+    """Recordings by speaker, drawn by the square root of how many there are of each."""
 
-    def __init__(self, bank: Bank, tokens: Sequence[Sequence[int]], seed: int) -> None:
+    def __init__(self, recordings: Mapping[str, list[int]]) -> None:
+        self.recordings = [recordings[name] for name in sorted(recordings)]
+        self.weights = [math.sqrt(len(of_one)) for of_one in self.recordings]
+
+    def one(self, r: Random) -> list[int]:
+        return r.choices(self.recordings, self.weights)[0] if self.recordings else []
+
+
+class Planner:
+    """Endless batches, reproducible by seed; without: voices that are left out."""
+
+    def __init__(
+        self, bank: Bank, tokens: Sequence[Sequence[int]], seed: int, without: Collection[str] = ()
+    ) -> None:
         self.segments, self.tokens, self.r = bank.segments, tokens, Random(seed)
         groups: dict[str, list[int]] = defaultdict(list)
-        people: dict[str, list[int]] = defaultdict(list)
+        people: dict[str, dict[str, list[int]]] = defaultdict(lambda: defaultdict(list))
         for i, segment in enumerate(bank.segments):
-            if segment.kind == "unseen":
-                continue
-            groups[segment.kind].append(i)
-            if segment.kind == "digit":
-                people[segment.voice].append(i)
-        self.people = [people[name] for name in sorted(people)]
-        self.digits = groups["digit"]
-        self.recorded_words = groups["digit"] + groups["word"] * 20
-        self.said_digits = groups["digits"]
-        written = ("digits", "number", "date", "command", "sentence", "random", "mixed")
-        self.said = [i for kind in written for i in groups[kind]]
+            if segment.voice not in without:
+                groups[segment.kind].append(i)
+                people[segment.kind][segment.voice].append(i)
+        self.digits, self.words = groups["digit"], groups["word"]
+        self.said_digits, self.said_orders = groups["digits"], groups["order"]
+        self.speakers = [people["digit"][name] for name in sorted(people["digit"])]
+        self.alone = People(people["alone"])
+        self.orders, self.names = People(people["spoken-order"]), People(people["spoken-name"])
+        self.said = [i for kind in (*KINDS, "mixed") for i in groups[kind]]
         self.other, self.prompts = groups["other"], groups["prompt"]
         self.music = groups["music"]
 
@@ -84,20 +98,55 @@ class Planner:
 
     def sources(self) -> tuple[Sequence[Sequence[int]], float]:
         """Lists to draw each segment from, and how far the speed may differ, for one clip."""
-        r = self.r
+        r, said, digits = self.r, self.said, self.digits
+        order, other_order, name = self.orders.one(r), self.orders.one(r), self.names.one(r)
         styles = (
-            (0.07, lambda: ([r.choice(self.people)], 0.28)),
-            (0.06, lambda: ([self.digits], 0.28)),
-            (0.05, lambda: ([self.recorded_words], 0.24)),
-            (0.10, lambda: ([self.said_digits], 0.22)),
-            (0.52, lambda: ([self.said], 0.22)),
-            (0.07, lambda: ([self.digits, self.recorded_words, self.said], 0.22)),
-            (0.02, lambda: ([self.digits, self.other, self.prompts, self.said], 0.2)),
-            (0.03, lambda: ([self.other], 0.2)),
-            (0.05, lambda: ([self.prompts, self.prompts, self.other], 0.2)),
-            (0.03, lambda: ([], 0.0)),
+            (REAL * 0.20, [r.choice(self.speakers)], 0.28),
+            (REAL * 0.16, [digits], 0.28),
+            (REAL * 0.06, [digits, *[self.words] * 3], 0.24),
+            (REAL * 0.30, [order], 0.22),
+            (REAL * 0.14, [order, other_order, self.said_orders], 0.22),
+            (REAL * 0.14, [name], 0.22),
+            (0.07, [digits, order, name, self.words, said], 0.22),
+            (0.08, [self.said_digits], 0.22),
+            (0.06, [self.alone.one(r)], 0.28),
+            (0.04, [self.alone.one(r), self.alone.one(r), digits, order], 0.24),
+            (0.60 - REAL, [said], 0.22),
+            (0.02, [digits, self.other, self.prompts, said], 0.2),
+            (0.03, [self.other], 0.2),
+            (0.07, [self.prompts, self.prompts, self.other], 0.2),
+            (0.03, [], 0.0),
         )
-        return r.choices([make for _, make in styles], [share for share, _ in styles])[0]()
+        _, lists, spread = r.choices(styles, [style[0] for style in styles])[0]
+        return lists, spread
+
+    def part(self, segment: Segment) -> Segment:
+        """What of a segment is used.
+
+        Of a real order now and then only some words, so that its wording is not learnt; of single
+        words now and then not the very ends, as recordings are cut by programs.
+        """
+        r, n = self.r, len(segment.words)
+        if n == 1 and segment.kind in ("digit", "alone", "spoken-name", "word"):
+            begin = int(segment.length * r.uniform(0, 0.15) * (r.random() < 0.3))
+            stop = int(segment.length * (1 - r.uniform(0, 0.2) * (r.random() < 0.3)))
+            return segment._replace(
+                start=segment.start + begin,
+                length=stop - begin,
+                ends=np.minimum(segment.ends - begin / 16, (stop - begin) / 16),
+            )
+        if segment.kind != "spoken-order" or n < 2 or r.random() < 0.5:
+            return segment
+        first = r.randrange(n)
+        last = r.randrange(first, min(n, first + 6))
+        begin = segment.ends[first - 1] if first else 0.0
+        stop = min(segment.ends[last] + 20, segment.length / 16)
+        return segment._replace(
+            start=segment.start + int(16 * begin),
+            length=int(16 * (stop - begin)),
+            words=segment.words[first : last + 1],
+            ends=segment.ends[first : last + 1] - begin,
+        )
 
     def clip(
         self, seconds: float, n_targets: int, most: int
@@ -110,16 +159,16 @@ class Planner:
         speed = 1.0 if r.random() < 0.15 else math.exp(r.uniform(-spread, spread))
         warp, twist = 0.0, 0.0
         if r.random() < 0.8:
-            warp, twist = r.uniform(-0.2, 0.2), r.uniform(-0.1, 0.1)
+            warp, twist = r.uniform(-TRACT, TRACT), r.uniform(-TWISTED, TWISTED)
         each = r.random() < 0.5  # a new vocal tract and speed for each segment
         rows: list[tuple[float, ...]] = []
         ends: list[tuple[float, int]] = []
         while lists and len(rows) < most:
-            segment = self.segments[r.choice(r.choice(lists))]
+            segment = self.part(self.segments[r.choice(r.choice(lists))])
             pace = math.exp(r.uniform(-spread, spread)) if each else speed
             pace *= math.exp(r.gauss(0, 0.03))
-            tract = math.exp(r.uniform(-0.2, 0.2) if each else warp + r.gauss(0, 0.01))
-            bend = math.exp(r.uniform(-0.1, 0.1) if each else twist)
+            tract = math.exp(r.uniform(-TRACT, TRACT) if each else warp + r.gauss(0, 0.01))
+            bend = math.exp(r.uniform(-TWISTED, TWISTED) if each else twist)
             length = int(segment.length / pace)
             if at + length / RATE > stop:
                 break

@@ -1,14 +1,20 @@
 """Step 1, collect: everything that is recorded rather than made, in one file.
 
-    python collect.py DIGITS --out work
+    python collect.py DIGITS SPOKEN --out work
 
 DIGITS: the folder of the Free Spoken Digit Dataset's WAV files ({digit}_{speaker}_{index}.wav).
+SPOKEN: a folder with orders/ and words/, recordings of coffee orders and of single words by many
+people, in each an index.json of their files, groups of speakers, words and times.
 Single words of the Asterisk prompts, their French and Spanish prompts (speech that is not to be
 written) and music come from Debian packages, the tokens of the vocabulary from demo/tekken.json.
 Writes work/recorded.npz, work/tokens.json, work/other_words.txt (English words that do not sound
-like any of the vocabulary), work/foreign_words.json (words of other languages), and for judging
+like any of the vocabulary), work/phonemes.json (all English words for Hibari),
+work/foreign_words.json (words of other languages), and for judging
 other words, Italian and Russian prompts and pieces of music that are not trained on:
 other_words.txt, foreign.npz and music.npz in work/judge.
+
+Orders, single words and unseen digits are in recorded.npz with the names of their speakers, all of
+them: train.py leaves out whom it is told to (folds.py).
 """
 
 from __future__ import annotations
@@ -23,7 +29,8 @@ import av
 import numpy as np
 import soundfile
 import tiktoken
-from bank import Bank, loudness, trimmed
+from bank import RATE, Bank, loudness, trimmed
+from hibari.g2p import G2P
 from vocabulary import (
     DAYS,
     DIGITS,
@@ -44,7 +51,7 @@ MUSIC = Path("/usr/share/asterisk/moh")
 DICTIONARIES = Path("/usr/share/dict")
 N_OTHER_HELD = 500  # words
 N_UNSEEN = 5  # recordings 0..4 of each speaker are never trained on
-UNSEEN_SPEAKER = "lucas"
+MARGIN = 0.15  # seconds of a recording that stay beside its speech
 PROMPTS_ABROAD = {"fr": "fr_CA_f_June", "fr-armelle": "fr", "es": "es_MX_f_Allison"}
 PROMPTS_HELD = {"it": "it_IT_m_Carlo", "ru": "ru_RU_f_IvrvoiceRU"}
 MUSIC_HELD = ("manolo_camp-morning_coffee", "reno_project-system")
@@ -75,10 +82,21 @@ def add_digits(bank: Bank, folder: Path) -> None:
         digit, speaker, index = path.stem.split("_")
         samples, rate = soundfile.read(path, dtype="int16")
         samples = at_16k(samples, rate)
-        unseen = speaker == UNSEEN_SPEAKER or int(index) < N_UNSEEN
         end = loudness(samples)[1] / 16
-        kind = "unseen" if unseen else "digit"
+        kind = "unseen" if int(index) < N_UNSEEN else "digit"
         bank.add(samples, [WORD_ID[DIGITS[int(digit)]]], [end], kind, f"fsdd-{speaker}")
+
+
+def add_spoken(bank: Bank, folder: Path, kind: str) -> None:
+    """Recordings with word times, cut to their speech and a little beside it."""
+    for row in json.loads((folder / "index.json").read_text()):
+        samples, _ = soundfile.read(folder / row["file"], dtype="int16")
+        times = row["words"]
+        first = max(0, int(RATE * (times[0]["start"] - MARGIN)))
+        last = min(len(samples), int(RATE * (times[-1]["end"] + MARGIN)))
+        ids = [WORD_ID[word["word"]] for word in times]
+        ends = [1000 * (word["end"] - first / RATE) for word in times]
+        bank.add(samples[first:last], ids, ends, kind, row["group"])
 
 
 def add_prompts(bank: Bank) -> None:
@@ -179,6 +197,7 @@ def foreign_words(n: int) -> dict[str, list[str]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("digits", type=Path)
+    parser.add_argument("spoken", type=Path)
     parser.add_argument("--out", type=Path, default=Path("work"))
     parser.add_argument("--seconds", type=float, default=90, help="of each piece of music")
     parser.add_argument("--words", type=int, default=4000, help="that are not to be written")
@@ -186,6 +205,8 @@ def main() -> None:
     (args.out / "judge").mkdir(parents=True, exist_ok=True)
     bank = Bank()
     add_digits(bank, args.digits)
+    add_spoken(bank, args.spoken / "orders", "spoken-order")
+    add_spoken(bank, args.spoken / "words", "spoken-name")
     add_prompts(bank)
     add_foreign(bank, PROMPTS_ABROAD, float("inf"))
     add_music(bank, False, args.seconds)
@@ -201,6 +222,9 @@ def main() -> None:
     others = other_words(args.words + N_OTHER_HELD)
     (args.out / "other_words.txt").write_text("\n".join(others[: args.words]) + "\n")
     (args.out / "judge" / "other_words.txt").write_text("\n".join(others[args.words :]) + "\n")
+    g2p = G2P()
+    said = {word: g2p(word) for word in [*VOCABULARY, *others]}
+    (args.out / "phonemes.json").write_text(json.dumps(said))
     print(f"{len(bank.segments)} segments, {bank.n_samples / 16000:.0f} s")
 
 

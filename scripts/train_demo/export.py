@@ -1,9 +1,6 @@
-"""Step 4, export: the averaged weights as a checkpoint in the official layout (BF16).
+"""Step 5, export: the averaged weights as a checkpoint in the official layout (BF16).
 
     python export.py --work work --out CHECKPOINT
-
-The weights are mixed with those of the first sixth of the run, which hear digits of new voices
-better and sentences worse (docs/demo-model.md).
 
 CHECKPOINT gets consolidated.safetensors, params.json and tekken.json; the last two are demo/'s,
 since the shape and the tokenizer stay. scripts/embed_demo then makes the embedded file from demo/.
@@ -26,14 +23,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path("work"))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--early", type=float, default=0.1, help="share of the early ones")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    run = args.work / "run"
-    saved = torch.load(run / "state.pt", map_location="cpu", weights_only=True)
-    early = torch.load(run / "early.pt", map_location="cpu", weights_only=True)
-    mixed = {k: torch.lerp(v, early[k], args.early) for k, v in saved["average"].items()}
-    tensors = official_names(mixed)
+    state = args.work / "run" / "state.pt"
+    saved = torch.load(state, map_location="cpu", weights_only=True)
+    tensors = official_names(saved["average"])
     save_file(tensors, args.out / "consolidated.safetensors")
     for name in ("params.json", "tekken.json"):
         if (DEMO / name).resolve() != (args.out / name).resolve():

@@ -1,4 +1,4 @@
-"""Step 2, synthesise: some 70 hours of speech from four synthesisers, one process per core.
+"""Step 2, synthesise: some 60 hours of speech from five synthesisers, one process per core.
 
     python synthesise.py --out work [--scale 1.0] [--set train|judge]
 
@@ -11,6 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import multiprocessing.queues
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import voices
 from bank import NOT_WRITTEN, Bank, trimmed
-from vocabulary import KINDS, WORD_ID, sentence
+from vocabulary import DIGITS, KINDS, UNAMBIGUOUS, WORD_ID, sentence
 
 LONGEST = 9  # seconds; longer utterances do not fit the training clips
 
@@ -32,14 +34,25 @@ class Job(NamedTuple):
     n: int
 
 
+Task = tuple[Job, Path, Path]  # the folder with the words, the file to write
+Done = tuple[str, int, float, float]  # file, utterances, seconds of speech, seconds it took
+
+
 def train_jobs(scale: float) -> list[Job]:
     """Long jobs first, so that all processes end at about the same time."""
     jobs: list[Job] = []
     for engine, kind, shards, n in (
-        ("pico", None, 32, 360),
-        ("festival", None, 24, 500),
-        ("flite", None, 24, 1300),
-        ("espeak", None, 16, 4000),
+        ("pico", None, 32, 120),
+        ("festival", None, 16, 400),
+        ("hibari", None, 32, 900),
+        ("flite", None, 24, 900),
+        ("espeak", None, 16, 3000),
+        ("hibari", "alone", 8, 1500),
+        ("flite", "alone", 4, 1500),
+        ("espeak", "alone", 4, 2500),
+        ("festival", "alone", 2, 800),
+        ("hibari", "other", 2, 600),
+        ("hibari", "mixed", 2, 600),
         ("flite", "other", 2, 800),
         ("flite", "mixed", 2, 800),
         ("espeak", "other", 2, 1500),
@@ -69,6 +82,9 @@ def say(kind: str | None, r: Random, other: list[str]) -> tuple[list[str], list[
     if kind == "other":
         words = [r.choice(other) for _ in range(r.randint(1, 10))]
         return words, [NOT_WRITTEN] * len(words), "other"
+    if kind == "alone":  # as in recordings of single words
+        words = [r.choice(DIGITS if r.random() < 0.6 else UNAMBIGUOUS)]
+        return words, [WORD_ID[words[0]]], "alone"
     if kind == "mixed":
         known, _ = sentence(r)
         words = [r.choice(other) if r.random() < 0.4 else word for word in known]
@@ -78,7 +94,7 @@ def say(kind: str | None, r: Random, other: list[str]) -> tuple[list[str], list[
 
 
 def utterances(
-    job: Job, texts: list[tuple[list[str], list[int], str]], r: Random
+    job: Job, texts: list[tuple[list[str], list[int], str]], folder: Path, r: Random
 ) -> Iterator[voices.Utterance | None]:
     words = [text[0] for text in texts]
     if job.engine == "festival":
@@ -91,6 +107,7 @@ def utterances(
         "flite": lambda: voices.Flite(),
         "flite-held": lambda: voices.Flite(voices.FLITE_HELD),
         "pico": lambda: voices.Pico(),
+        "hibari": lambda: voices.Hibari(folder / "phonemes.json"),
     }[job.engine]()
     for text in words:
         yield engine(text, r)
@@ -147,7 +164,7 @@ def tempi(recorded: Path, bank: Bank) -> None:
             bank.add(slow, segment.words, segment.ends * factor, "digit", segment.voice)
 
 
-def run(task: tuple[Job, Path, Path]) -> tuple[str, int, float, float]:
+def run(task: Task) -> Done:
     job, folder, path = task
     start = time.perf_counter()
     r, bank = Random(job.seed), Bank()
@@ -162,16 +179,44 @@ def run(task: tuple[Job, Path, Path]) -> tuple[str, int, float, float]:
         held = folder / "judge" if job.engine.endswith("held") else folder
         other = (held / "other_words.txt").read_text().split()
         texts = [say(job.kind, r, other) for _ in range(job.n)]
-        for (_, ids, kind), made in zip(texts, utterances(job, texts, r), strict=True):
+        for (_, ids, kind), made in zip(texts, utterances(job, texts, folder, r), strict=True):
             if made is None or len(made[0]) > LONGEST * voices.RATE:
                 continue
             samples, ends, voice = made
             if np.abs(samples.astype(np.int32)).max() < 500:
                 continue
             samples, ends = trimmed(samples, ends)
+            if kind == "alone":
+                samples, ends = trimmed(samples, ends, r.uniform(0.01, 0.2), margin=0)
             bank.add(samples, ids, ends, kind, voice)
     bank.save(path)
     return path.name, len(bank.segments), bank.n_samples / 16000, time.perf_counter() - start
+
+
+def _put(queue: multiprocessing.queues.Queue[Done], task: Task) -> None:
+    queue.put(run(task))
+
+
+def in_processes(tasks: list[Task]) -> Iterator[Done]:
+    """Each task in a process of its own: a synthesiser that crashes takes only its task along."""
+    context = multiprocessing.get_context("spawn")
+    queue = context.Queue()
+    waiting, running = tasks[::-1], {}
+    while waiting or running:
+        while waiting and len(running) < (os.cpu_count() or 1):
+            task = waiting.pop()
+            process = context.Process(target=_put, args=(queue, task))
+            process.start()
+            running[process] = task[2].name
+        time.sleep(0.05)
+        while not queue.empty():
+            yield queue.get()
+        for process in [p for p in running if not p.is_alive()]:
+            name = running.pop(process)
+            if process.exitcode:
+                print(f"{name}: the synthesiser crashed; start again to try again", flush=True)
+    while not queue.empty():
+        yield queue.get()
 
 
 def main() -> None:
@@ -189,10 +234,9 @@ def main() -> None:
         if not path.exists():
             tasks.append((job, args.out, path))
     total = 0.0
-    with multiprocessing.get_context("spawn").Pool(maxtasksperchild=1) as pool:
-        for name, n, seconds, took in pool.imap_unordered(run, tasks):
-            total += seconds
-            print(f"{name}: {n} utterances, {seconds / 3600:.2f} h in {took:.0f} s", flush=True)
+    for name, n, seconds, took in in_processes(tasks):
+        total += seconds
+        print(f"{name}: {n} utterances, {seconds / 3600:.2f} h in {took:.0f} s", flush=True)
     print(f"{total / 3600:.1f} h in all")
 
 

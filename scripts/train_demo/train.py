@@ -1,15 +1,15 @@
-"""Step 3, train: from the banks to a checkpoint of the averaged weights.
+"""Steps 3 and 4, train: from the banks to a checkpoint of the averaged weights.
 
     python train.py --work work [--device cuda] [--tokens 32000] [--steps N | --minutes M]
+    python train.py --fold K --run work/fold-K ...             for cross-validation (folds.py)
     torchrun --standalone --nproc-per-node 2 train.py ...      on two GPUs
 
 Every GPU has batches of its own; their gradients are averaged. The learning rate is constant, and
 falls to zero over the last quarter of --steps or --minutes. Resumes from work/run/state.pt, which
-is written every --save seconds; work/run/early.pt has the averaged weights of the first sixth of
-the run, which export.py mixes in. Clips of several lengths and attention windows of several sizes
+is written every --save seconds. Clips of several lengths and attention windows of several sizes
 are mixed, so that the model holds with its own short windows, which both wrap within a training
-clip, as with longer ones and in streams of many minutes. A few sets of work/judge (step 2 with
---set judge) are transcribed on the way; nothing is chosen by them.
+clip, as with longer ones and in streams of many minutes. People whom the training leaves out and a
+few sets of work/judge (step 2 with --set judge) are transcribed on the way.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ import torch.distributed as dist
 from augment import Augmenter
 from bank import Bank
 from clips import BOS, PAD, Batch, Planner
-from judge import connected_digits, said, word_errors
+from folds import FINAL, N_FOLDS, left_out
+from judge import Clip, sets, word_errors
 from muon import Muon
 from network import DECODER, ENCODER, NOT_JUDGED, Layer, Mel, Network
 from torch import Tensor
@@ -40,17 +41,20 @@ LONG = 1000  # slots; from here on
 WARM_UP = 300  # steps
 DECAY = 0.25  # of the run, in which the rate falls
 AVERAGE = 0.999
-EARLY = 1 / 6  # of the run, when export.py's early weights are kept
 CLOCK = 20  # steps between looks at the clock, which all processes share
 
 
 class Batches(torch.utils.data.IterableDataset):  # type: ignore[type-arg]
-    def __init__(self, seed: int, bank: Bank, tokens: list[list[int]], n_slots: int) -> None:
+    def __init__(
+        self, seed: int, bank: Bank, tokens: list[list[int]], without: set[str], n_slots: int
+    ) -> None:
         self.seed, self.bank, self.tokens, self.n_slots = seed, bank, tokens, n_slots
+        self.without = without
 
     def __iter__(self) -> Iterator[Batch]:
         worker = torch.utils.data.get_worker_info()
-        planner = Planner(self.bank, self.tokens, self.seed * 1000 + (worker.id if worker else 0))
+        seed = self.seed * 1000 + (worker.id if worker else 0)
+        planner = Planner(self.bank, self.tokens, seed, self.without)
         lengths = [n for n in LENGTHS if 2 * n <= self.n_slots]
         return planner.batches(self.n_slots, lengths, SHARES[: len(lengths)])
 
@@ -81,27 +85,30 @@ def forced_tokens(batch: Batch, wanted: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def error_rate(
-    network: Network, mel: Mel, sets: dict[str, list], pieces: dict[int, bytes]
-) -> dict[str, float]:
+def errors(
+    network: Network, mel: Mel, judged: dict[str, list[Clip]], pieces: dict[int, bytes]
+) -> dict[str, dict[str, list[int]]]:
+    """Word errors and words of each voice of each set."""
     network.eval()
     torch.compiler.set_stance("force_eager")  # for the shapes are others here
-    rates = {}
+    found: dict[str, dict[str, list[int]]] = {}
     device = next(network.parameters()).device
-    for name, clips in sets.items():
-        n_slots = [-(-len(samples) // 1280) for samples, _ in clips]
+    for name, clips in judged.items():
+        n_slots = [-(-len(clip.samples) // 1280) for clip in clips]
         audio = torch.zeros(len(clips), max(n_slots) * 1280, device=device)
-        for i, (samples, _) in enumerate(clips):
-            audio[i, : len(samples)] = torch.from_numpy(samples.astype(np.float32) / 32768)
-        found = network.greedy(mel(audio, max(n_slots) + 32 + 6 + 11), 6).cpu().tolist()
-        wrong = 0
-        for (_, words), tokens, n in zip(clips, found, n_slots, strict=True):
+        for i, clip in enumerate(clips):
+            samples = torch.from_numpy(clip.samples.astype(np.float32) / 32768)
+            audio[i, : len(samples)] = samples
+        heard = network.greedy(mel(audio, max(n_slots) + 32 + 6 + 11), 6).cpu().tolist()
+        found[name] = {clip.voice: [0, 0] for clip in clips}
+        for clip, tokens, n in zip(clips, heard, n_slots, strict=True):
             text = b"".join(pieces.get(token, b"") for token in tokens[: n + 10])
-            wrong += word_errors(words, text.decode("utf-8", "replace").split())
-        rates[name] = round(100 * wrong / max(1, sum(len(words) for _, words in clips)), 2)
+            wrong = word_errors(clip.words, text.decode("utf-8", "replace").split())
+            found[name][clip.voice][0] += wrong
+            found[name][clip.voice][1] += len(clip.words)
     torch.compiler.set_stance("default")
     network.train()
-    return rates
+    return found
 
 
 class Optimizer:
@@ -151,7 +158,9 @@ def averaged_over_processes(parameters: list[Tensor]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, default=Path("work"))
-    parser.add_argument("--steps", type=int, default=7400)
+    parser.add_argument("--run", type=Path, help="folder of the training's state; work/run")
+    parser.add_argument("--fold", type=int, choices=range(N_FOLDS), help="cross-validation")
+    parser.add_argument("--steps", type=int, default=10000)
     parser.add_argument("--minutes", type=float, help="of training; steps are then not counted")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--tokens", type=int, default=32000, help="slots in a batch")
@@ -168,7 +177,7 @@ def main() -> None:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
         dist.init_process_group("nccl", device_id=device)
-    run = args.work / "run"
+    run = args.run or args.work / "run"
     run.mkdir(parents=True, exist_ok=True)
     log = (run / "log.jsonl").open("a")
 
@@ -177,11 +186,11 @@ def main() -> None:
     pieces = {int(k): bytes.fromhex(v) for k, v in token_table["bytes"].items()}
     bank = Bank.load([args.work / "recorded.npz", *sorted((args.work / "train").glob("*.npz"))])
     audio = bank.audio()
-    sets = {"unseen speaker": connected_digits(bank, audio, "fsdd-lucas", 100)}
-    for path in sorted((args.work / "judge").glob("*.npz")):
-        if path.name.split("-")[2:3] in (["digits"], ["sentence"]):
-            sets[path.stem] = said(Bank.load([path]), 100)
-    augmenter = Augmenter(torch.from_numpy(audio).to(device))
+    validating = args.fold is not None
+    recordings = ((segment.kind, segment.voice) for segment in bank.segments)
+    without = left_out(recordings, args.fold if validating else FINAL, digits=validating)
+    judged = sets(args.work, without) if rank == 0 else {}
+    augmenter = Augmenter(torch.from_numpy(np.pad(audio, (1, 3))).to(device))
     bank.chunks.clear()
     del audio
     print(f"{len(bank.segments)} segments, {bank.n_samples / 16000 / 3600:.1f} h", flush=True)
@@ -211,7 +220,7 @@ def main() -> None:
             setattr(owner, name, torch.compile(getattr(owner, name), dynamic=False))
 
     # A resumed run plans other clips than the first part of it did.
-    planned = Batches(args.seed + step + 100_000 * rank, bank, tokens, args.tokens)
+    planned = Batches(args.seed + step + 100_000 * rank, bank, tokens, without, args.tokens)
     prefetch = 4 if args.workers else None
     loader = iter(
         torch.utils.data.DataLoader(
@@ -240,9 +249,6 @@ def main() -> None:
         elif step % CLOCK == 0:
             progress = elapsed() / (60 * args.minutes)
         done = progress >= 1
-        early = run / "early.pt"
-        if rank == 0 and progress >= EARLY and not early.exists():
-            torch.save(average.state_dict(), early)
         if rank == 0 and (done or time.time() - saved_at > args.save):
             values = {"network": network.state_dict(), "average": average.state_dict()}
             values |= {"step": step, "seconds": before + time.time() - begun}
@@ -264,7 +270,7 @@ def main() -> None:
             sums.zero_()
             if rank == 0 and step:
                 if step % args.check == 0 or done:
-                    row["word_error_rate"] = error_rate(average, mel, sets, pieces)
+                    row["errors"] = errors(average, mel, judged, pieces)
                 print(json.dumps(row), flush=True)
                 log.write(json.dumps(row) + "\n")
                 log.flush()

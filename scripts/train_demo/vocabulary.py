@@ -52,19 +52,44 @@ OTHERS = words(
     "temperature volume weather list shopping message number next previous last oh"
 )
 SPELLING = words("alpha bravo charlie delta echo foxtrot golf hotel india")
+SIZES = words("small medium large")
+SHOTS = words("single double triple")
+ROASTS = words("light medium dark")
+DRINKS = (
+    "coffee", "drip coffee", "house coffee", "iced coffee", "black coffee", "americano",
+    "cappuccino", "espresso", "latte", "iced latte", "mocha", "iced mocha", "tea",
+)  # fmt: skip
+ADDED = (
+    "milk", "whole milk", "skim milk", "soy milk", "almond milk", "cream", "sugar", "brown sugar",
+    "sweetener",
+)  # fmt: skip
+AMOUNTS = ("", "", "some", "a bit of", "a little bit of", "a lot of", "lots of")
+ASKING = (
+    "can i get", "can i have", "may i have", "may i get", "i want", "i need", "i'd like", "give me",
+    "get me", "make me", "brew me", "brew", "make", "please give me", "we need",
+)  # fmt: skip
+COFFEE = words(
+    f"{' '.join(SIZES + SHOTS + ROASTS)} shot shots roast ounce brew may i'd without "
+    + " ".join([*DRINKS, *ADDED])
+)
+NAMES = ("alexa", "computer", "jarvis", "smart mirror", "snowboy", "view glass")
 VOCABULARY = list(
     dict.fromkeys(
         DIGITS + TEENS + TENS + ORDINALS + POWERS + DAYS + MONTHS + COLOURS + ROOMS + DEVICES
-        + NOUNS + ADJECTIVES + VERBS + ORDERS + OTHERS + SPELLING
+        + NOUNS + ADJECTIVES + VERBS + ORDERS + OTHERS + SPELLING + COFFEE
+        + " ".join([*AMOUNTS, *NAMES]).split()
     )
 )  # fmt: skip
 WORD_ID = {word: i for i, word in enumerate(VOCABULARY)}
 
 AMBIGUOUS = set(
-    words("two to four for sea see right write no know here hear red read eye i an our hours a or")
+    words(
+        "two to four for sea see right write no know here hear red read eye i an our hours a or "
+        "lot lots shot shots"
+    )
 )
 UNAMBIGUOUS = [word for word in VOCABULARY if word not in AMBIGUOUS]
-KINDS = ("digits", "number", "date", "command", "sentence", "random")
+KINDS = ("digits", "number", "date", "command", "sentence", "order", "name", "random")
 
 
 def below_hundred(n: int) -> list[str]:
@@ -208,19 +233,55 @@ def plain_sentence(r: Random) -> list[str]:
     return pick(forms)()
 
 
+def order(r: Random) -> list[str]:
+    """A drink at a bar: size, shots and roast in any order, and what goes into it."""
+    pick = r.choice
+
+    def size() -> str:
+        ounces = pick(["eight", "twelve", "sixteen", "twenty"])
+        return pick([pick(SIZES), f"{ounces} ounce"])
+
+    details = [
+        detail
+        for detail in (size(), f"{pick(SHOTS)} shot", f"{pick(ROASTS)} roast")
+        if r.random() < 0.5
+    ]
+    r.shuffle(details)
+    drink = pick(DRINKS)
+    article = "an" if "".join([*details, drink])[0] in "aeiou" else "a"
+    if r.random() < 0.2:
+        article = pick(["a", "an", "the", "one", ""])
+    parts = [pick(ASKING), article, *details, drink]
+    added = [f"{pick(AMOUNTS)} {what}" for what in r.sample(ADDED, r.choice([0, 1, 1, 2]))]
+    if added:
+        parts += [pick(["with", "with", "with", "and", "without"]), " and ".join(added)]
+    if r.random() < 0.15:
+        parts.append("please")
+    return " ".join(parts).split()
+
+
+def name(r: Random) -> list[str]:
+    """A machine is called, now and then with a command."""
+    if r.random() < 0.3:
+        return [*r.choice(NAMES).split(), *command(r)]
+    return " ".join(r.choice(NAMES) for _ in range(r.randint(1, 3))).split()
+
+
 def random_words(r: Random) -> list[str]:
     return [r.choice(UNAMBIGUOUS) for _ in range(r.randint(1, 7))]
 
 
 def sentence(r: Random, kind: str | None = None) -> tuple[list[str], str]:
     """Words and kind; kinds come in the shares of training unless one is asked for."""
-    kind = kind or r.choices(KINDS, [14, 8, 12, 22, 30, 14])[0]
+    kind = kind or r.choices(KINDS, [14, 7, 10, 17, 20, 16, 4, 12])[0]
     makers = {
         "digits": digits,
         "number": number,
         "date": date,
         "command": command,
         "sentence": plain_sentence,
+        "order": order,
+        "name": name,
         "random": random_words,
     }
     return makers[kind](r), kind

@@ -1,15 +1,18 @@
-"""Speech synthesisers that tell when each word ends: espeak-ng, flite, festival and Pico.
+"""Speech synthesisers that tell when each word ends: espeak-ng, flite, festival, Pico and Hibari.
 
 An engine is called with the words of one utterance and a random generator; it gives
 (samples int16 [n] at 16 kHz, end of each word in milliseconds, name of the voice), or None if the
 synthesiser did something unexpected with the text. espeak-ng and flite are called in this process
 through their libraries, festival as a program, many utterances at a time. Pico does not tell; there
-the ends come from flite. Voices in *_HELD are never trained on.
+the ends come from flite. Hibari is a neural voice whose pitch, vocal tract and accent are varied.
+Voices in *_HELD are never trained on.
 """
 
 from __future__ import annotations
 
 import ctypes
+import json
+import math
 import subprocess
 import tempfile
 import wave
@@ -19,10 +22,14 @@ from random import Random
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import py_nanotts
 import soxr
 from align import word_ends
 from bank import trimmed
+from hibari import dsp
+from hibari.tts import ASSETS
 
 RATE = 16000
 
@@ -43,7 +50,7 @@ ESPEAK_VARIANTS = words(
 ESPEAK_HELD = words("m7 f4 Andy linda steph Alex marcelo")
 FLITE_VOICES = words("slt awb slt awb kal16 kal")
 FLITE_HELD = ["rms"]
-FESTIVAL_VOICES = words("kal_diphone ked_diphone cmu_us_slt_arctic_hts cmu_us_slt_arctic_hts")
+FESTIVAL_VOICES = words("ked_diphone cmu_us_slt_arctic_hts")
 PICO_VOICES = words("en-US en-GB")
 # For speech that is not to be written: voice of espeak-ng or Pico, and the word list of its
 # language in /usr/share/dict. Italian and Russian are for judging.
@@ -303,6 +310,77 @@ class Pico:
         apart = np.abs(np.subtract(*found)).max()
         mean = np.mean(found, 0).tolist()
         return (samples, mean, f"pico-{name}") if apart <= self.AGREE_MS else None
+
+
+# ---- Hibari --------------------------------------------------------------------------------------
+
+# What speakers of other languages say for an English sound, in Hibari's symbols; "$" ends a word.
+ACCENTS = {
+    "θ": "sf", "ð": "dz", "w": "v", "v": "fw", "ɹ": "T", "ɪ": "i", "æ": "ɛɑ", "ʌ": "ɑæ", "ə": "ɛʌ",
+    "ᵊ": "ɛə", "ɛ": "æ", "ʊ": "u", "ɔ": "Oɑ", "ɑ": "ɔ", "z": "s", "ŋ": "n", "ʤ": "ʧ", "A": "ɛ",
+    "O": "ɔ", "ɜ": "ɛ", "T": "t", "d$": "t", "v$": "f", "ɡ$": "k", "b$": "p", "z$": "s",
+}  # fmt: skip
+
+
+class Hibari:
+    """A voice that was made from Kokoro-82M's af_heart, turned into many speakers.
+
+    The network gives spectra, pitch and, asked for it, how many frames each symbol lasts; so the
+    pitch, its range and the vocal tract's length are set before anything is heard.
+    """
+
+    FRAME_MS = 25
+    EARLY_MS = 40  # before its symbol does, a word's sound has ended, as measured at ends of speech
+    DURATIONS = "/Clip_output_0"  # of each symbol, in frames: a value inside the network's file
+
+    def __init__(self, phonemes: Path) -> None:
+        self.phonemes: dict[str, str] = json.loads(phonemes.read_text())
+        self.ids: dict[str, int] = json.loads(Path(ASSETS, "vocab.json").read_text())
+        model = onnx.load(Path(ASSETS, "hibari.onnx"))
+        model.graph.output.append(onnx.ValueInfoProto(name=self.DURATIONS))
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self.session = onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+
+    def said(self, word: str, accent: dict[str, str]) -> str:
+        sounds = self.phonemes[word]
+        last = accent.get(sounds[-1] + "$", sounds[-1])
+        return "".join(accent.get(sound, sound) for sound in sounds[:-1] + last)
+
+    def __call__(self, words: Sequence[str], r: Random) -> Utterance | None:
+        accent: dict[str, str] = {}
+        if r.random() < 0.6:
+            accent = {a: r.choice(b) for a, b in ACCENTS.items() if r.random() < 0.3}
+        ids, last = [0], []
+        for i, word in enumerate(words):
+            ids += [self.ids[sound] for sound in self.said(word, accent) if sound in self.ids]
+            last.append(len(ids) - 1)
+            pause = "." if i + 1 == len(words) else ", " if r.random() < 0.07 else " "
+            ids += [self.ids[symbol] for symbol in pause]
+        ids.append(0)
+        inputs = {
+            "ids": np.array([ids], np.int64),
+            "speed": np.array([math.exp(r.uniform(math.log(0.7), math.log(1.45)))], np.float32),
+        }
+        names = ["lh", "theta", "ln", "lr", "phi", "f0", self.DURATIONS]
+        *parts, f0, frames = self.session.run(names, inputs)
+        parts, f0 = [part[0] for part in parts], f0[0]
+        low = r.random() < 0.55  # a man rather than a woman or a child
+        pitch = math.exp(r.uniform(math.log(0.4), math.log(0.68)) if low else r.uniform(-0.3, 0.35))
+        tract = math.exp(r.uniform(0.02, 0.24) if low else r.uniform(-0.16, 0.08))
+        voiced = f0 > 40
+        if voiced.any():
+            mean = math.exp(np.log(f0[voiced]).mean())
+            f0 = voiced * mean * pitch * (np.maximum(f0, 1) / mean) ** r.uniform(0.3, 1.4)
+        bins = np.minimum(np.rint(np.arange(len(parts[0])) * tract).astype(int), len(parts[0]) - 1)
+        noise = np.random.default_rng(r.getrandbits(32))
+        audio = dsp.synth(*(part[bins] for part in parts), f0.astype(np.float32), noise)
+        ends = (np.cumsum(frames)[last] * self.FRAME_MS - self.EARLY_MS).tolist()
+        samples = np.clip(np.rint(audio * 16000), -32768, 32767).astype(np.int16)
+        return at_16k(samples, dsp.SR), ends, "hibari-low" if low else "hibari-high"
 
 
 # ---- festival -----------------------------------------------------------------------------------
