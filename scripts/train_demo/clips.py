@@ -23,7 +23,7 @@ N_LEFT_PAD, N_RIGHT_EXTRA = 32, 11
 SLOT = SAMPLES_PER_SLOT / RATE  # seconds
 DELAYS = (2, 4, 5, 7, 8, 9, 10, 11, 13, 14, 15, 30)  # beside the common 6, 3, 12 and 1
 LEVELS_OF_MUSIC = (5, 28)  # dB that speech is above it
-REAL = 0.25  # share of clips of nothing but real people
+REAL = 0.2  # share of clips of nothing but real people
 TRACT, TWISTED = 0.2, 0.1  # how far vocal tracts differ, and high formants beside low ones
 
 # Columns of a plan, one row per segment
@@ -109,12 +109,12 @@ class Planner:
             (REAL * 0.14, [name], 0.22),
             (0.07, [digits, order, name, self.words, said], 0.22),
             (0.08, [self.said_digits], 0.22),
-            (0.06, [self.alone.one(r)], 0.28),
-            (0.04, [self.alone.one(r), self.alone.one(r), digits, order], 0.24),
-            (0.60 - REAL, [said], 0.22),
-            (0.02, [digits, self.other, self.prompts, said], 0.2),
-            (0.03, [self.other], 0.2),
-            (0.07, [self.prompts, self.prompts, self.other], 0.2),
+            (0.03, [self.alone.one(r)], 0.28),
+            (0.03, [self.alone.one(r), self.alone.one(r), digits, order], 0.24),
+            (0.55 - REAL, [said], 0.22),
+            (0.05, [digits, self.other, self.prompts, said], 0.2),
+            (0.06, [self.other], 0.2),
+            (0.10, [self.prompts, self.prompts, self.other], 0.2),
             (0.03, [], 0.0),
         )
         _, lists, spread = r.choices(styles, [style[0] for style in styles])[0]
