@@ -10,6 +10,7 @@ import re
 import resource
 import shutil
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -411,6 +412,33 @@ def test_other_hosts_need_a_token(demo: vox.Model) -> None:
         assert status_of(server, "/health", Host="any.example") == 200
 
 
+def test_described(server: Serving) -> None:
+    """OpenAPI has the forms and the live body."""
+    with urllib.request.urlopen(f"{server.url}/openapi.json", timeout=20) as answer:
+        paths = json.load(answer)["paths"]
+    for path in ("/v1/audio/transcriptions", "/inference"):
+        (form,) = paths[path]["post"]["requestBody"]["content"].values()
+        assert {"file", "stream", "response_format"} < {*form["schema"]["properties"]}
+    assert {"put", "post"} == {*paths["/v1/audio/stream"]}
+    assert len(paths["/v1/audio/stream"]["put"]["parameters"]) == 4
+
+
+def test_tls(demo: vox.Model, tmp_path: Path) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("there is no openssl")
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj",
+         "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out",
+         certificate], check=True, capture_output=True)  # fmt: skip
+    with serving(demo, certificate=certificate, key=key) as server:
+        context = ssl.create_default_context(cafile=certificate)
+        address = f"https://{server.address}/v1/models"
+        with urllib.request.urlopen(address, context=context, timeout=20) as answer:
+            assert json.load(answer)["data"]
+
+
 # ---- the process that decodes -------------------------------------------------------------------
 
 
@@ -529,6 +557,17 @@ def test_curl_is_a_client(server: Serving, digits: np.ndarray, digits_words: str
     command = [curl, "-sNT", "-", "-H", "Accept: text/plain", f"{server.url}/v1/audio/stream"]
     done = subprocess.run(command, input=pcm(digits), capture_output=True, timeout=60)
     assert done.stdout.decode() == digits_words + "\n"
+
+
+def test_live_body_ends_when_the_server_does(demo: vox.Model, digits: np.ndarray) -> None:
+    with serving(demo, limits=ROOMY) as server:
+        live = Upload(server, "PUT /v1/audio/stream", "Accept: */*")
+        with live.socket:
+            live.send(pcm(digits))
+            live.until(b"text.delta")
+            server.call(server.server.stop)
+            live.until(b"[DONE]")
+            assert b"nine seven four" in live.received
 
 
 def test_live_body_refused(server: Serving) -> None:

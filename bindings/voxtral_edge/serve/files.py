@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -31,6 +31,31 @@ SIMPLE = {"json": Json, "text": Plain, "srt": Srt, "vtt": Vtt}
 VERBOSE = "verbose_json"
 
 router = APIRouter()
+
+FORM: dict[str, Any] = {  # for OpenAPI; the body is read by Form as it comes
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary"},
+                        "model": {"type": "string", "description": "any name"},
+                        "response_format": {"enum": [*SIMPLE, VERBOSE], "default": "json"},
+                        "stream": {"type": "boolean", "description": "server-sent events"},
+                        "timestamp_granularities[]": {
+                            "type": "array",
+                            "items": {"enum": list(GRANULARITIES)},
+                        },
+                        "include[]": {"type": "array", "items": {"enum": ["logprobs"]}},
+                    },
+                }
+            }
+        },
+    }
+}
 
 
 class Transcription(Response):
@@ -219,7 +244,7 @@ def _transcription(request: Request) -> Response:
     return Transcription(state.engine, state.decoders, request.headers.get("content-type", ""))
 
 
-@router.post("/v1/audio/transcriptions")
+@router.post("/v1/audio/transcriptions", openapi_extra=FORM)
 async def transcriptions(request: Request) -> Response:
     """Transcribe a file."""
     return _transcription(request)
@@ -233,7 +258,7 @@ async def translations(request: Request) -> Response:
     )
 
 
-@router.post("/inference")
+@router.post("/inference", openapi_extra=FORM)
 async def inference(request: Request) -> Response:
     """Transcribe a file, as the server of whisper.cpp does."""
     return _transcription(request)

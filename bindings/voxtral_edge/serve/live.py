@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.datastructures import QueryParams
@@ -21,11 +22,20 @@ from .answers import Answer, Events, Plain, event
 from .engine import Engine
 from .errors import BadRequest
 from .files import Sender, beside, hear, unless_gone
-from .inlet import Inlet
+from .inlet import ENCODINGS, Inlet
 from .session import Session
 from .upload import Body, Decoders, Decoding, Gone
 
 router = APIRouter()
+
+BODY: dict[str, Any] = {  # for OpenAPI
+    "parameters": [
+        {"name": name, "in": "query", "schema": {"type": "integer", "default": default}}
+        for name, default in (("rate", RATE), ("channels", 1), ("delay", 480))
+    ]
+    + [{"name": "encoding", "in": "query", "schema": {"enum": list(ENCODINGS)}}],
+    "requestBody": {"required": True, "content": {"audio/wav": {}, "application/octet-stream": {}}},
+}
 
 
 class Live(Response):
@@ -46,6 +56,10 @@ class Live(Response):
         self._delay_ms = _number(query, "delay", engine.delay_ms)
         if self._delay_ms not in DELAYS_MS:
             raise BadRequest("delay must be 80 to 1200 in steps of 80, or 2400 ms", param="delay")
+
+    def leave(self) -> None:
+        """Say the last words, and end, since the server is being stopped."""
+        self._session.end()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the request, and answer it meanwhile."""
@@ -72,10 +86,14 @@ class Live(Response):
                 await stack.enter_async_context(sender)
             session = self._engine.session(delay_ms=self._delay_ms)
             await stack.enter_async_context(session)
+            self._session = session
+            self._engine.sockets.add(self)
+            stack.callback(self._engine.sockets.discard, self)
             hearing = await stack.enter_async_context(beside(self._hear(body, session)))
             async for slots in session.slots():
                 await sender.write(answer.add(slots))
-            await hearing
+            if hearing.done():
+                hearing.result()
             await sender.write(answer.end(0.0))
             await sender.end()
 
@@ -122,7 +140,8 @@ def _number(query: QueryParams, name: str, default: int) -> int:
     return int(text)
 
 
-@router.api_route("/v1/audio/stream", methods=["PUT", "POST"])
+@router.put("/v1/audio/stream", openapi_extra=BODY)
+@router.post("/v1/audio/stream", openapi_extra=BODY)
 async def stream(request: Request) -> Response:
     """Transcribe a body while it comes."""
     state = request.app.state
