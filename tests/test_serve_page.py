@@ -80,7 +80,7 @@ def test_file_and_downloads(page: Any) -> None:
     page.get_by_role("button", name="Clear").click()
     assert captions.inner_text().strip() == ""
     page.locator("#file").set_input_files(SAMPLES / "README.md")
-    browsers.expect(page.get_by_role("status")).to_contain_text("is not audio", timeout=20_000)
+    browsers.expect(page.get_by_role("status")).to_contain_text("the upload", timeout=20_000)
 
 
 def test_keyboard_and_small_screens(page: Any, tmp_path: Path) -> None:

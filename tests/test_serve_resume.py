@@ -32,7 +32,7 @@ class Client:
         self.address, self.data = address, pcm(audio)
         self.token = ""
         self.text, self.n_sent, self.n_cuts, self.done = "", 0, 0, ""
-        self.is_known = True
+        self.is_known, self.pause_s = True, 0.0
 
     async def send(self, socket: Any, kind: str, **fields: Any) -> None:
         await socket.send(json.dumps({"type": kind, **fields}))
@@ -60,7 +60,7 @@ class Client:
                 audio = base64.b64encode(self.data[self.n_sent :][:CHUNK]).decode()
                 await self.send(socket, "input_audio_buffer.append", audio=audio)
                 self.n_sent += CHUNK
-                await asyncio.sleep(0)
+                await asyncio.sleep(self.pause_s)
             await self.send(socket, "input_audio_buffer.commit", final=True)
             await reading
             return bool(self.done)
@@ -147,11 +147,14 @@ def test_restarts(tmp_path: Path, long: np.ndarray, whole: str) -> None:
     async def main() -> None:
         client = Client(lambda: f"127.0.0.1:{port}", long)
         client.is_known = False  # killed at once, it has kept nothing
+        client.pause_s = 0.01  # so that the end comes in the middle
         for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
+            if client.done:
+                break
             process = await asyncio.to_thread(start)
             try:
                 going = asyncio.create_task(client.connect(1 << 30))
-                await asyncio.wait((going,), timeout=0.45)
+                await asyncio.wait((going,), timeout=1.0)
                 process.send_signal(number)
                 await asyncio.to_thread(process.wait, 20)
                 if number == signal.SIGTERM:
