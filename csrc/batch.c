@@ -148,7 +148,11 @@ static void run_pass(batch *b, pass_request *const *members, int n) {
     const pass_cost *c = &b->engine->cost;
     if (members[0]->kind != PASS_DECODE) return;
     b->n_members += MEMBERS_RATE * ((float)n - b->n_members);
-    if (c->first > 0) atomic_store(&b->price, c->more / c->first * b->n_members);
+    if (c->first <= 0) return;
+    /* A stream pays for its first column, and shares with the others what a pass costs before that.
+     */
+    float shared = c->first > c->more ? c->first - c->more : 0;
+    atomic_store(&b->price, c->more / (shared / b->n_members + c->more));
 }
 
 /* Those who were in the last pass often come back at once, and one pass for all of them costs
