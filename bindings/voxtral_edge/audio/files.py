@@ -27,7 +27,7 @@ from .arrays import (
     one_channel,
     to_rate,
 )
-from .source import ByteSource
+from .source import NAMELESS, ByteSource
 
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO"
 AudioLike: TypeAlias = "Source | bytes | ArrayLike | Iterable[ArrayLike]"
@@ -106,7 +106,7 @@ def read(source: Source) -> Iterator[Samples]:
             yield from _read(ByteSource(file, str(source)))
     else:
         name = getattr(source, "name", None)
-        yield from _read(ByteSource(source, name if isinstance(name, str) else "the audio file"))
+        yield from _read(ByteSource(source, name if isinstance(name, str) else NAMELESS))
 
 
 def read_pcm(file: BinaryIO, *, raw: bool = False) -> Iterator[Samples]:

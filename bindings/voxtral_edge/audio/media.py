@@ -18,7 +18,7 @@ from . import ogg, truncation
 from .arrays import Floats, convert, mixed
 from .clock import Clock
 from .signatures import frame_bytes
-from .source import ByteSource
+from .source import NAMELESS, ByteSource
 
 if TYPE_CHECKING:
     from av import AudioFrame, Packet
@@ -212,10 +212,10 @@ def _open(source: ByteSource, options: dict[str, str]) -> InputContainer:
 
 
 def _unreadable(source: ByteSource, reason: str) -> AudioError:
-    return AudioError(
-        f"{source.name} is not audio that can be read ({reason}): check that it is whole and has "
-        "sound"
-    )
+    remedy = "check that it is whole and has sound"
+    if source.name == NAMELESS:
+        remedy += ", or make an array of samples, for instance numpy.frombuffer(audio, numpy.int16)"
+    return AudioError(f"{source.name} is not audio that can be read ({reason}): {remedy}")
 
 
 def _mono(frame: AudioFrame, name: str) -> Floats:

@@ -18,6 +18,9 @@ PAUSE_S = 0.01  # between two looks at a source that has nothing and cannot be w
 BLOCK = 1 << 17  # most bytes of a pipe taken ahead
 
 
+NAMELESS = "the audio file"  # what messages call bytes, and files of Python without a name
+
+
 class ByteSource:
     """A file that can seek, or a pipe. `name`: what messages call it."""
 
