@@ -12,15 +12,15 @@ typedef struct batch_waiter {
 
 struct batch {
     const vox_model *m;
-    atomic_int process;         /* whose threads are below; negative while that changes */
-    platform_mutex mutex;       /* of all that follows, but for the atomic numbers and the engine */
-    engine *engine;             /* NULL until the first pass; only its leader looks into it */
-    pass_request *first, *last; /* that wait, in the order in which they came */
-    batch_waiter *leader;       /* who runs passes; NULL: nobody */
-    int is_waiting;             /* the leader waits for those it has just served */
-    int n_expected;             /* of these, how many may come back at once */
-    int64_t pass_ns;            /* of the last pass */
-    float n_members;            /* streams in a pass of the decoder, a running mean */
+    atomic_int process;   /* whose threads are below; negative while that changes */
+    platform_mutex mutex; /* of all that follows, but for the atomic numbers and the engine */
+    engine *engine;       /* NULL until the first pass; only its leader looks into it */
+    pass_request *first;  /* of those that wait, in the order in which they came */
+    batch_waiter *leader; /* who runs passes; NULL: nobody */
+    int is_waiting;       /* the leader waits for those it has just served */
+    int n_expected;       /* of these, how many may come back at once */
+    int64_t pass_ns;      /* of the last pass */
+    float n_members;      /* streams in a pass of the decoder, a running mean */
     atomic_uint_fast64_t n_passes;
     _Atomic float price;
     atomic_int_fast64_t n_bytes;
@@ -46,7 +46,7 @@ static void disown(batch *b) {
     platform_mutex_init(&b->mutex);
     if (b->leader) b->engine = NULL;
     b->leader = NULL;
-    b->first = b->last = NULL;
+    b->first = NULL;
     b->is_waiting = b->n_expected = 0;
 }
 
@@ -79,21 +79,10 @@ int64_t batch_bytes(const batch *b) {
 
 /* ---- who is in the next pass ---------------------------------------------------------------- */
 
-static int min(int a, int b) {
-    return a < b ? a : b;
-}
-
 static pass_request *oldest(const batch *b) {
     for (pass_request *r = b->first; r; r = r->after)
         if (!r->is_background) return r;
     return b->first;
-}
-
-static void unlink_request(batch *b, pass_request *r) {
-    pass_request **at = &b->first, *before = NULL;
-    for (; *at != r; at = &(*at)->after) before = *at;
-    *at = r->after;
-    if (b->last == r) b->last = before;
 }
 
 /* Columns that a request needs at least: positions that hear a guess are a wish. */
@@ -107,14 +96,15 @@ static int select_members(batch *b, pass_request **members) {
     pass_kind kind = oldest(b)->kind;
     int n = 0, left = kind == PASS_ENCODE ? ENCODER_WIDTH : DECODER_COLUMNS;
     for (int background = 0; background < 2; background++)
-        for (pass_request *r = b->first, *after; r; r = after) {
-            after = r->after;
-            if (r->kind != kind || r->is_background != background) continue;
-            if (kind == PASS_START && n > 0) continue;
-            if (columns_needed(r) > left) continue;
+        for (pass_request **at = &b->first, *r; (r = *at);) {
+            if (r->kind != kind || r->is_background != background || columns_needed(r) > left ||
+                (kind == PASS_START && n > 0)) {
+                at = &r->after;
+                continue;
+            }
             left -= columns_needed(r);
             members[n++] = r;
-            unlink_request(b, r);
+            *at = r->after;
         }
     if (kind != PASS_DECODE) return n;
     /* What is left of the columns goes to guesses, the likeliest of each stream first. */
@@ -122,7 +112,7 @@ static int select_members(batch *b, pass_request **members) {
     for (int i = 0; i < n; i++) {
         n_wanted[i] = members[i]->dec.n;
         members[i]->dec.w -= members[i]->dec.n;
-        members[i]->dec.n = min(n_wanted[i], 1);
+        members[i]->dec.n = n_wanted[i] > 0;
     }
     for (int guess = 1; guess < DECODER_WIDTH; guess++)
         for (int i = 0; i < n && left > 0; i++)
@@ -205,14 +195,14 @@ void batch_run(batch *b, pass_request *first) {
     batch_waiter me = {.n_left = 0};
     platform_event_init(&me.event);
     lock(b);
-    for (pass_request *r = first; r; r = r->peer) {
+    pass_request **end = &b->first;
+    while (*end) end = &(*end)->after;
+    for (pass_request *r = first; r; r = r->peer, me.n_left++) {
         come_back(b, r);
         r->waiter = &me;
         r->after = NULL;
-        if (b->last) b->last->after = r;
-        else b->first = r;
-        b->last = r;
-        me.n_left++;
+        *end = r;
+        end = &r->after;
     }
     while (me.n_left > 0) {
         if (b->leader) {

@@ -60,10 +60,6 @@ static delay_start *find_delay(engine *e, int n_delay) {
     return e->delays = d;
 }
 
-static int min(int a, int b) {
-    return a < b ? a : b;
-}
-
 /* ---- the start ------------------------------------------------------------------------------ */
 
 static int encode_silence(engine *e) {
@@ -79,7 +75,7 @@ static int encode_silence(engine *e) {
         encoder_part part = {.state = &e->silence_enc,
                              .mel = mel,
                              .audio = e->audio + (size_t)done * (size_t)m->dec.dim,
-                             .w = min(ENCODER_WIDTH, e->n_silence - done)};
+                             .w = (int)min(ENCODER_WIDTH, e->n_silence - done)};
         status = encoder_reserve(&part);
         if (status == VOX_OK) status = encoder_run(&e->enc, &(encoder_part *){&part}, 1);
         done += part.w;
@@ -97,7 +93,7 @@ static int decode_silence(engine *e, delay_start *d) {
                              .ffn_norm = d->ffn_norm,
                              .tokens = tokens,
                              .audio = e->audio + (size_t)done * (size_t)m->dec.dim,
-                             .w = min(DECODER_WIDTH, e->n_silence - done)};
+                             .w = (int)min(DECODER_WIDTH, e->n_silence - done)};
         for (int i = 0; i < part.w; i++) tokens[i] = model_prompt_token(m, done + i);
         status = decoder_reserve(&part);
         if (status == VOX_OK) status = decoder_run(&e->dec, &(decoder_part *){&part}, 1);
@@ -142,18 +138,18 @@ static void weigh(const decoder *d, pass_request *r, int i) {
 
 static void decode(engine *e, pass_request *const *requests, int n) {
     decoder_part *parts[DECODER_COLUMNS];
-    int width = 0, n_silent = 0;
+    int width = 0, n_speak = 0;
     for (int i = 0; i < n; i++) {
         parts[i] = &requests[i]->dec;
         width += parts[i]->w;
-        n_silent += parts[i]->w - parts[i]->n;
+        n_speak += parts[i]->n;
     }
     int64_t begin = platform_clock_ns();
     int status = decoder_run(&e->dec, parts, n);
     int64_t middle = platform_clock_ns();
     if (status == VOX_OK) status = decoder_head(&e->dec, parts, n);
     int64_t end = platform_clock_ns();
-    if (status == VOX_OK && n_silent == 0) pass_cost_learn(&e->cost, width, end - begin);
+    if (status == VOX_OK && n_speak == width) pass_cost_learn(&e->cost, width, end - begin);
     for (int i = 0; i < n; i++) {
         pass_request *r = requests[i];
         const int32_t *heard = r->tokens + r->dec.w - r->dec.n;
@@ -166,9 +162,8 @@ static void decode(engine *e, pass_request *const *requests, int n) {
             weigh(&e->dec, r, r->n_right++);
     }
     int64_t weighed = platform_clock_ns();
-    for (int i = 0; i < n; i++)
-        requests[i]->head_ns =
-            (weighed - middle) * parts[i]->n / (width - n_silent + !(width - n_silent));
+    for (int i = 0; i < n && n_speak > 0; i++)
+        requests[i]->head_ns = (weighed - middle) * parts[i]->n / n_speak;
 }
 
 /* Whether a request has all the room and numbers that its pass needs. */

@@ -102,6 +102,9 @@ vox_model *model_retain(vox_model *model);
 /* batch.h's, as the model owns one. */
 struct batch *batch_new(const vox_model *model);
 void batch_free(struct batch *batch);
+static inline int64_t min(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
 /* What the decoder hears at a position of the prompt, as a token. */
 static inline int32_t model_prompt_token(const vox_model *model, int64_t position) {
     return position == 0 ? model->token_bos : model->info.token_pad;

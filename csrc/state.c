@@ -153,7 +153,7 @@ static uint64_t sum_state(const unsigned char *bytes, size_t n) {
 
 int64_t stream_save(vox_stream *s, void *bytes, size_t cap) {
     if (s->phase == STREAM_FAILED) return stream_refuse_failed(s);
-    if (s->slots.gives_embeddings && s->slots.n_decoded > 0)
+    if (s->slots.gives_embeddings)
         return stream_fail(s, VOX_ERR_STATE, "a stream that gives embeddings cannot be saved");
     size_t n = write_state(s, NULL, 0);
     if (!bytes) return (int64_t)n;

@@ -14,14 +14,10 @@ int stream_fail(vox_stream *s, int status, const char *message) {
     return status;
 }
 
-static int fail_for_good(vox_stream *s, int status, const char *message) {
-    s->phase = STREAM_FAILED;
-    return stream_fail(s, status, message);
-}
-
 static int fail_not_finite(vox_stream *s) {
-    return fail_for_good(s, VOX_ERR_COMPUTE,
-                         "the model gave values that are not finite: its file is damaged");
+    s->phase = STREAM_FAILED;
+    return stream_fail(s, VOX_ERR_COMPUTE,
+                       "the model gave values that are not finite: its file is damaged");
 }
 
 int stream_refuse_failed(vox_stream *s) {
@@ -188,10 +184,6 @@ static void drop_samples(vox_stream *s) {
 
 static_assert((int)DRAFT_WIDTH == (int)DECODER_WIDTH, "guesses fill a pass");
 static_assert((int)ENCODER_WIDTH <= (int)DECODER_WIDTH, "slots that are skipped are said at once");
-
-static int64_t min(int64_t a, int64_t b) {
-    return a < b ? a : b;
-}
 
 /* The mel frames of the next w slots, or of as many of them as the gate treats like the first; how
  * many these are. */
@@ -482,7 +474,6 @@ int stream_embed(vox_stream *s, float *audio) {
     if (s->phase == STREAM_FAILED) return stream_refuse_failed(s);
     if (s->slots.n_decoded > 0 && !s->slots.gives_embeddings)
         return stream_fail(s, VOX_ERR_STATE, "the stream gives text: reset it to have embeddings");
-    s->slots.gives_embeddings = 1;
     s->gate.n_computed = 0; /* a decoder elsewhere hears every slot */
     if (!s->keeps_rows) watch_clear(&s->watch);
     if (s->slots.n_encoded == s->slots.n_decoded) {
@@ -500,6 +491,7 @@ int stream_embed(vox_stream *s, float *audio) {
     for (size_t i = 0; i < dim; i++) poison += s->audio[i] * 0;
     if (poison != 0) return fail_not_finite(s);
     memcpy(audio, s->audio, dim * sizeof *audio);
+    s->slots.gives_embeddings = 1;
     s->slots.n_decoded++;
     memmove(s->audio, s->audio + dim,
             (size_t)(s->slots.n_encoded - s->slots.n_decoded) * dim * sizeof *s->audio);

@@ -58,13 +58,15 @@ FORM: dict[str, Any] = {  # for OpenAPI; the body is read by Form as it comes
 }
 
 
-class Transcription(Response):
-    """The answer to a file; it may begin before the request is over."""
+class Meanwhile(Response):
+    """An answer that may begin before the request is over; a client that leaves ends its work."""
 
-    def __init__(self, engine: Engine, decoders: Decoders, content_type: str) -> None:
+    tells_errors = True  # in what was begun already
+
+    def __init__(self, engine: Engine, decoders: Decoders) -> None:
         """Keep what it needs."""
         super().__init__()
-        self._engine, self._decoders, self._content_type = engine, decoders, content_type
+        self._engine, self._decoders = engine, decoders
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the request, and answer it."""
@@ -75,11 +77,24 @@ class Transcription(Response):
         except Gone:
             return
         except Exception as error:
-            if sender.is_started:
-                await sender.write(event({"error": errors.described(error)}))
-                await sender.end()
-            else:
+            if not sender.is_started:
                 await errors.response(error)(scope, receive, send)
+                return
+            if self.tells_errors:
+                await sender.write(event({"error": errors.described(error)}))
+            await sender.end()
+
+    async def _answer(self, body: Body, sender: Sender) -> None:
+        raise NotImplementedError
+
+
+class Transcription(Meanwhile):
+    """The answer to a file."""
+
+    def __init__(self, engine: Engine, decoders: Decoders, content_type: str) -> None:
+        """Keep what it needs."""
+        super().__init__(engine, decoders)
+        self._content_type = content_type
 
     async def _answer(self, body: Body, sender: Sender) -> None:
         form = Form(body, self._content_type)

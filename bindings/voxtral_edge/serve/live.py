@@ -13,18 +13,17 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.datastructures import QueryParams
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
 
 from ..audio import RATE, Samples
 from ..streaming.options import DELAYS_MS
 from . import errors
-from .answers import Answer, Events, Plain, event
+from .answers import Answer, Events, Plain
 from .engine import Engine
 from .errors import BadRequest
-from .files import Sender, beside, hear, unless_gone
+from .files import Meanwhile, Sender, beside, hear
 from .inlet import ENCODINGS, Inlet
 from .session import Session
-from .upload import Body, Decoders, Decoding, Gone
+from .upload import Body, Decoders, Decoding
 
 router = APIRouter()
 
@@ -38,16 +37,15 @@ BODY: dict[str, Any] = {  # for OpenAPI
 }
 
 
-class Live(Response):
-    """The answer to a live body, which begins before the request is over."""
+class Live(Meanwhile):
+    """The answer to a live body."""
 
     def __init__(
         self, engine: Engine, decoders: Decoders, query: QueryParams, *, is_plain: bool
     ) -> None:
         """Check the query; raise BadRequest."""
-        super().__init__()
-        self._engine, self._decoders = engine, decoders
-        self._is_plain = is_plain
+        super().__init__(engine, decoders)
+        self._is_plain, self.tells_errors = is_plain, not is_plain
         self._inlet = Inlet(
             _number(query, "rate", RATE),
             query.get("encoding", "pcm_s16le"),
@@ -60,22 +58,6 @@ class Live(Response):
     def leave(self) -> None:
         """Say the last words, and end, since the server is being stopped."""
         self._session.end()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Read the request, and answer it meanwhile."""
-        body = Body(receive, self._engine.limits.max_upload)
-        sender = Sender(send)
-        try:
-            await unless_gone(body, self._answer(body, sender))
-        except Gone:
-            return
-        except Exception as error:
-            if not sender.is_started:
-                await errors.response(error)(scope, receive, send)
-                return
-            if not self._is_plain:
-                await sender.write(event({"error": errors.described(error)}))
-            await sender.end()
 
     async def _answer(self, body: Body, sender: Sender) -> None:
         async with contextlib.AsyncExitStack() as stack:
