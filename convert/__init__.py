@@ -6,13 +6,13 @@ convert_decoder() writes the decoder alone, for llama.cpp.
 The command lines are `voxtral convert` and convert/convert_voxtral.py.
 """
 
-from .checkpoint import Checkpoint
 from .conversion import Summary, convert, convert_decoder
 from .errors import ConversionError
-from .gguf_file import GgufFile
-from .quantize import FILE_TYPES
-from .safetensors_file import SafetensorsFile
+from .reading.checkpoint import Checkpoint
+from .reading.safetensors_file import SafetensorsFile
 from .verification import Deviation, verify
+from .writing.gguf_file import GgufFile
+from .writing.quantize import FILE_TYPES
 
 __all__ = [
     "FILE_TYPES",

@@ -16,13 +16,13 @@ from pathlib import Path
 
 from voxtral_edge.console.output import Output, OutputError, identities, is_gguf
 
-from .checkpoint import Checkpoint, Slice
 from .errors import ConversionError
-from .gguf_file import Place, write_header
-from .llama import decoder
-from .metadata import SHA256_KEY, Card
-from .quantize import Bytes, Type, file_type, pack
-from .recipe import Recipe, whole
+from .reading.checkpoint import Checkpoint, Slice
+from .writing.gguf_file import Place, write_header
+from .writing.llama import decoder
+from .writing.metadata import SHA256_KEY, Card
+from .writing.quantize import Bytes, Type, file_type, pack
+from .writing.recipe import Recipe, whole
 
 Progress = Callable[[str, int], None]
 """Called as slices are done, with the tensor's name and the bytes of the source in this slice."""

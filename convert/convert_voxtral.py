@@ -32,11 +32,11 @@ from voxtral_edge.convert import (
     ConversionError,
     convert,
     convert_decoder,
-    hub,
     verify,
 )
 from voxtral_edge.convert.conversion import Progress
 from voxtral_edge.convert.errors import DamagedFile
+from voxtral_edge.convert.reading import hub
 from voxtral_edge.errors import VoxtralError
 from voxtral_edge.machine import models
 

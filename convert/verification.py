@@ -15,16 +15,16 @@ from dataclasses import dataclass
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFValueType
 
-from .checkpoint import Checkpoint, Slice
 from .conversion import Progress, for_each_slice
 from .errors import ConversionError
-from .gguf_file import GgufFile, Value
-from .llama import ARCHITECTURE as LLAMA
-from .llama import DELAY_KEY, decoder
-from .metadata import Card
-from .quantize import FILE_TYPES, error_limits, file_type, pack, unpack
-from .recipe import Recipe, whole
-from .safetensors_file import Floats
+from .reading.checkpoint import Checkpoint, Slice
+from .reading.safetensors_file import Floats
+from .writing.gguf_file import GgufFile, Value
+from .writing.llama import ARCHITECTURE as LLAMA
+from .writing.llama import DELAY_KEY, decoder
+from .writing.metadata import Card
+from .writing.quantize import FILE_TYPES, error_limits, file_type, pack, unpack
+from .writing.recipe import Recipe, whole
 
 
 @dataclass

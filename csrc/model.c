@@ -1,5 +1,5 @@
 /* model.c - reads and checks the GGUF; see model.h. Every name in the file is spelt here once more
- * than in convert/tensors.py, and a test compares the two.
+ * than in convert/reading/tensors.py, and a test compares the two.
  */
 #include "model.h"
 

@@ -22,12 +22,12 @@ from gguf import GGMLQuantizationType as Type
 from gguf import GGUFValueType as Kind
 from voxtral_edge.console.output import Output, OutputError, identities, is_gguf
 from voxtral_edge.convert import Checkpoint, ConversionError
-from voxtral_edge.convert.checkpoint import Slice
 from voxtral_edge.convert.conversion import for_each_slice, write_all
-from voxtral_edge.convert.gguf_file import Value, write_header
-from voxtral_edge.convert.params import DOWNSAMPLE, Params, Stack
-from voxtral_edge.convert.quantize import pack
-from voxtral_edge.convert.tensors import CONV_TAPS, N_MEL, Tensor
+from voxtral_edge.convert.reading.checkpoint import Slice
+from voxtral_edge.convert.reading.params import DOWNSAMPLE, Params, Stack
+from voxtral_edge.convert.reading.tensors import CONV_TAPS, N_MEL, Tensor
+from voxtral_edge.convert.writing.gguf_file import Value, write_header
+from voxtral_edge.convert.writing.quantize import pack
 
 ARCHITECTURE = "voxtral_realtime"
 PREFIX = f"stt.{ARCHITECTURE}."

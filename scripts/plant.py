@@ -37,11 +37,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 from voxtral_edge.convert import Checkpoint, ConversionError
-from voxtral_edge.convert.json_file import Section, load
-from voxtral_edge.convert.limits import N_KV_HEADS, N_VOCAB, STACK
-from voxtral_edge.convert.params import DOWNSAMPLE, Params, Stack, official
-from voxtral_edge.convert.safetensors_file import ITEM_SIZES, decode
-from voxtral_edge.convert.tensors import Tensor, tensors
+from voxtral_edge.convert.reading.json_file import Section, load
+from voxtral_edge.convert.reading.limits import N_KV_HEADS, N_VOCAB, STACK
+from voxtral_edge.convert.reading.params import DOWNSAMPLE, Params, Stack, official
+from voxtral_edge.convert.reading.safetensors_file import ITEM_SIZES, decode
+from voxtral_edge.convert.reading.tensors import Tensor, tensors
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = "consolidated.safetensors"

@@ -30,16 +30,23 @@ from voxtral_edge.convert import (
     Checkpoint,
     ConversionError,
     GgufFile,
-    checkpoint,
     conversion,
     convert,
     verify,
 )
-from voxtral_edge.convert import tensors as table
 from voxtral_edge.convert.convert_voxtral import main
-from voxtral_edge.convert.gguf_file import write_header
-from voxtral_edge.convert.quantize import BOUNDS, Type, error_limits, pack, packed_size, unpack
-from voxtral_edge.convert.safetensors_file import SafetensorsFile
+from voxtral_edge.convert.reading import checkpoint
+from voxtral_edge.convert.reading import tensors as table
+from voxtral_edge.convert.reading.safetensors_file import SafetensorsFile
+from voxtral_edge.convert.writing.gguf_file import write_header
+from voxtral_edge.convert.writing.quantize import (
+    BOUNDS,
+    Type,
+    error_limits,
+    pack,
+    packed_size,
+    unpack,
+)
 from voxtral_edge.machine.inspect import inspect
 
 ROOT = Path(__file__).parents[1]
@@ -956,7 +963,7 @@ def doc_table(heading: str) -> list[list[str]]:
 
 
 def test_documented_keys(official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from voxtral_edge.convert import metadata
+    from voxtral_edge.convert.writing import metadata
 
     sizes = tiny_model.PRESETS["micro"]
     published = (sizes.enc_n_layers, sizes.enc_dim, sizes.dec_n_layers, sizes.dec_dim, 1400)

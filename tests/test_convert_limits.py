@@ -19,9 +19,10 @@ import pytest
 import tiny_model
 import voxtral_edge as vox
 from gguf import GGUFValueType
-from voxtral_edge.convert import Checkpoint, ConversionError, GgufFile, convert, limits
+from voxtral_edge.convert import Checkpoint, ConversionError, GgufFile, convert
 from voxtral_edge.convert.convert_voxtral import main
-from voxtral_edge.convert.limits import Limit
+from voxtral_edge.convert.reading import limits
+from voxtral_edge.convert.reading.limits import Limit
 
 N_VOCAB = tiny_model.PRESETS["micro"].n_vocab
 TOKEN = limits.token(N_VOCAB)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import voxtral_edge as vox
-from voxtral_edge.convert.params import Params
+from voxtral_edge.convert.reading.params import Params
 from voxtral_edge.machine import estimate
 from voxtral_edge.machine.estimate import passes, schedule, weights
 from voxtral_edge.machine.estimate.passes import Passes

@@ -27,8 +27,9 @@ import soxr
 import voxtral_edge as vox
 from conftest import SAMPLES
 from serving import ROOMY, Serving, pcm, serving, wav
-from voxtral_edge.serve import files, upload
+from voxtral_edge.serve.dialects import files
 from voxtral_edge.serve.engine import Limits
+from voxtral_edge.serve.intake import upload
 
 openai = pytest.importorskip("openai")
 
@@ -445,7 +446,7 @@ def test_tls(demo: vox.Model, tmp_path: Path) -> None:
 def test_decoder_has_no_network_and_no_programs(tmp_path: Path) -> None:
     code = """
 import errno, os, socket
-from voxtral_edge.serve.decoder import confine
+from voxtral_edge.serve.intake.decoder import confine
 confine(1000, 100)
 for call in (socket.socket, lambda: os.execv("/bin/true", ["true"])):
     try:

@@ -15,7 +15,7 @@ import pytest
 import soxr
 import voxtral_edge as vox
 from serving import ROOMY, Serving, pcm, run, serving
-from voxtral_edge.serve import sockets
+from voxtral_edge.serve.dialects import sockets
 from voxtral_edge.serve.engine import Limits
 
 openai = pytest.importorskip("openai")
@@ -317,7 +317,7 @@ def test_openai_flat_settings(server: Serving, digits: np.ndarray, digits_words:
 
 def mulaw(samples: np.ndarray) -> bytes:
     """G.711, by looking for the nearest of its 256 values."""
-    from voxtral_edge.serve.inlet import MULAW
+    from voxtral_edge.serve.intake.inlet import MULAW
 
     order = np.argsort(MULAW, kind="stable")
     values = MULAW[order]

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import voxtral_edge as vox
 from serving import ROOMY, Serving, pcm, run, serving
-from voxtral_edge.serve import wyoming as dialect
+from voxtral_edge.serve.dialects import wyoming as dialect
 from voxtral_edge.serve.engine import Limits
 
 pytest.importorskip("wyoming")

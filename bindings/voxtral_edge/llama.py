@@ -26,7 +26,7 @@ import numpy as np
 
 from .audio import AudioLike, Chunks, Floats
 from .convert import ConversionError, GgufFile
-from .convert.llama import ARCHITECTURE, DELAY_KEY
+from .convert.writing.llama import ARCHITECTURE, DELAY_KEY
 from .errors import ComputeError, ModelClosed, ModelError, ModelFormatError, ModelNotFound
 from .streaming.model import Model
 from .streaming.stream import Stream

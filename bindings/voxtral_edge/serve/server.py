@@ -21,12 +21,12 @@ from starlette.staticfiles import StaticFiles
 from .. import __version__
 from ..errors import ArgumentError
 from ..streaming.model import Model
-from . import files, live, mistral, realtime
+from .dialects import files, live, mistral, realtime
+from .dialects.wyoming import Listener
 from .engine import Engine, Limits
 from .guard import Guard, is_loopback
+from .intake.upload import Decoders
 from .metrics import Metrics
-from .upload import Decoders
-from .wyoming import Listener
 
 log = logging.getLogger("voxtral.serve")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from ...audio import RATE, Samples, read
-from ...convert.gguf_file import GgufFile
-from ...convert.metadata import SHA256_KEY
+from ...convert.writing.gguf_file import GgufFile
+from ...convert.writing.metadata import SHA256_KEY
 from ...text.wer import spoken_words, word_errors
 from .. import host
 from ..bench.runs import PARTS, measure

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ...convert.params import Params
+from ...convert.reading.params import Params
 from ...streaming.model import Model
 from .. import host
 from . import schedule, weights

@@ -16,12 +16,12 @@ import numpy as np
 from gguf import GGUFValueType
 
 from ...convert.conversion import write_all
-from ...convert.gguf_file import GgufFile, Place, Value, u32, write_header
-from ...convert.metadata import ARCHITECTURE, sizes
-from ...convert.params import PUBLISHED as PUBLISHED
-from ...convert.params import Params
-from ...convert.quantize import Bytes, Type, file_type, pack, packed_size, stored_type
-from ...convert.tensors import Tensor, tensors
+from ...convert.reading.params import PUBLISHED as PUBLISHED
+from ...convert.reading.params import Params
+from ...convert.reading.tensors import Tensor, tensors
+from ...convert.writing.gguf_file import GgufFile, Place, Value, u32, write_header
+from ...convert.writing.metadata import ARCHITECTURE, sizes
+from ...convert.writing.quantize import Bytes, Type, file_type, pack, packed_size, stored_type
 
 TYPE = "q4_0"
 NARROW = 256  # width of what shall cost nothing

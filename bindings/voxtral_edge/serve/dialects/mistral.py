@@ -11,17 +11,18 @@ from typing import Any
 
 from fastapi import APIRouter, WebSocket
 
-from ..audio import RATE
-from ..streaming.options import DELAYS_MS
-from ..text.pieces import Piece
-from ..text.subtitles import Segment, Segments
-from ..text.turns import SPEAKING, Turns
-from ..text.words import Word, Words
-from . import errors, sockets
+from ...audio import RATE
+from ...streaming.options import DELAYS_MS
+from ...text.pieces import Piece
+from ...text.subtitles import Segment, Segments
+from ...text.turns import SPEAKING, Turns
+from ...text.words import Word, Words
+from .. import errors
+from ..engine import Engine
+from ..errors import BadRequest
+from ..intake.inlet import Inlet
+from . import sockets
 from .answers import Text
-from .engine import Engine
-from .errors import BadRequest
-from .inlet import Inlet
 from .sockets import Dialect, Hearing, Socket, audio_of
 
 AUDIO_BYTES = 1 << 18  # the most in a message

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from voxtral_edge.streaming.options import DELAYS_MS
 
+from ..errors import ConversionError
 from . import limits
-from .errors import ConversionError
 from .json_file import Section, load, shown
 
 # mistral_common: one slot for BOS and ten in which the last words come out, after the delay.

@@ -11,11 +11,11 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-from ..text import formats
-from ..text.formats import Feed, Format, Origin
-from ..text.pieces import Piece
-from ..text.subtitles import Segment, Segments
-from ..text.words import Tokens, Word, Words
+from ...text import formats
+from ...text.formats import Feed, Format, Origin
+from ...text.pieces import Piece
+from ...text.subtitles import Segment, Segments
+from ...text.words import Tokens, Word, Words
 
 
 class Text:

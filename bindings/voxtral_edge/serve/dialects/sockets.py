@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from ..text.pieces import Piece
-from . import errors
-from .engine import Engine, Refused
-from .errors import BadRequest, log
-from .inlet import Inlet
-from .upload import Gone
+from ...text.pieces import Piece
+from .. import errors
+from ..engine import Engine, Refused
+from ..errors import BadRequest, log
+from ..intake.inlet import Inlet
+from ..intake.upload import Gone
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ..audio import Samples
-    from ..streaming.options import StreamOptions
+    from ...audio import Samples
+    from ...streaming.options import StreamOptions
 
 SEND_S = 15.0  # a client that takes nothing for so long is dropped
 IDLE_S = 900.0  # and one that says nothing

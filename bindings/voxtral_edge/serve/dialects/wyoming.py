@@ -21,17 +21,17 @@ from wyoming.error import Error
 from wyoming.event import Event, Eventable, async_write_event
 from wyoming.ping import Ping, Pong
 
-from .. import __version__
-from ..errors import ArgumentError
-from ..text.pieces import Piece
-from ..text.turns import TURN_END, Turns
-from . import errors
+from ... import __version__
+from ...errors import ArgumentError
+from ...text.pieces import Piece
+from ...text.turns import TURN_END, Turns
+from .. import errors
+from ..engine import Engine
+from ..errors import BadRequest, log
+from ..intake.inlet import Inlet
+from ..intake.upload import Gone
 from .answers import Text
-from .engine import Engine
-from .errors import BadRequest, log
-from .inlet import Inlet
 from .sockets import IDLE_S, SEND_S, Hearing
-from .upload import Gone
 
 with warnings.catch_warnings():  # the package takes audioop of Python, if there still is one
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -330,7 +330,7 @@ def _object(data: bytes) -> dict[str, Any]:
 
 def _info(engine: Engine) -> Info:
     """Return what is offered."""
-    from ..convert.metadata import LANGUAGES  # which imports much
+    from ...convert.writing.metadata import LANGUAGES  # which imports much
 
     model = engine.model
     is_published = "13 languages" in model.description

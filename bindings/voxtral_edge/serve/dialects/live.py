@@ -14,16 +14,16 @@ from fastapi import APIRouter, Request
 from starlette.datastructures import QueryParams
 from starlette.responses import Response
 
-from ..audio import RATE, Samples
-from ..streaming.options import DELAYS_MS
-from . import errors
+from ...audio import RATE, Samples
+from ...streaming.options import DELAYS_MS
+from .. import errors
+from ..engine import Engine
+from ..errors import BadRequest
+from ..intake.inlet import ENCODINGS, Inlet
+from ..intake.upload import Body, Decoders, Decoding
+from ..session import Session
 from .answers import Answer, Events, Plain
-from .engine import Engine
-from .errors import BadRequest
 from .files import Meanwhile, Sender, beside, hear
-from .inlet import ENCODINGS, Inlet
-from .session import Session
-from .upload import Body, Decoders, Decoding
 
 router = APIRouter()
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import soxr  # type: ignore[import-untyped]
 
-from ..audio import RATE, Samples
-from ..errors import AudioError
+from ...audio import RATE, Samples
+from ...errors import AudioError
 
 RATES = range(1_000, 384_001)  # that are believed
 

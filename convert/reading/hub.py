@@ -23,9 +23,9 @@ from pathlib import Path
 
 from voxtral_edge import __version__
 
+from ..errors import ConversionError
 from . import params, tekken
 from .checkpoint import INDEX
-from .errors import ConversionError
 from .json_file import load
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

@@ -11,14 +11,14 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from ..streaming.options import DELAYS_MS
-from ..text.pieces import Piece
-from ..text.turns import SPEAKING, Turns
-from . import errors
+from ...streaming.options import DELAYS_MS
+from ...text.pieces import Piece
+from ...text.turns import SPEAKING, Turns
+from .. import errors
+from ..engine import Engine
+from ..errors import BadRequest
+from ..intake.inlet import Inlet
 from .answers import Text, logprobs
-from .engine import Engine
-from .errors import BadRequest
-from .inlet import Inlet
 from .sockets import Dialect, Hearing, Socket, audio_of
 
 RATE = 24_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-from .errors import ConversionError
+from ..errors import ConversionError
 
 
 def open_regular(path: str | os.PathLike[str]) -> int:

@@ -8,15 +8,15 @@ import numpy as np
 from gguf import GGUFValueType
 from gguf.utility import size_label
 
-from .checkpoint import Checkpoint
-from .errors import ConversionError
+from ..errors import ConversionError
+from ..reading.checkpoint import Checkpoint
+from ..reading.json_file import is_whole, shown
+from ..reading.params import DOWNSAMPLE, Params, Stack
+from ..reading.params import PUBLISHED as PUBLISHED_PARAMS
+from ..reading.tekken import N_RIGHT_PAD_EXTRA, Vocabulary
+from ..reading.tensors import N_MEL
 from .gguf_file import Value, f32, text, texts, u32
-from .json_file import is_whole, shown
-from .params import DOWNSAMPLE, Params, Stack
-from .params import PUBLISHED as PUBLISHED_PARAMS
 from .quantize import file_type
-from .tekken import N_RIGHT_PAD_EXTRA, Vocabulary
-from .tensors import N_MEL
 
 ARCHITECTURE = "voxtral_edge"
 FORMAT_VERSION = 1

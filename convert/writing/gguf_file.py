@@ -23,10 +23,10 @@ from gguf import (
     GGUFWriter,
 )
 
-from .errors import ConversionError
+from ..errors import ConversionError
+from ..reading.regular_file import open_regular
+from ..reading.safetensors_file import PIECE, Floats, TensorInfo
 from .quantize import packed_size, unpack
-from .regular_file import open_regular
-from .safetensors_file import PIECE, Floats, TensorInfo
 
 ALIGNMENT = GGUF_DEFAULT_ALIGNMENT
 

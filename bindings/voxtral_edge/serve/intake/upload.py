@@ -19,10 +19,10 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.types import Receive
 
-from ..audio import RATE, Samples
-from ..errors import AudioError
+from ...audio import RATE, Samples
+from ...errors import AudioError
+from ..errors import BadRequest
 from .decoder import TRUNCATED
-from .errors import BadRequest
 
 FIELD_BYTES = 1 << 16  # of one field that is no file
 N_FIELDS = 200
@@ -231,7 +231,7 @@ class Decoders:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
-            "voxtral_edge.serve.decoder",
+            "voxtral_edge.serve.intake.decoder",
             str(self._limit),
             str(CPU_S),
             stdin=asyncio.subprocess.PIPE,

@@ -11,19 +11,19 @@ import contextlib
 import secrets
 from typing import Any
 
-from ..audio import RATE
-from ..errors import VoxtralError
-from ..streaming.options import DELAYS_MS
-from ..text.pieces import Piece
-from ..text.words import Word, Words
-from . import errors
+from ...audio import RATE
+from ...errors import VoxtralError
+from ...streaming.options import DELAYS_MS
+from ...text.pieces import Piece
+from ...text.words import Word, Words
+from .. import errors
+from ..engine import Engine
+from ..errors import BadRequest
+from ..intake.inlet import Inlet
+from ..intake.upload import Gone
+from ..resume import Kept
 from .answers import Text
-from .engine import Engine
-from .errors import BadRequest
-from .inlet import Inlet
-from .resume import Kept
 from .sockets import Dialect, Hearing, Socket, audio_of
-from .upload import Gone
 
 ALIVE_S = 0.3  # clients take a longer silence after the end of the audio for the end of the text
 

@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..errors import ConversionError, DamagedFile
 from . import params, tekken
-from .errors import ConversionError, DamagedFile
 from .json_file import load
 from .safetensors_file import FLOATS, Floats, SafetensorsFile, TensorInfo, decode
 from .tensors import CONV_TAPS, Layout, Tensor, tensors

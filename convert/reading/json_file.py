@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import ConversionError
+from ..errors import ConversionError
 from .limits import Limit
 from .regular_file import open_regular
 

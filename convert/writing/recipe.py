@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from .checkpoint import Checkpoint, Slice
+from ..reading.checkpoint import Checkpoint, Slice
+from ..reading.safetensors_file import Floats
 from .gguf_file import Value
 from .metadata import ARCHITECTURE, Card, metadata
 from .quantize import FileType, Type, stored_type
-from .safetensors_file import Floats
 
 
 @dataclass(frozen=True)

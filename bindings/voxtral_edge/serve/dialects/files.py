@@ -16,12 +16,12 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from . import errors
+from .. import errors
+from ..engine import Engine
+from ..errors import BadRequest, log
+from ..intake.upload import Body, Decoders, Decoding, Form, Gone
+from ..session import Session
 from .answers import Answer, Events, Json, Plain, Srt, Verbose, Vtt, event
-from .engine import Engine
-from .errors import BadRequest, log
-from .session import Session
-from .upload import Body, Decoders, Decoding, Form, Gone
 
 T = TypeVar("T")
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from fastapi import APIRouter, WebSocket
 
+from ..engine import Engine
 from . import sockets
-from .engine import Engine
 from .openai import OpenAi
 from .sockets import Dialect, Socket
 from .vllm import Vllm

@@ -18,9 +18,9 @@ import tempfile
 from collections.abc import Iterator
 from typing import BinaryIO, cast
 
-from ..audio import Samples, read, signatures
-from ..audio.source import ByteSource
-from ..errors import AudioError, AudioTruncated
+from ...audio import Samples, read, signatures
+from ...audio.source import ByteSource
+from ...errors import AudioError, AudioTruncated
 
 UNUSABLE, TRUNCATED = 2, 3  # exit statuses
 BLOCK = 1 << 16  # bytes read at a time

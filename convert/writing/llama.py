@@ -20,12 +20,12 @@ from gguf.utility import size_label
 from voxtral_edge.streaming.options import DELAYS_MS
 from voxtral_edge.text.pieces import SLOT_MS
 
-from .checkpoint import Checkpoint
-from .errors import ConversionError
+from ..errors import ConversionError
+from ..reading.checkpoint import Checkpoint
+from ..reading.tekken import Vocabulary
 from .gguf_file import Value, f32, text, texts, u32
 from .metadata import SHA256_KEY, Card, general
 from .recipe import Recipe
-from .tekken import Vocabulary
 
 ARCHITECTURE = "llama"
 DELAY_KEY = "voxtral_edge.decoder.delay_ms"

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .errors import ConversionError
+from ..errors import ConversionError
 from .regular_file import open_regular
 
 Floats = npt.NDArray[np.float32]

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, LlamaFileType
 from voxtral_edge._voxtral import ffi, lib
 
-from .errors import ConversionError
-from .safetensors_file import Floats
-from .tensors import Tensor
+from ..errors import ConversionError
+from ..reading.safetensors_file import Floats
+from ..reading.tensors import Tensor
 
 Type = GGMLQuantizationType
 Bytes = npt.NDArray[np.uint8]

@@ -1,0 +1,1 @@
+"""What comes in: bodies of uploads, the process that decodes them, samples that come live."""

@@ -1,0 +1,1 @@
+"""What is read: checkpoints of both layouts, their parameters and words, and where they lie."""
