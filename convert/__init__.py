@@ -1,7 +1,7 @@
 """Checkpoint to GGUF: convert() writes the file, verify() compares it with its source.
 convert_decoder() writes the decoder alone, for llama.cpp.
 
-    convert("Voxtral-Mini-4B-Realtime-2602", "voxtral-q4_0.gguf", type="q4_0")
+    convert("Voxtral-Mini-4B-Realtime-2602", "voxtral-q4_k_m.gguf")
 
 The command lines are `voxtral convert` and convert/convert_voxtral.py.
 """

@@ -21,7 +21,7 @@ from .reading.checkpoint import Checkpoint, Slice
 from .writing.gguf_file import Place, write_header
 from .writing.llama import decoder
 from .writing.metadata import SHA256_KEY, Card
-from .writing.quantize import Bytes, Type, file_type, pack
+from .writing.quantize import DEFAULT, Bytes, Type, file_type, pack
 from .writing.recipe import Recipe, whole
 
 Progress = Callable[[str, int], None]
@@ -45,7 +45,7 @@ def convert(
     checkpoint: str | os.PathLike[str],
     target: str | os.PathLike[str],
     *,
-    type: str = "q4_0",
+    type: str = DEFAULT,
     name: str | None = None,
     description: str | None = None,
     license: str | None = None,
@@ -74,7 +74,7 @@ def convert_decoder(
     target: str | os.PathLike[str],
     *,
     delay_ms: int | None = None,
-    type: str = "q4_0",
+    type: str = DEFAULT,
     name: str | None = None,
     description: str | None = None,
     license: str | None = None,

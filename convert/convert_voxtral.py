@@ -1,6 +1,6 @@
 """The command line of the converter: a checkpoint, a folder or on a hub, to a GGUF file.
 
-    python convert/convert_voxtral.py CHECKPOINT [model.gguf] [--type q4_0] [--verify]
+    python convert/convert_voxtral.py CHECKPOINT [model.gguf] [--type q4_k_m] [--verify]
 
 runs from a clone once the package is installed; `voxtral convert` is the same. Exit status: 0 all
 is well; 1 the file cannot be written, or the download broke off; 2 the checkpoint or an option
@@ -37,6 +37,7 @@ from voxtral_edge.convert import (
 from voxtral_edge.convert.conversion import Progress
 from voxtral_edge.convert.errors import DamagedFile
 from voxtral_edge.convert.reading import hub
+from voxtral_edge.convert.writing.quantize import DEFAULT
 from voxtral_edge.errors import VoxtralError
 from voxtral_edge.machine import models
 
@@ -174,7 +175,11 @@ def parser() -> argparse.ArgumentParser:
         )
     )
     options.add_argument(
-        "--type", choices=FILE_TYPES, default="q4_0", help="how weights are stored (default: q4_0)"
+        "--type",
+        choices=FILE_TYPES,
+        default=DEFAULT,
+        help=f"how weights are stored (default: {DEFAULT}); q4_0 is the fastest, but may lose "
+        "quiet speech",
     )
     options.add_argument(
         "--verify", action="store_true", help="then compare every tensor with its source"

@@ -366,7 +366,7 @@ def test_gguf_package_reads_the_metadata(official: Path, tmp_path: Path) -> None
     assert fields["general.name"].contents() == "Tiny"
     assert fields["general.description"].contents() == "noise"
     assert fields["general.license"].contents() == "mit"
-    assert fields["general.file_type"].contents() == gguf.LlamaFileType.MOSTLY_Q4_0
+    assert fields["general.file_type"].contents() == gguf.LlamaFileType.MOSTLY_Q4_K_M
     with GgufFile(tmp_path / "m.gguf") as ours:
         for key, entry in ours.metadata.items():
             assert np.array_equal(fields[key].contents(), entry.value), key

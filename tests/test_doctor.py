@@ -24,7 +24,7 @@ Main = Callable[..., tuple[int, str, str]]
 
 DEMO = Path(vox.__file__).with_name("demo.gguf")
 ESTIMATE = {
-    "type": "q4_0", "threads": 2, "is_quiet": True, "others_share": 0.01,
+    "type": "q4_k_m", "threads": 2, "is_quiet": True, "others_share": 0.01,
     "pass_ms": {},
     "rtf": {
         "offline": {"least": 0.4, "expected": 0.5, "greatest": 0.6},
@@ -75,7 +75,7 @@ def test_what_is_found(main: Main, demo: vox.Model) -> None:
     assert machine["models"] == []
     memory = machine["memory"]
     assert 0 < memory["available_bytes"] <= memory["total_bytes"]
-    assert memory["weight_bytes"] == pytest.approx(2.53e9, rel=0.01)
+    assert memory["weight_bytes"] == pytest.approx(2.78e9, rel=0.01)
     assert {"error"} == set(machine["microphone"]) or "devices" in machine["microphone"]
     assert machine["estimate"] == ESTIMATE and "hearing" not in machine
 
@@ -110,7 +110,9 @@ def test_limits_of_control_groups(
     monkeypatch.setattr(host, "quota", lambda: 1.5)
     out = rows(main("doctor")[1])
     assert "of which 1.5 may be used (the limit of a control group)" in out["processor"]
-    assert out["memory"].startswith("3.0 GB, 2.0 GB of it available; the 4B model, q4_0, does not")
+    assert out["memory"].startswith(
+        "3.0 GB, 2.0 GB of it available; the 4B model, q4_k_m, does not"
+    )
 
 
 def test_a_failed_self_test(main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,7 +186,7 @@ def said(scale: float = 1.0, **changes: object) -> str:
     ],
 )
 def test_verdicts(scale: float, verdict: str) -> None:
-    assert said(scale).startswith(f"{verdict}; estimated for q4_0, 2 threads, ")
+    assert said(scale).startswith(f"{verdict}; estimated for q4_k_m, 2 threads, ")
     assert f"RTF {0.5 * scale:.2f} ({0.4 * scale:.2f} to {0.6 * scale:.2f}) for files" in said(
         scale
     )

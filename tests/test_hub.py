@@ -24,7 +24,7 @@ from voxtral_edge.convert import convert
 from voxtral_edge.machine import models
 
 NAME, WEIGHTS = "someone/Tiny-Voxtral", "consolidated.safetensors"
-MODEL = "Tiny-Voxtral-q4_0"
+MODEL = "Tiny-Voxtral-q4_k_m"
 CLIP = SAMPLES / "digits_3.wav"
 
 Main = Callable[..., tuple[int, str, str]]
@@ -165,7 +165,7 @@ def test_the_other_layout(main: Main, hub: Hub, home: Path, tmp_path: Path) -> N
     status, out, _ = main("convert", "someone/hf")
     assert status == 0
     assert "licence: not stated" in out
-    assert left(home) == ["hf-q4_0.gguf"]
+    assert left(home) == ["hf-q4_k_m.gguf"]
 
 
 def test_a_broken_connection_is_resumed(main: Main, hub: Hub, home: Path) -> None:
@@ -274,7 +274,7 @@ def test_repositories_that_cannot_be_used(
 
 def test_list_verify_and_remove(main: Main, home: Path) -> None:
     assert main("convert", NAME, "--quiet") == (0, "", "")
-    line = rf"{MODEL}  q4_0  0\.\d MB  \d{{4}}-\d\d-\d\d  {NAME}@{COMMIT}\n"
+    line = rf"{MODEL}  q4_k_m  0\.\d MB  \d{{4}}-\d\d-\d\d  {NAME}@{COMMIT}\n"
     status, out, errors = main("models")
     assert (status, errors) == (0, "") and re.fullmatch(line, out)
     (path,) = models.folder().glob("*.gguf")

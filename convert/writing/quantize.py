@@ -40,6 +40,7 @@ FILE_TYPES = {
     "q4_k_m": FileType(LlamaFileType.MOSTLY_Q4_K_M, Type.Q4_K, Type.Q6_K),
     "q4_0": FileType(LlamaFileType.MOSTLY_Q4_0, Type.Q4_0, Type.Q4_0),
 }
+DEFAULT = "q4_k_m"  # docs/format.md says why
 # The largest value that a type, or the half-precision scales of its blocks, can hold.
 LARGEST = {Type.F32: float(np.finfo(np.float32).max), Type.BF16: 3.3895313892515355e38}
 LARGEST_HALF = 65504.0

@@ -37,7 +37,7 @@ MAX_THREADS = 256  # the limit of the core
 class Model:
     """A speech-to-text model.
 
-    with Model("voxtral-q4_0.gguf") as model:
+    with Model("voxtral-q4_k_m.gguf") as model:
         print(model.transcribe("talk.wav").text)
 
     It may be used by any number of streams and threads, whose computation takes turns on the

@@ -31,8 +31,9 @@ from .schedule import DIGITS, SAMPLES, SENTENCES, Costs
 
 BYTES_PER_THREAD = 64 << 20  # csrc/model.c: weights that make the core take another thread
 # Layers of the encoder and the decoder: some, together larger than the caches of nearly all
-# processors, and small for their memory, 0.3 GB; and one, with all that is not layers.
-N_FEW, N_ONE = (6, 3), (1, 1)
+# processors, and small for their memory, 0.5 GB; and fewest, with all that is not layers. Of each,
+# and of what they differ by, half are of the finer types, as in the published model.
+N_FEW, N_FEWEST = (8, 4), (2, 1)
 # Slots of silence that these hear first: with them a stream is 30 s old. And that the model of
 # nothing but rings does: few, and as many as a file may ask for.
 N_LEFT_PAD, N_RING_PADS = 400, (32, 1024)
@@ -56,9 +57,11 @@ def estimate(threads: int | None = None) -> dict[str, Any]:
     most = 1 + weights.weight_bytes(weights.PUBLISHED) // BYTES_PER_THREAD
     threads = threads or min(host.n_processors(), most)
     end = time.monotonic() + PATIENCE_S
-    few, one = (_measured(weights.layers(*n), N_LEFT_PAD, threads, end) for n in (N_FEW, N_ONE))
+    few, fewest = (
+        _measured(weights.layers(*n), N_LEFT_PAD, threads, end) for n in (N_FEW, N_FEWEST)
+    )
     rings = [_measured(weights.only_rings(), n, threads, end) for n in N_RING_PADS]
-    expected = costs(few, one, 50 if few.is_quiet else 0)
+    expected = costs(few, fewest, 50 if few.is_quiet else 0)
     return {
         "type": weights.TYPE,
         "threads": threads,
@@ -68,7 +71,7 @@ def estimate(threads: int | None = None) -> dict[str, Any]:
             "mel": expected.mel,
             **{stage: getattr(expected, stage) for stage in ("encoder", "decoder", "head")},
         },
-        "rtf": rtfs(few, one, row_ms(*rings)),
+        "rtf": rtfs(few, fewest, row_ms(*rings)),
     }
 
 
@@ -81,7 +84,7 @@ def _measured(sizes: Params, n_left_pad: int, threads: int, end: float) -> Passe
             return measure(model, end)
 
 
-def rtfs(few: Passes, one: Passes, rows: dict[int, float]) -> dict[str, dict[str, float]]:
+def rtfs(few: Passes, fewest: Passes, rows: dict[int, float]) -> dict[str, dict[str, float]]:
     """Return the expected RTF of each kind of run, and the least and greatest likely one.
 
     rows: what row_ms() gives. Where other programs ran, the shortest passes are the ones to go by.
@@ -93,7 +96,7 @@ def rtfs(few: Passes, one: Passes, rows: dict[int, float]) -> dict[str, dict[str
         ("least", 0, DIGITS, 1 - MARGIN),
         ("greatest", high, SENTENCES, 1 + MARGIN),
     ):
-        young = costs(few, one, percent)
+        young = costs(few, fewest, percent)
         old = with_full_window(young, rows)
         for name, (chunk_ms, is_full) in RUNS.items():
             cost = old if is_full else young
@@ -120,17 +123,17 @@ def with_full_window(costs: Costs, rows: dict[int, float]) -> Costs:
     )
 
 
-def costs(few: Passes, one: Passes, percent: float) -> Costs:
+def costs(few: Passes, fewest: Passes, percent: float) -> Costs:
     """Return what passes cost in the published model, from a percentile of those of N_FEW layers.
 
-    What a layer of the encoder costs is what the times of few and one differ by; all of the decoder
-    is layers, and the head is as large as some of them.
+    What layers of the encoder cost is what the times of few and fewest differ by; all of the
+    decoder is layers, and the head is as large as some of them.
     """
     encoder, ends, decoder = (
-        _percentiles(times, percent) for times in (few.encoder, one.encoder, few.decoder)
+        _percentiles(times, percent) for times in (few.encoder, fewest.encoder, few.decoder)
     )
     published, here = weights.PUBLISHED, weights.layers(*N_FEW)
-    further = (published.encoder.n_layers - N_FEW[0]) / (N_FEW[0] - N_ONE[0])
+    further = (published.encoder.n_layers - N_FEW[0]) / (N_FEW[0] - N_FEWEST[0])
     layers = published.decoder.n_layers / N_FEW[1]
     head = weights.weight_bytes(
         published, belongs=lambda t: t.name == "dec.embed.weight"

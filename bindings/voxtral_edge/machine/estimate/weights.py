@@ -21,9 +21,17 @@ from ...convert.reading.params import Params
 from ...convert.reading.tensors import Tensor, tensors
 from ...convert.writing.gguf_file import GgufFile, Place, Value, u32, write_header
 from ...convert.writing.metadata import ARCHITECTURE, sizes
-from ...convert.writing.quantize import Bytes, Type, file_type, pack, packed_size, stored_type
+from ...convert.writing.quantize import (
+    DEFAULT,
+    Bytes,
+    Type,
+    file_type,
+    pack,
+    packed_size,
+    stored_type,
+)
 
-TYPE = "q4_0"
+TYPE = DEFAULT
 NARROW = 256  # width of what shall cost nothing
 PATTERN = 1 << 16  # random values that are repeated in all matrices
 WRITE_BYTES = 4 << 20  # about, at once
