@@ -1,7 +1,7 @@
 # The public verbs; each is a few lines over scripts/. Plain `make` lists them.
 
 help:     ## list these verbs
-	@sed -n 's/^\([a-z]*\): *## */  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z0-9]*\): *## */  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo:     ## set up, build, and transcribe a recording of a real person with the embedded model
 	@scripts/install
@@ -30,6 +30,10 @@ bench:    ## speed, lag and memory of the embedded model, or of MODEL=file
 fuzz:     ## ten minutes of fuzzing (needs clang): the GGUF loader, then the WAV pipe
 	@scripts/fuzz
 
+aarch64:  ## the C tests on emulated 64-bit ARM (needs Debian's cross compiler and qemu)
+	@scripts/install
+	@scripts/aarch64
+
 soak:     ## memory refused at every place, and ThreadSanitizer: minutes
 	@scripts/soak
 
@@ -40,4 +44,4 @@ wheel:    ## one abi3 wheel in dist/
 clean:    ## remove everything that was built or installed here
 	rm -rf build dist .venv .oracle .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help demo test lint oracle llama evaluate bench fuzz soak wheel clean
+.PHONY: help demo test lint oracle llama evaluate bench fuzz aarch64 soak wheel clean

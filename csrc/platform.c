@@ -17,6 +17,11 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#if defined(__APPLE__)
+#include <sys/sysctl.h>
+#elif defined(__linux__)
+#include <sys/auxv.h>
+#endif
 
 int platform_map(const char *path, file_map *map) {
     *map = (file_map){0};
@@ -190,6 +195,30 @@ int platform_may_use_tiles(void) {
 #if defined(__x86_64__) && defined(__linux__)
     enum { REQUEST = 0x1023, TILE_DATA = 18 }; /* arch_prctl(ARCH_REQ_XCOMP_PERM, a state) */
     return syscall(SYS_arch_prctl, REQUEST, TILE_DATA) == 0;
+#else
+    return 0;
+#endif
+}
+
+int platform_arm_features(void) {
+#if defined(__aarch64__) && defined(__linux__)
+    enum { HAS_DOTPROD = 1 << 20, HAS_I8MM = 1 << 13 }; /* of the kernel's words of features */
+    return (getauxval(AT_HWCAP) & HAS_DOTPROD ? ARM_DOTPROD : 0) |
+           (getauxval(AT_HWCAP2) & HAS_I8MM ? ARM_I8MM : 0);
+#elif defined(__aarch64__) && defined(__APPLE__)
+    static const struct {
+        const char *name;
+        int feature;
+    } names[] = {{"hw.optional.arm.FEAT_DotProd", ARM_DOTPROD},
+                 {"hw.optional.arm.FEAT_I8MM", ARM_I8MM}};
+    int features = 0;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        int has = 0;
+        size_t size = sizeof has;
+        if (sysctlbyname(names[i].name, &has, &size, NULL, 0) == 0 && has)
+            features |= names[i].feature;
+    }
+    return features;
 #else
     return 0;
 #endif

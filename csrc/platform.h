@@ -46,6 +46,9 @@ void platform_event_wait(platform_event *event, platform_mutex *mutex, int64_t n
 void platform_event_wake(platform_event *event); /* whoever waits for it: one thread at most */
 /* Whether the system lets this process use the tile registers of AMX: it must be asked first. */
 int platform_may_use_tiles(void);
+/* What this processor has beyond the first ones of ARM's 64 bits, as a sum; 0 elsewhere. */
+enum { ARM_DOTPROD = 1, ARM_I8MM = 2 };
+int platform_arm_features(void);
 /* NULL, or the name of an instruction set this build needs and this processor lacks. */
 const char *platform_missing_feature(void);
 

@@ -48,7 +48,8 @@ typedef struct {
     const char *name;        /* general.name; this and the next two live as long as the model */
     const char *description; /* general.description: what the model understands; may be "" */
     const char *file_type;   /* "q4_0", "f32", ... */
-    const char *kernels;     /* "amx", "avx512", "avx-vnni", "avx2" or "portable" */
+    const char *kernels;     /* "amx", "avx512", "avx-vnni", "avx2"; "neon-i8mm", "neon-dotprod",
+                              "neon"; "portable" */
     int64_t n_params;        /* parameters, all tensors */
     int64_t n_bytes;         /* size of the tensor data in the file */
     int32_t n_vocab;         /* token ids are 0 .. n_vocab-1 */

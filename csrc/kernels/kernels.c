@@ -24,6 +24,11 @@ const kernels *kernels_at(int i) {
         __builtin_cpu_supports("amx-int8") && platform_may_use_tiles())
         list[n++] = &kernels_amx;
 #endif
+#elif defined(__aarch64__)
+    int features = platform_arm_features();
+    list[n++] = &kernels_neon;
+    if (features & ARM_DOTPROD) list[n++] = &kernels_neon_dotprod;
+    if (features & ARM_DOTPROD && features & ARM_I8MM) list[n++] = &kernels_neon_i8mm;
 #endif
     return i >= 0 && i < n ? list[i] : NULL;
 }

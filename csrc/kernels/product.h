@@ -1,42 +1,15 @@
 /* product.h - packed weights times quantised columns in vectors, included by the file of each
- * instruction set.
- *
- * That file defines vec (LANES floats) and ivec (as many integers) with the functions vec_* and
- * ivec_*, and AT_ONCE, how many columns are in work at a time. A group's rows lie in the lanes of
- * one vector or of two. For each block its numbers are brought into eight vectors once, for all
- * columns at hand; a column's four inputs go to all lanes.
+ * instruction set, which defines what columns.h asks for. One that adds and stores columns in a way
+ * of its own names its functions ADD_COLUMNS and STORE_COLUMNS.
  */
-#include "kernels.h"
+#include "columns.h"
 
-enum { PARTS = GROUP / LANES, PART = LANES * 4 /* bytes */, VECTOR_BYTES = GROUP * 4 };
+#ifndef ADD_COLUMNS
+#define ADD_COLUMNS add_columns
+#define STORE_COLUMNS store_columns
+#endif
+
 enum { AHEAD = 16384 /* bytes fetched before they are needed */ };
-
-/* The numbers of a block, of the rows of one part. */
-INLINE void load_numbers(const matrix_type type, const unsigned char *p, ivec v[8]) {
-    if (type == Q8_0) {
-        for (int j = 0; j < 8; j++) v[j] = ivec_load(p + j * VECTOR_BYTES);
-        return;
-    }
-    for (int j = 0; j < 4; j++) {
-        ivec both = ivec_load(p + j * VECTOR_BYTES);
-        v[j] = ivec_and(both, 0x0f);
-        v[4 + j] = ivec_and(ivec_shift_right(both, 4), 0x0f);
-    }
-    if (type == Q5_K) {
-        ivec high = ivec_load(p + 4 * VECTOR_BYTES);
-        for (int j = 0; j < 8; j++) {
-            ivec bit = j < 4 ? ivec_shift_left(high, 4 - j) : ivec_shift_right(high, j - 4);
-            v[j] = ivec_or(v[j], ivec_and(bit, 0x10));
-        }
-    }
-    if (type == Q6_K)
-        for (int j = 0; j < 8; j++) {
-            ivec high = ivec_load(p + (4 + j / 4) * VECTOR_BYTES);
-            int shift = 4 - 2 * (j % 4);
-            ivec bits = shift >= 0 ? ivec_shift_left(high, shift) : ivec_shift_right(high, -shift);
-            v[j] = ivec_or(v[j], ivec_and(bits, 0x30));
-        }
-}
 
 /* One group times columns first .. first + n - 1 of a tile; to[c] has the group's rows. */
 INLINE void multiply_group(const matrix_type type, const packed_matrix *m,
@@ -73,47 +46,27 @@ INLINE void multiply_group(const matrix_type type, const packed_matrix *m,
                     const unsigned char *s = scales + b * 2 * GROUP;
                     column_block x = column_block_at(tile, width, first, b);
                     ivec v[8];
-                    vec w = d, w_min = d_min, low_scale, high_scale;
+                    block_scales by = {.w = d, .w_min = d_min};
                     /* Each part fetches its share, so that memory is never idle. */
                     for (size_t line = (size_t)part * LINE; line < step; line += PARTS * LINE)
                         fetch((uintptr_t)p + AHEAD + line);
                     load_numbers(type, p, v);
-                    if (type <= Q8_0) w = vec_load_half((const uint16_t *)s + row);
+                    if (type <= Q8_0) by.w = vec_load_half((const uint16_t *)s + row);
                     if (type == Q6_K) {
-                        low_scale = vec_load_i8((const int8_t *)s + row);
-                        high_scale = vec_load_i8((const int8_t *)s + GROUP + row);
+                        by.low = vec_load_i8((const int8_t *)s + row);
+                        by.high = vec_load_i8((const int8_t *)s + GROUP + row);
                     }
                     if (has_minimum) {
-                        w = vec_mul(w, vec_load_u8(s + row));
-                        w_min = vec_mul(w_min, vec_load_u8(s + GROUP + row));
+                        by.w = vec_mul(d, vec_load_u8(s + row));
+                        by.w_min = vec_mul(d_min, vec_load_u8(s + GROUP + row));
                     }
-#pragma GCC unroll 8
-                    for (int c = 0; c < n; c++) {
-                        const int8_t *q = x.q + c * BLOCK;
-                        vec scale = vec_all(x.scale[c]);
-                        vec t;
-                        if (type == Q6_K) {
-                            ivec low = dot(v, q, 4, 63, ivec_all(x.half_sum[2 * c]));
-                            ivec high = dot(v + 4, q + 16, 4, 63, ivec_all(x.half_sum[2 * c + 1]));
-                            t = vec_fma(vec_from_int(high), high_scale,
-                                        vec_mul(vec_from_int(low), low_scale));
-                        } else if (has_minimum) {
-                            t = vec_from_int(dot(v, q, 8, type == Q4_K ? 15 : 31, ivec_all(0)));
-                        } else {
-                            t = vec_from_int(
-                                dot(v, q, 8, type == Q4_0 ? 15 : 255, ivec_all(x.sum[c])));
-                        }
-                        sum[part][c] = vec_fma(vec_mul(w, scale), t, sum[part][c]);
-                        if (has_minimum)
-                            sum[part][c] = vec_fma(w_min, vec_all(x.minus[c]), sum[part][c]);
-                    }
+                    ADD_COLUMNS(type, v, by, x, n, sum[part]);
                 }
             }
         group = numbers + (size_t)n_blocks * step;
         tile += (size_t)(n_blocks * width) * COLUMN_BLOCK;
     }
-    for (int c = 0; c < n; c++)
-        for (int part = 0; part < PARTS; part++) vec_store(to[c] + part * LANES, sum[part][c]);
+    for (int part = 0; part < PARTS; part++) STORE_COLUMNS(sum[part], n, part * LANES, to);
 }
 
 /* The width is a constant where a tile is done at once: its columns are then at fixed distances. */

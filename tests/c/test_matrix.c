@@ -69,7 +69,8 @@ static void check_right(const packed_matrix *m, const float *y, int n_columns) {
             for (int b = 0; b < m->n_blocks; b++) {
                 const float *w = unpacked + r * n + b * BLOCK, *v = x + c * n + b * BLOCK;
                 double largest = 0;
-                for (int i = 0; i < BLOCK; i++) largest = fmax(largest, fabs((double)v[i]));
+                for (int i = 0; i < BLOCK; i++)
+                    if (fabsf(v[i]) > largest) largest = fabsf(v[i]);
                 for (int i = 0; i < BLOCK; i++) {
                     sum += (double)w[i] * v[i];
                     bound += fabs((double)w[i]) * largest * (0.5 / 127 + 1e-5);

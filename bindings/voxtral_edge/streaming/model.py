@@ -44,7 +44,8 @@ class Model:
     threads of the model. Its attributes stay after close():
 
     `name`, `description` (what the model understands), `file_type` ("q4_0", ...) and `kernels` (the
-    instructions it computes with: "amx", "avx512", "avx-vnni", "avx2" or "portable") are texts;
+    instructions it computes with: "amx", "avx512", "avx-vnni", "avx2", "neon-i8mm",
+    "neon-dotprod", "neon" or "portable") are texts;
     `n_params` counts parameters and `n_bytes` is the size of the weights; token ids are 0 to
     `n_vocab` - 1 and those below `n_special` carry no text, among them `token_pad` (nothing to say
     in this slot) and `token_word` (a word group follows); `default_delay_ms` is the delay that is
