@@ -21,7 +21,7 @@ from .reading.checkpoint import Checkpoint, Slice
 from .writing.gguf_file import Place, write_header
 from .writing.llama import decoder
 from .writing.metadata import SHA256_KEY, Card
-from .writing.quantize import DEFAULT, Bytes, Type, file_type, pack
+from .writing.quantize import DEFAULT, Bytes, Type, file_type
 from .writing.recipe import Recipe, whole
 
 Progress = Callable[[str, int], None]
@@ -134,11 +134,10 @@ def _fill(
             return  # read for the hash only
         place = places[recipe.names[part.tensor.name]]
         try:
-            packed = pack(recipe.values(part), place.type)
+            stored = place.store(recipe.values(part))
         except OverflowError as error:
             raise part.error(f"has {error}: choose --type bf16 or f32") from error
-        start = place.offset + part.start * (place.n_bytes // place.shape[0])
-        write_all(fd, packed, start)
+        write_all(fd, stored, place.rows(*part.stored_rows)[0])
 
     for_each_slice(source, write, threads, progress)
     assert source.sha256 is not None

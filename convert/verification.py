@@ -13,7 +13,7 @@ import threading
 from dataclasses import dataclass
 
 import numpy as np
-from gguf import GGMLQuantizationType, GGUFValueType
+from gguf import GGUFValueType
 
 from .conversion import Progress, for_each_slice
 from .errors import ConversionError
@@ -23,7 +23,7 @@ from .writing.gguf_file import GgufFile, Value
 from .writing.llama import ARCHITECTURE as LLAMA
 from .writing.llama import DELAY_KEY, decoder
 from .writing.metadata import Card
-from .writing.quantize import FILE_TYPES, error_limits, file_type, pack, unpack
+from .writing.quantize import FILE_TYPES, error_limits, file_type
 from .writing.recipe import Recipe, whole
 
 
@@ -72,18 +72,16 @@ def verify(
             if part.tensor.name not in recipe.names:
                 return
             name, values = recipe.names[part.tensor.name], recipe.values(part)
-            kind = GGMLQuantizationType[file.tensors[name].type]
-            # A vector is one row in the file.
-            rows = (0, 1) if len(part.tensor.shape) == 1 else (part.start, part.stop)
-            blocks = file.read_rows(name, *rows)
+            place, rows = file.place(name), part.stored_rows
+            kind, stored = place.type, file.read_rows(name, *rows)
             limits = error_limits(values, kind)
             with np.errstate(invalid="ignore"):  # damage may make infinities
-                errors = np.abs(unpack(blocks, kind, values.size) - values.reshape(-1))
+                errors = np.abs(file.values(name, *rows) - values.reshape(-1))
             errors = errors.reshape(len(limits), -1)
             if not (errors <= limits).all():
                 raise _different(file, f"tensor {name} is further from its source than "
                                  f"{kind.name} explains, near row {part.start}")  # fmt: skip
-            if blocks != pack(values, kind).tobytes():
+            if stored != place.store(values).tobytes():
                 raise _different(
                     file, f"tensor {name} is not what its source packs to, near row {part.start}"
                 )

@@ -13,13 +13,12 @@
 
 #include "gguf.h"
 #include "hash.h"
-#include "pool.h"
 #include "rounding.h"
+#include "weights.h"
 
+enum { ROWS = 1, GROUPS = 2 }; /* versions of the format, by what a matrix consists of */
 enum {
     MAX_THREADS = 256,
-    PACKED_AT_ONCE = 32 << 20, /* bytes of weights in memory in both forms while they are packed */
-    FINGERPRINT_BYTES = 4096,  /* of each tensor, at most */
     BYTES_PER_THREAD = 64 << 20, /* weights that make another thread worth its meetings */
 };
 
@@ -153,6 +152,15 @@ static void read_tokens(loader *l) {
     else fail(l, VOX_ERR_FORMAT, "the tokenizer is inconsistent: convert the checkpoint again");
 }
 
+/* A word that says how numbers lie, of which this release knows one. */
+static void read_layout(loader *l, const char *name, const char *known) {
+    gguf_string layout = read_string(l, name);
+    if (l->status == VOX_OK && !is_text(layout, known))
+        fail(l, VOX_ERR_FORMAT,
+             "metadata key %s is '%.*s', not '%s': convert the checkpoint with this release", name,
+             layout.n < 40 ? (int)layout.n : 40, layout.bytes, known);
+}
+
 static void read_metadata(loader *l) {
     vox_model *m = l->model;
     vox_model_info *info = &m->info;
@@ -164,13 +172,13 @@ static void read_metadata(loader *l) {
              architecture.n < 40 ? (int)architecture.n : 40, architecture.bytes);
     int version = 0;
     read_number(l, "voxtral_edge.format_version", 0, INT32_MAX, &version);
-    if (l->status == VOX_OK && version != 1)
+    if (l->status == VOX_OK && version != ROWS && version != GROUPS)
         fail(l, VOX_ERR_FORMAT,
-             "format version %d is not 1: convert the checkpoint with this release", version);
-    gguf_string layout = read_string(l, "voxtral_edge.rope_layout");
-    if (l->status == VOX_OK && !is_text(layout, "interleaved"))
-        fail(l, VOX_ERR_FORMAT, "unknown rotary layout '%.*s': convert the checkpoint again",
-             layout.n < 40 ? (int)layout.n : 40, layout.bytes);
+             "format version %d is neither 1 nor 2: convert the checkpoint with this release",
+             version);
+    m->is_grouped = version == GROUPS;
+    read_layout(l, "voxtral_edge.rope_layout", "interleaved");
+    if (m->is_grouped) read_layout(l, "voxtral_edge.matrix_layout", "groups_of_16");
 
     for (size_t i = 0; i < sizeof NUMBERS / sizeof *NUMBERS && l->status == VOX_OK; i++)
         read_number(l, NUMBERS[i].key, NUMBERS[i].low,
@@ -232,16 +240,23 @@ static struct ggml_tensor *tensor(loader *l, const char *name, int64_t ne0, int6
              known ? ggml_type_name(type) : "something unknown");
         return NULL;
     }
-    size_t size = row * (size_t)ne1;
-    if (found->offset > m->file.size || size > m->file.size - found->offset) {
+    /* What the data consists of: rows, or groups of them. */
+    packed_matrix groups = {0};
+    matrix_type packed;
+    int is_grouped = m->is_grouped && matrix_type_of(type, &packed);
+    if (is_grouped) matrix_layout(&groups, packed, (int)ne1, ne0);
+    size_t part = is_grouped ? groups.group_bytes : row;
+    size_t n = is_grouped ? ((size_t)ne1 + GROUP - 1) / GROUP : (size_t)ne1;
+    if (found->offset > m->file.size || n > (m->file.size - found->offset) / part) {
         fail(l, VOX_ERR_FORMAT,
              "the file ends inside tensor %s: it is truncated, copy or convert it again", name);
         return NULL;
     }
-    if (found->offset % sizeof(float) != 0) {
+    if (found->offset % (is_grouped ? LINE : sizeof(float)) != 0) {
         fail(l, VOX_ERR_FORMAT, "tensor %s is not aligned: convert the checkpoint again", name);
         return NULL;
     }
+    size_t size = row * (size_t)ne1;
     model_weight *w = &m->weights[m->n_weights++];
     w->is_matrix = is_matrix;
     w->tensor = (struct ggml_tensor){.type = type,
@@ -249,7 +264,7 @@ static struct ggml_tensor *tensor(loader *l, const char *name, int64_t ne0, int6
                                      .nb = {ggml_type_size(type), row, size, size},
                                      .data = (void *)(m->file.data + found->offset)};
     m->info.n_params += ne0 * ne1;
-    m->info.n_bytes += (int64_t)size;
+    m->info.n_bytes += (int64_t)(part * n);
     return &w->tensor;
 }
 
@@ -313,101 +328,22 @@ static void read_tensors(loader *l) {
     m->dec_norm = vector(l, "dec.norm.weight", m->dec.dim);
 }
 
-/* ---- packing -------------------------------------------------------------------------------- */
+/* ---- fingerprint ---------------------------------------------------------------------------- */
 
-static int packed_type(const struct ggml_tensor *t, matrix_type *type) {
-    switch (t->type) {
-    case GGML_TYPE_Q4_0: *type = Q4_0; return 1;
-    case GGML_TYPE_Q8_0: *type = Q8_0; return 1;
-    case GGML_TYPE_Q4_K: *type = Q4_K; return 1;
-    case GGML_TYPE_Q5_K: *type = Q5_K; return 1;
-    case GGML_TYPE_Q6_K: *type = Q6_K; return 1;
-    default: return 0;
-    }
-}
-
-/* What the threads that pack share: groups of rows of one tensor. */
-typedef struct {
-    packed_matrix *matrix;
-    const struct ggml_tensor *tensor;
-    int first, last;
-} packing;
-
-static void pack_share(int ith, int nth, void *user) {
-    const packing *p = user;
-    int64_t n = p->last - p->first;
-    matrix_pack(p->matrix, p->tensor->data, p->first + (int)(n * ith / nth),
-                p->first + (int)(n * (ith + 1) / nth));
-}
-
-/* Part by part, so that only a part is in memory twice. */
-static void pack(packed_matrix *m, const struct ggml_tensor *t, pool *threads) {
-    int n_groups = (m->n_rows + GROUP - 1) / GROUP,
-        part = (int)(PACKED_AT_ONCE / m->group_bytes) + 1;
-    packing p = {.matrix = m, .tensor = t};
-    for (; p.first < n_groups; p.first = p.last) {
-        p.last = n_groups - p.first < part ? n_groups : p.first + part;
-        pool_run(threads, pack_share, &p);
-        size_t begin = (size_t)p.first * GROUP * t->nb[1], end = (size_t)p.last * GROUP * t->nb[1];
-        end = end < ggml_nbytes(t) ? end : ggml_nbytes(t);
-        platform_forget((const char *)t->data + begin, end - begin);
-    }
-}
-
-/* All weights but float matrices leave the map, so that a quantised model needs neither the file
- * nor the map's pages, which a system may map in lumps of megabytes around each small tensor. */
-static void pack_weights(loader *l) {
-    vox_model *m = l->model;
-    size_t size = 0, n_small = 0;
-    int n_packed = 0;
-    matrix_type type;
-    for (size_t i = 0; i < m->n_weights; i++) {
-        const model_weight *w = &m->weights[i];
-        n_packed += packed_type(&w->tensor, &type);
-        n_small += w->is_matrix ? 0 : ggml_nbytes(&w->tensor);
-    }
-    packed_matrix *next = m->packed = calloc((size_t)n_packed + 1, sizeof *m->packed);
-    for (size_t i = 0; m->packed && i < m->n_weights; i++) {
-        struct ggml_tensor *t = &m->weights[i].tensor;
-        if (packed_type(t, &type)) size += matrix_layout(next++, type, (int)t->ne[1], t->ne[0]);
-    }
-    unsigned char *groups = m->packed_groups = platform_alloc_large(size + 1);
-    char *small = m->small = malloc(n_small + 1);
-    pool *threads = pool_open(m->n_threads); /* fewer do as well */
-    if (!threads) threads = pool_open(1);
-    if (!m->packed || !groups || !small || !threads) {
-        pool_close(threads);
-        fail(l, VOX_ERR_MEMORY, "out of memory: the weights need %zu MB", size / 1000000);
-        return;
-    }
-    next = m->packed;
-    for (size_t i = 0; i < m->n_weights; i++) {
-        struct ggml_tensor *t = &m->weights[i].tensor;
-        if (!m->weights[i].is_matrix) {
-            memcpy(small, t->data, ggml_nbytes(t));
-            t->data = small;
-            small += ggml_nbytes(t);
-        } else if (packed_type(t, &type)) {
-            next->groups = groups;
-            groups += next->group_bytes * (size_t)((next->n_rows + GROUP - 1) / GROUP);
-            pack(next, t, threads);
-            t->extra = next++;
-        }
-    }
-    pool_close(threads);
-    platform_forget(m->file.data, m->file.size); /* the header and what is small */
-}
-
-/* Other weights differ in nearly every value, so the first bytes of each tensor tell them apart. */
+/* All that a result depends on; not the version of the file, nor what the model is called. */
 static void take_fingerprint(loader *l) {
     vox_model *m = l->model;
-    size_t n_header = l->file.n_header < m->file.size ? l->file.n_header : m->file.size;
-    uint64_t h = hash_bytes(m->file.size, m->file.data, n_header);
-    for (size_t i = 0; i < m->n_weights; i++) {
-        size_t n = ggml_nbytes(&m->weights[i].tensor);
-        h = hash_bytes(h, m->weights[i].tensor.data, n < FINGERPRINT_BYTES ? n : FINGERPRINT_BYTES);
-    }
-    m->fingerprint = h;
+    uint64_t h = 0;
+    for (size_t i = 0; i < sizeof NUMBERS / sizeof *NUMBERS; i++)
+        if (NUMBERS[i].place != FIXED)
+            h = hash_bytes(h, (const char *)m + NUMBERS[i].place, sizeof(int));
+    float floats[] = {m->enc.rope_theta, m->enc.norm_eps, m->dec.rope_theta, m->dec.norm_eps};
+    h = hash_bytes(h, floats, sizeof floats);
+    h = hash_bytes(h, &m->kv_type, sizeof m->kv_type);
+    size_t n_vocab = (size_t)m->info.n_vocab;
+    h = hash_bytes(h, m->token_offsets, (n_vocab + 1) * sizeof *m->token_offsets);
+    h = hash_bytes(h, m->token_bytes, m->token_offsets[n_vocab]);
+    m->fingerprint = weights_hash(m, h);
 }
 
 /* ---- open and close ------------------------------------------------------------------------- */
@@ -426,10 +362,7 @@ void vox_model_close(vox_model *m) {
     free((void *)m->info.file_type);
     free(m->token_bytes);
     free(m->token_offsets);
-    free(m->weights);
-    free(m->packed);
-    free(m->packed_groups);
-    free(m->small);
+    weights_free(m);
     free(m->enc_layers);
     free(m->dec_layers);
     free(m);
@@ -473,14 +406,18 @@ int model_open(const char *path, int n_threads, vox_model **model, char *message
     if (status != VOX_OK) fail(&l, status, "%s", fault);
     if (l.status == VOX_OK) read_metadata(&l);
     if (l.status == VOX_OK) read_tensors(&l);
-    if (l.status == VOX_OK) take_fingerprint(&l);
     if (l.status == VOX_OK) {
         fenv_t callers = rounding_default();
         mel_tables_init(&m->mel);
         fesetenv(&callers);
     }
     if (l.status == VOX_OK) m->n_threads = n_threads > 0 ? n_threads : default_threads(m);
-    if (l.status == VOX_OK) pack_weights(&l);
+    if (l.status == VOX_OK) {
+        size_t size;
+        if (weights_place(m, &size) != VOX_OK)
+            fail(&l, VOX_ERR_MEMORY, "out of memory: the weights need %zu MB", size / 1000000);
+    }
+    if (l.status == VOX_OK) take_fingerprint(&l);
 done:
     gguf_free(&l.file);
     if (l.status == VOX_OK) *model = m;

@@ -1,9 +1,9 @@
 /* model.h - a GGUF file as hyperparameters, named weights and a tokenizer.
  *
- * In: the path of a file (format: docs/format.md). Out: a vox_model. Quantised matrices are packed
- * for the kernels, and a tensor's extra is its packed_matrix; float matrices lie in the mapped
- * file, untouched. Invariant: once open nothing in it changes but the reference count and the
- * engine behind its queue, so any number of threads may read it.
+ * In: the path of a file (format: docs/format.md). Out: a vox_model. A quantised tensor's extra is
+ * its packed_matrix (weights.h); all else lies in the mapped file, untouched. Invariant: once open
+ * nothing in it changes but the reference count and the engine behind its queue, so any number of
+ * threads may read it.
  *
  * Shapes are in ggml's order: [columns, rows], columns contiguous.
  */
@@ -59,7 +59,8 @@ struct vox_model {
     atomic_int n_references;
     file_map file;
     vox_model_info info;  /* its strings are the model's own, but for the kernels' name */
-    uint64_t fingerprint; /* of the file: its header, and the first bytes of every tensor */
+    uint64_t fingerprint; /* of what results depend on; of every weight the first bytes */
+    int is_grouped;       /* matrices of the file are as the kernels read them */
 
     transformer_params enc, dec;
     int ada_dim;
@@ -83,9 +84,11 @@ struct vox_model {
     const kernels *kernels;
     model_weight *weights; /* [n_weights] what the names above point to */
     size_t n_weights;
-    packed_matrix *packed; /* one per quantised weight; their groups lie in packed_groups */
+    packed_matrix *packed; /* one per quantised weight */
+    /* Of a file whose matrices are rows, else NULL: their groups; and norms, biases, convolutions,
+       delay conditioning. */
     unsigned char *packed_groups;
-    void *small; /* norms, biases, convolutions, delay conditioning */
+    void *small;
 
     uint8_t *token_bytes;    /* all tokens' bytes, one after the other */
     uint32_t *token_offsets; /* [n_vocab + 1] */

@@ -1,10 +1,14 @@
-/* pack.c - ggml's quantisers for the converter: rows of floats to blocks and back.
- * Stateless; the K-quant and Q4_0 quantisers need no tables beyond ggml's constant ones.
+/* pack.c - ggml's quantisers for the converter: rows of floats to blocks and back; and rows of
+ * blocks to the groups that the kernels read. Stateless; the K-quant and Q4_0 quantisers need no
+ * tables beyond ggml's constant ones.
  */
+#include <assert.h>
 #include <ggml.h>
+#include <limits.h>
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/matrix.h"
 #include "rounding.h"
 #include "voxtral.h"
 
@@ -51,5 +55,39 @@ int vox_unpack(int type, const void *blocks, int64_t n, float *values) {
         ggml_get_type_traits((enum ggml_type)type)->to_float(blocks, values, n);
         fesetenv(&callers);
     }
+    return VOX_OK;
+}
+
+static_assert((int)VOX_GROUP_ROWS == (int)GROUP, "the converter cuts matrices between groups");
+
+/* The matrix, without its groups; 0 if there is none of that type and size. */
+static size_t layout(packed_matrix *m, int type, int64_t n_rows, int64_t n) {
+    matrix_type kind;
+    if (!matrix_type_of(type, &kind) || n_rows <= 0 || n_rows > INT_MAX - GROUP || n <= 0 ||
+        n > INT_MAX || !vox_packed_size(type, n))
+        return 0;
+    return matrix_layout(m, kind, (int)n_rows, n);
+}
+
+size_t vox_grouped_size(int type, int64_t n_rows, int64_t n) {
+    packed_matrix m;
+    return layout(&m, type, n_rows, n);
+}
+
+int vox_group(int type, const void *blocks, int64_t n_rows, int64_t n, void *groups) {
+    packed_matrix m;
+    if (!blocks || !groups || !layout(&m, type, n_rows, n)) return VOX_ERR_ARGUMENT;
+    m.groups = groups;
+    matrix_pack(&m, blocks, 0, (int)((n_rows + GROUP - 1) / GROUP));
+    return VOX_OK;
+}
+
+int vox_ungroup(int type, const void *groups, int64_t n_rows, int64_t n, float *values) {
+    packed_matrix m;
+    if (!groups || !values || !layout(&m, type, n_rows, n)) return VOX_ERR_ARGUMENT;
+    m.groups = (unsigned char *)groups; /* they are only read */
+    fenv_t callers = rounding_default();
+    for (int r = 0; r < m.n_rows; r++) matrix_row(&m, r, values + (int64_t)r * n);
+    fesetenv(&callers);
     return VOX_OK;
 }

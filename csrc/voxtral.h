@@ -200,6 +200,13 @@ int64_t vox_stream_tensor(const vox_stream *stream, const char *name, float *dst
 size_t vox_packed_size(int type, int64_t n);
 int vox_pack(int type, const float *values, int64_t n, int64_t n_row, void *blocks);
 int vox_unpack(int type, const void *blocks, int64_t n, float *values);
+/* A matrix of n_rows rows of n values as the kernels read it, in groups of rows: its bytes, or 0 if
+ * this type is kept in rows. group: from rows of blocks. ungroup: what vox_unpack gives for them.
+ */
+enum { VOX_GROUP_ROWS = 16 };
+size_t vox_grouped_size(int type, int64_t n_rows, int64_t n);
+int vox_group(int type, const void *blocks, int64_t n_rows, int64_t n, void *groups);
+int vox_ungroup(int type, const void *groups, int64_t n_rows, int64_t n, float *values);
 
 /* Processors that this process may keep busy: by its affinity, and by the quota of its control
  * groups, which *quota (may be NULL) says, in processors; 0: there is none. */

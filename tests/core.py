@@ -10,9 +10,9 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-import gguf
 import numpy as np
 from voxtral_edge._voxtral import ffi, lib
+from voxtral_edge.convert import GgufFile
 
 N_MEL, CONV_TAPS = 128, 3
 ADAPTER = "mm_streams_embeddings.embedding_module."
@@ -158,18 +158,10 @@ def official_name(name: str) -> str:
 def official_tensors(model_path: Path) -> dict[str, np.ndarray]:
     """Every tensor of a GGUF file by official name and in official shape, unpacked to f32."""
     tensors = {}
-    for entry in gguf.GGUFReader(model_path).tensors:
-        shape = tuple(int(n) for n in reversed(entry.shape))
-        values = np.empty(shape, np.float32)
-        status = lib.vox_unpack(
-            int(entry.tensor_type),
-            ffi.from_buffer(np.ascontiguousarray(entry.data)),
-            values.size,
-            ffi.from_buffer("float[]", values),
-        )
-        if status != lib.VOX_OK:
-            raise RuntimeError(f"vox_unpack refuses {entry.name} ({entry.tensor_type.name})")
-        if entry.name in ("enc.conv1.weight", "enc.conv2.weight"):  # columns are (tap, channel)
-            values = values.reshape(shape[0], CONV_TAPS, -1).transpose(0, 2, 1)
-        tensors[official_name(entry.name)] = values
+    with GgufFile(model_path) as file:
+        for name, info in file.tensors.items():
+            values = np.concatenate(list(file.pieces(name))).reshape(info.shape)
+            if name in ("enc.conv1.weight", "enc.conv2.weight"):  # columns are (tap, channel)
+                values = values.reshape(info.shape[0], CONV_TAPS, -1).transpose(0, 2, 1)
+            tensors[official_name(name)] = values
     return tensors

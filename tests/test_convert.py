@@ -84,10 +84,11 @@ def copy(official: Path, transformers: Path, tmp_path: Path) -> Folders:
 
 def read(path: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
     """Type, shape in torch order, and bytes of each tensor."""
-    return {
-        t.name: (t.tensor_type.name, tuple(int(n) for n in reversed(t.shape)), t.data.tobytes())
-        for t in gguf.GGUFReader(path).tensors
-    }
+    with GgufFile(path) as file:
+        return {
+            name: (info.type, info.shape, file.read(info.offset, info.n_bytes))
+            for name, info in file.tensors.items()
+        }
 
 
 def edit(path: Path, change: Callable[[dict], object]) -> None:

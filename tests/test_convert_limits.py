@@ -45,7 +45,7 @@ LIMITS: dict[str, Limit] = {
         for name in ("n_special", "bos", "eos", "streaming_pad", "streaming_word")
     },
     # What the architecture fixes.
-    "voxtral_edge.format_version": Limit(1, 1),
+    "voxtral_edge.format_version": Limit(1, 2),
     "voxtral_edge.adapter.downsample_factor": Limit(4, 4),
     "voxtral_edge.audio.sampling_rate": Limit(16000, 16000),
     "voxtral_edge.audio.n_mel": Limit(128, 128),

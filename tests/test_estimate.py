@@ -120,7 +120,7 @@ def test_sizes_are_those_of_the_published_model() -> None:
     published = weights.PUBLISHED
     assert weights.weight_bytes(published, "f32") // 4 == pytest.approx(4_429.7e6, rel=1e-4)
     assert weights.weight_bytes(published, "q4_0") == pytest.approx(2.53e9, rel=0.01)
-    assert weights.weight_bytes(published) == pytest.approx(2.78e9, rel=0.01)
+    assert weights.weight_bytes(published) == pytest.approx(2.84e9, rel=0.01)
     assert weights.stream_bytes(published) == 2 * 2 * (32 * 750 * 32 * 64 + 26 * 8192 * 8 * 128)
 
 
@@ -140,9 +140,9 @@ def test_costs() -> None:
     for width in WIDTHS:
         assert costs.encoder[width] == pytest.approx(whole.encoder[width][0])
         assert costs.decoder[width] == pytest.approx(whole.decoder[width][0])
-        # 6.56 bits each, where half of the layers have those in attn_v and ffn_down and 4.5 else.
-        layer_bits = 116.4e6 * 4.5 + (9216 + 1024) * 3072 * (6.5625 - 4.5) / 2
-        head_layers = 131072 * 3072 * 6.5625 / layer_bits
+        # 6.625 bits each, where half of the layers have those in attn_v and ffn_down, 4.625 else.
+        layer_bits = 116.4e6 * 4.625 + (9216 + 1024) * 3072 * (6.625 - 4.625) / 2
+        head_layers = 131072 * 3072 * 6.625 / layer_bits
         layer = whole.decoder[width][0] / 26
         assert costs.head[width] == pytest.approx(layer * head_layers, rel=0.02)
 
@@ -251,7 +251,7 @@ def test_sizes_of_what_is_measured() -> None:
     for name in ("n_layers", "n_heads", "n_kv_heads", "head_dim", "window"):
         assert getattr(rings.decoder, name) == getattr(published.decoder, name)
     here = weights.weight_bytes(few, belongs=lambda t: t.name != "dec.embed.weight")
-    assert here == pytest.approx(0.46e9, rel=0.01) and weights.weight_bytes(rings) < 0.2e9
+    assert here == pytest.approx(0.473e9, rel=0.01) and weights.weight_bytes(rings) < 0.2e9
 
 
 @pytest.mark.parametrize("stack", ["enc", "dec"])

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from voxtral_edge._voxtral import lib
 
 from ..errors import ConversionError, DamagedFile
 from . import params, tekken
@@ -26,6 +27,7 @@ from .safetensors_file import FLOATS, Floats, SafetensorsFile, TensorInfo, decod
 from .tensors import CONV_TAPS, Layout, Tensor, tensors
 
 SLICE_BYTES = 4 << 20
+GROUP_ROWS = int(lib.VOX_GROUP_ROWS)
 INDEX = "model.safetensors.index.json"
 
 
@@ -39,6 +41,11 @@ class Slice(NamedTuple):
     info: TensorInfo
     layout: Layout
     path: Path
+
+    @property
+    def stored_rows(self) -> tuple[int, int]:
+        """Which rows of a GGUF file's tensor these are; a vector is one row."""
+        return (0, 1) if len(self.tensor.shape) == 1 else (self.start, self.stop)
 
     def values(self) -> Floats:
         """Return the rows [stop - start, n] as F32, in the order of a GGUF file.
@@ -161,8 +168,9 @@ class Checkpoint:
         self, tensor: Tensor, file: SafetensorsFile, info: TensorInfo
     ) -> Iterator[Slice]:
         n_rows = info.shape[0]
-        # A slice holds whole heads, whose rows change places, and a vector is one slice.
-        unit = n_rows if len(info.shape) == 1 else max(tensor.head_dim, 1)
+        # A slice holds whole heads, whose rows change places, and whole groups of a file; a vector
+        # is one slice.
+        unit = n_rows if len(info.shape) == 1 else math.lcm(max(tensor.head_dim, 1), GROUP_ROWS)
         step = max(SLICE_BYTES // (info.n_bytes // n_rows * unit), 1) * unit
         for start in range(0, n_rows, step):
             stop = min(start + step, n_rows)

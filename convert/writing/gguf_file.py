@@ -24,11 +24,13 @@ from gguf import (
 )
 
 from ..errors import ConversionError
+from ..reading.checkpoint import GROUP_ROWS
 from ..reading.regular_file import open_regular
 from ..reading.safetensors_file import PIECE, Floats, TensorInfo
-from .quantize import packed_size, unpack
+from .groups import LAYOUT, group, grouped_size, ungroup
+from .quantize import Bytes, pack, packed_size, unpack
 
-ALIGNMENT = GGUF_DEFAULT_ALIGNMENT
+LAYOUT_KEY, ALIGNMENT_KEY = "voxtral_edge.matrix_layout", "general.alignment"
 
 
 class Value(NamedTuple):
@@ -60,12 +62,42 @@ def texts(value: list[str]) -> Value:
 
 
 class Place(NamedTuple):
-    """Where a tensor's data belongs in the file, and what it is."""
+    """Where a tensor's data is in the file, and what it is."""
 
     type: GGMLQuantizationType
     shape: tuple[int, ...]
     offset: int
     n_bytes: int
+    is_grouped: bool
+
+    def rows(self, start: int, stop: int) -> tuple[int, int]:
+        """Return offset and bytes of rows start to stop; of groups, of all that have them."""
+        n_rows = math.prod(self.shape[:-1])  # a vector is one row
+        unit = GROUP_ROWS if self.is_grouped else 1
+        n_bytes = self.n_bytes // -(-n_rows // unit)
+        first, end = start // unit, -(-stop // unit)
+        return self.offset + first * n_bytes, (end - first) * n_bytes
+
+    def store(self, values: Floats) -> Bytes:
+        """Return values [rows, n] of whole groups as they are stored.
+
+        Raises OverflowError if one is too large for the type.
+        """
+        blocks = pack(values, self.type)
+        return group(blocks, self.type, values.shape) if self.is_grouped else blocks
+
+
+def place(
+    kind: GGMLQuantizationType, shape: tuple[int, ...], offset: int, keys: Mapping[str, Value]
+) -> Place:
+    """Return the place of a tensor that begins at an offset in a file with such keys."""
+    is_grouped = LAYOUT_KEY in keys and grouped_size(kind, shape) > 0
+    n_bytes = grouped_size(kind, shape) if is_grouped else packed_size(kind, math.prod(shape))
+    return Place(kind, shape, offset, n_bytes, is_grouped)
+
+
+def _alignment(keys: Mapping[str, Value]) -> int:
+    return int(keys[ALIGNMENT_KEY].value) if ALIGNMENT_KEY in keys else GGUF_DEFAULT_ALIGNMENT
 
 
 def write_header(
@@ -79,10 +111,11 @@ def write_header(
     tensors: type and shape, torch order, by name, in the order of the data.
     """
     writer = GGUFWriter(path, architecture)
+    writer.data_alignment = alignment = _alignment(metadata)
     for key, entry in metadata.items():
         writer.add_key_value(key, entry.value, entry.type, entry.item)
     for name, (kind, shape) in tensors.items():
-        n_bytes = packed_size(kind, math.prod(shape))
+        n_bytes = place(kind, shape, 0, metadata).n_bytes
         writer.add_tensor_info(name, shape, np.dtype(np.float32), n_bytes, kind)
     try:
         writer.write_header_to_file()
@@ -93,10 +126,9 @@ def write_header(
     end = path.stat().st_size
     places = {}
     for name, (kind, shape) in tensors.items():
-        offset = end + -end % ALIGNMENT
-        places[name] = Place(kind, shape, offset, packed_size(kind, math.prod(shape)))
-        end = offset + places[name].n_bytes
-    return places, end + -end % ALIGNMENT
+        places[name] = place(kind, shape, end + -end % alignment, metadata)
+        end = places[name].offset + places[name].n_bytes
+    return places, end + -end % alignment
 
 
 class GgufFile:
@@ -144,21 +176,27 @@ class GgufFile:
     def pieces(self, name: str) -> Iterator[Floats]:
         """Yield the values of a tensor, unpacked to F32, in order, a piece at a time."""
         shape = self.tensors[name].shape
-        n_rows, step = math.prod(shape[:-1]), max(PIECE // shape[-1], 1)
+        n_rows, step = math.prod(shape[:-1]), max(PIECE // (shape[-1] * GROUP_ROWS), 1) * GROUP_ROWS
         for start in range(0, n_rows, step):
             yield self.values(name, start, min(start + step, n_rows))
 
     def values(self, name: str, start: int, stop: int) -> Floats:
         """Return the values of rows start to stop of a tensor, unpacked to F32, flat."""
-        info = self.tensors[name]
-        n = (stop - start) * info.shape[-1]
-        return unpack(self.read_rows(name, start, stop), GGMLQuantizationType[info.type], n)
+        at = self.place(name)
+        data, n_row = self.read_rows(name, start, stop), at.shape[-1]
+        if not at.is_grouped:
+            return unpack(data, at.type, (stop - start) * n_row)
+        first = start // GROUP_ROWS * GROUP_ROWS
+        return ungroup(data, at.type, (stop - first, n_row))[start - first :].reshape(-1)
 
     def read_rows(self, name: str, start: int, stop: int) -> bytes:
-        """Return the packed bytes of rows start to stop; a vector is one row."""
+        """Return the stored bytes of rows start to stop, or of the groups that have them."""
+        return self.read(*self.place(name).rows(start, stop))
+
+    def place(self, name: str) -> Place:
+        """Return where a tensor's data is."""
         info = self.tensors[name]
-        row = info.n_bytes // math.prod(info.shape[:-1])
-        return self.read(info.offset + start * row, (stop - start) * row)
+        return place(GGMLQuantizationType[info.type], info.shape, info.offset, self.metadata)
 
     def _read_header(self, file: BinaryIO) -> None:
         if self._take(4) != b"GGUF":
@@ -177,8 +215,10 @@ class GgufFile:
             shape = tuple(self._array("<u8", n_dims).tolist()[::-1])
             kind = GGMLQuantizationType(self._scalar("<u4"))
             listed.append((name, kind, shape, self._scalar("<u8")))
-        aligned = self.metadata.get("general.alignment")
-        alignment = int(aligned.value) if aligned else ALIGNMENT
+        layout = self.metadata.get(LAYOUT_KEY)
+        if layout and layout.value != LAYOUT:
+            raise ConversionError(f"{LAYOUT_KEY} is {layout.value!r}, not {LAYOUT!r}")
+        alignment = _alignment(self.metadata)
         if alignment < 1:
             raise ValueError
         self.header_size = file.tell()
@@ -187,7 +227,7 @@ class GgufFile:
         for name, kind, shape, offset in listed:
             if not shape or shape[-1] % GGML_QUANT_SIZES[kind][0] or 0 in shape:
                 raise ValueError
-            n_bytes = packed_size(kind, math.prod(shape))
+            n_bytes = place(kind, shape, 0, self.metadata).n_bytes
             if start + offset + n_bytes > self.size:
                 raise ConversionError(f"it ends inside tensor {name}")
             self.tensors[name] = TensorInfo(kind.name, shape, start + offset, n_bytes)

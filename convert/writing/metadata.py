@@ -15,11 +15,12 @@ from ..reading.params import DOWNSAMPLE, Params, Stack
 from ..reading.params import PUBLISHED as PUBLISHED_PARAMS
 from ..reading.tekken import N_RIGHT_PAD_EXTRA, Vocabulary
 from ..reading.tensors import N_MEL
-from .gguf_file import Value, f32, text, texts, u32
+from . import groups
+from .gguf_file import ALIGNMENT_KEY, LAYOUT_KEY, Value, f32, text, texts, u32
 from .quantize import file_type
 
 ARCHITECTURE = "voxtral_edge"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 ROPE_LAYOUT = "interleaved"  # elements 2j and 2j+1 of a head are a rotated pair
 SHA256_KEY = "voxtral_edge.source.sha256"
 
@@ -61,9 +62,11 @@ def metadata(checkpoint: Checkpoint, type_name: str, card: Card, sha256: str) ->
     label = size_label(checkpoint.n_params, 0, 0, 0)
     return {
         **general(p, type_name, card, label),
+        ALIGNMENT_KEY: u32(groups.ALIGNMENT),
         "voxtral_edge.format_version": u32(FORMAT_VERSION),
         "voxtral_edge.file_type": text(type_name),
         "voxtral_edge.rope_layout": text(ROPE_LAYOUT),
+        LAYOUT_KEY: text(groups.LAYOUT),
         "voxtral_edge.source.layout": text(checkpoint.layout),
         SHA256_KEY: text(sha256),
         **sizes(p),

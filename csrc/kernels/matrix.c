@@ -5,6 +5,17 @@
 #include <ggml.h>
 #include <string.h>
 
+int matrix_type_of(int ggml_type, matrix_type *type) {
+    switch (ggml_type) {
+    case GGML_TYPE_Q4_0: *type = Q4_0; return 1;
+    case GGML_TYPE_Q8_0: *type = Q8_0; return 1;
+    case GGML_TYPE_Q4_K: *type = Q4_K; return 1;
+    case GGML_TYPE_Q5_K: *type = Q5_K; return 1;
+    case GGML_TYPE_Q6_K: *type = Q6_K; return 1;
+    default: return 0;
+    }
+}
+
 static int super_of(matrix_type type) {
     return type <= Q8_0 ? 1 : SUPER;
 }
@@ -120,7 +131,7 @@ void matrix_pack(const packed_matrix *m, const void *rows, int first, int last) 
     for (int g = first; g < last; g++) {
         unsigned char *group = m->groups + (size_t)g * m->group_bytes;
         int n = m->n_rows - g * GROUP < GROUP ? m->n_rows - g * GROUP : GROUP;
-        if (n < GROUP) memset(group, 0, m->group_bytes);
+        memset(group, 0, m->group_bytes); /* what fills lines up, and rows that are not there */
         for (int row = 0; row < n; row++)
             pack_row(m, (const unsigned char *)rows + ((size_t)g * GROUP + (size_t)row) * stride,
                      row, group);

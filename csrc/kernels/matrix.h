@@ -1,11 +1,12 @@
 /* matrix.h - weights as the product kernels read them, and the activations they are multiplied by.
  *
- * A matrix is packed once from the rows of a GGUF tensor. GROUP rows lie side by side, so that one
- * vector holds the same four inputs of 8 or 16 rows. A block is 32 inputs; per SUPER blocks (fewer
- * at the end of q4_0 and q8_0 rows) a group has their scales, then their numbers, then the next
- * ones: it is read from end to end, and one group after the other, as a single stream that can be
- * fetched ahead without a gap. Nothing is rounded: packed weights are the same numbers in about the
- * same number of bytes.
+ * A matrix is packed once from the rows of ggml's blocks, by the converter (docs/format.md) or when
+ * a file of rows is opened: what is written here is what files hold. GROUP rows lie side by side,
+ * so that one vector holds the same four inputs of 8 or 16 rows. A block is 32 inputs; per SUPER
+ * blocks (fewer at the end of q4_0 and q8_0 rows) a group has their scales, then their numbers,
+ * then the next ones: it is read from end to end, and one group after the other, as a single stream
+ * that can be fetched ahead without a gap. Nothing is rounded: packed weights are the same numbers
+ * in about the same number of bytes.
  *
  * Numbers of a block, as unsigned bytes v[8][GROUP][4] (v[j][r][i]: input 4 j + i of row r):
  *   4 bits: [4][GROUP][4] bytes, v[j] in the low halves and v[4 + j] in the high ones
@@ -54,6 +55,8 @@ static inline size_t number_bytes(matrix_type type) {
     return GROUP * (type == Q8_0 ? 32 : type == Q6_K ? 24 : type == Q5_K ? 20 : 16);
 }
 
+/* The kernels' name of a type of ggml's; 0 if there is none. */
+int matrix_type_of(int ggml_type, matrix_type *type);
 /* Bytes of the packed form of n_rows rows of n inputs (a multiple of BLOCK, of SUPER blocks for the
  * k types). Fills everything but groups. */
 size_t matrix_layout(packed_matrix *m, matrix_type type, int n_rows, int64_t n);

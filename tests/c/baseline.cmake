@@ -3,6 +3,7 @@
 cmake_minimum_required(VERSION 3.25)
 string(REPLACE "|" ";" OBJECTS "${OBJECTS}")
 string(REPLACE "|" ";" BASELINE "${BASELINE}")
+list(TRANSFORM BASELINE REPLACE ".*/" "")
 set(newer "\t(v[a-z0-9]+|andn|bextr|blsi|blsmsk|blsr|bzhi|mulx|pdep|pext|rorx|sarx|shlx|shrx) ")
 set(n_checked 0)
 foreach(object IN LISTS OBJECTS)

@@ -7,6 +7,7 @@ next to nothing else.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Callable
 from importlib import resources
@@ -16,17 +17,18 @@ import numpy as np
 from gguf import GGUFValueType
 
 from ...convert.conversion import write_all
+from ...convert.reading.checkpoint import GROUP_ROWS
 from ...convert.reading.params import PUBLISHED as PUBLISHED
 from ...convert.reading.params import Params
 from ...convert.reading.tensors import Tensor, tensors
 from ...convert.writing.gguf_file import GgufFile, Place, Value, u32, write_header
+from ...convert.writing.groups import grouped_size
 from ...convert.writing.metadata import ARCHITECTURE, sizes
 from ...convert.writing.quantize import (
     DEFAULT,
     Bytes,
     Type,
     file_type,
-    pack,
     packed_size,
     stored_type,
 )
@@ -89,20 +91,21 @@ def write(path: Path, params: Params, n_left_pad: int) -> None:
         for tensor in tensors(params)
     }
     places, size = write_header(path, ARCHITECTURE, keys, layout)
-    values = np.random.default_rng(0).normal(0, 0.02, (1, PATTERN)).astype(np.float32)
+    values = np.random.default_rng(0).normal(0, 0.02, PATTERN).astype(np.float32)
     fd = os.open(path, os.O_RDWR)
     try:
         os.posix_fallocate(fd, 0, size)  # a full disk is noticed now
-        patterns: dict[Type, Bytes] = {}
+        patterns: dict[tuple[Type, int], Bytes] = {}
         for name, place in places.items():
-            if place.type not in patterns:
-                packed = pack(values, place.type)
-                patterns[place.type] = np.tile(packed, max(WRITE_BYTES // packed.size, 1))
+            kind = place.type, place.shape[-1]
+            if kind not in patterns:
+                packed = place.store(np.resize(values, (GROUP_ROWS, place.shape[-1])))
+                patterns[kind] = np.tile(packed, max(WRITE_BYTES // packed.size, 1))
             if name.endswith("norm.weight"):
                 ones = np.ones(place.n_bytes // 4, "<f4").view(np.uint8)
                 write_all(fd, ones, place.offset)
             else:
-                _fill(fd, place, patterns[place.type])
+                _fill(fd, place, patterns[kind])
     finally:
         os.close(fd)
 
@@ -121,5 +124,5 @@ def _fill(fd: int, place: Place, pattern: Bytes) -> None:
 
 
 def _bytes(tensor: Tensor, type: str) -> int:
-    n = int(np.prod(tensor.shape, dtype=np.int64))
-    return packed_size(stored_type(tensor, file_type(type)), n)
+    kind, shape = stored_type(tensor, file_type(type)), tensor.stored_shape
+    return grouped_size(kind, shape) or packed_size(kind, math.prod(shape))
