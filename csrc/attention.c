@@ -5,9 +5,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#if defined(__F16C__)
-#include <immintrin.h>
-#endif
 
 /* QUERIES: most queries that go through the ring together; their sums still fit a core's cache. */
 enum { MAX_HEAD_DIM = 1024, QUERIES = 64 };
@@ -52,27 +49,6 @@ void attention_add(attention *a, kv_ring *kv, int n) {
         }
 }
 
-/* Turn pairs (2j, 2j + 1) of one head: the interleaved layout of the official checkpoint. Fused
- * explicitly, because compilers have been seen to fuse this pattern unasked. */
-static void rotate(const float *x, const float *turn, int head_dim, float *y) {
-    for (int j = 0; j < head_dim / 2; j++) {
-        float c = turn[2 * j], s = turn[2 * j + 1];
-        float x0 = x[2 * j], x1 = x[2 * j + 1];
-        y[2 * j] = fmaf(x0, c, -(x1 * s));
-        y[2 * j + 1] = fmaf(x1, c, x0 * s);
-    }
-}
-
-/* y = x, rounded to the nearest half, to the even one in a tie. */
-static void halves(const float *x, int n, uint16_t *y) {
-    int i = 0;
-#if defined(__F16C__)
-    for (; i + 8 <= n; i += 8)
-        _mm_storeu_si128((__m128i *)(void *)(y + i), _mm256_cvtps_ph(_mm256_loadu_ps(x + i), 0));
-#endif
-    for (; i < n; i++) y[i] = ggml_fp32_to_fp16(x[i]);
-}
-
 /* A turned key and a value [head_dim] into their places. */
 static void store(const attention *a, kv_ring *kv, int layer, int head, int64_t position,
                   const float *key, const float *value) {
@@ -81,9 +57,9 @@ static void store(const attention *a, kv_ring *kv, int layer, int head, int64_t 
     void *values = kv_block(kv, layer, 1, head, position);
     if (a->kv_type == GGML_TYPE_F16) {
         uint16_t half[MAX_HEAD_DIM], *to = keys;
-        halves(key, dim, half);
+        a->kernels->narrow(key, dim, half);
         for (int d = 0; d < dim; d++) to[d * KV_PAGE + place] = half[d];
-        halves(value, dim, (uint16_t *)values + place * dim);
+        a->kernels->narrow(value, dim, (uint16_t *)values + place * dim);
     } else {
         float *to = keys;
         for (int d = 0; d < dim; d++) to[d * KV_PAGE + place] = key[d];
@@ -105,8 +81,9 @@ static void op_store(struct ggml_tensor *dst, int ith, int nth, void *user) {
             const float *turn = a->turn + c * dim;
             const float *q = column(dst->src[0], c) + head * group * dim;
             float *turned = column(dst, c) + head * group * dim;
-            for (int g = 0; g < group; g++) rotate(q + g * dim, turn, dim, turned + g * dim);
-            rotate(column(dst->src[1], c) + head * dim, turn, dim, key);
+            for (int g = 0; g < group; g++)
+                a->kernels->rotate(q + g * dim, turn, dim, turned + g * dim);
+            a->kernels->rotate(column(dst->src[1], c) + head * dim, turn, dim, key);
             store(a, run->kv, layer->layer, head, run->kv->end + c - run->first, key,
                   column(dst->src[2], c) + head * dim);
         }

@@ -11,7 +11,7 @@
 
 #include "kernels/kernels.h"
 
-/* Of the functions of maths.h and of a table's float operations, on fixed numbers. */
+/* Of the functions of maths.h and of a table's operations, on fixed numbers. */
 uint64_t bits_fingerprint(const kernels *table);
 
 #endif

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "maths.h"
 #include "platform.h"
 #include "voxtral.h"
 
@@ -218,7 +217,7 @@ void graph_run(graph *g) {
 
 void graph_free(graph *g) {
     free(g->nodes);
-    free(g->memory);
+    platform_free_large(g->memory);
     *g = (graph){0};
 }
 
@@ -301,17 +300,16 @@ struct ggml_tensor *operate(graph *g, operation run, void *user, int64_t rows,
 
 static void op_add(struct ggml_tensor *dst, int ith, int nth, void *user) {
     const struct ggml_tensor *a = dst->src[1], *b = dst->src[0];
+    const kernels *k = user;
     int64_t n = dst->ne[0], first = n * ith / nth, last = n * (ith + 1) / nth;
-    (void)user;
     for (int64_t c = 0; c < dst->ne[1]; c++) {
         const float *x = column(a, c), *by = b->ne[1] == 1 ? b->data : column(b, c);
-        float *y = column(dst, c);
-        for (int64_t i = first; i < last; i++) y[i] = x[i] + by[i];
+        k->add(x + first, by + first, last - first, (float *)column(dst, c) + first);
     }
 }
 
 struct ggml_tensor *add(graph *g, struct ggml_tensor *a, struct ggml_tensor *b) {
-    return operate(g, op_add, NULL, a->ne[0], a, b);
+    return operate(g, op_add, (void *)g->c->kernels, a->ne[0], a, b);
 }
 
 struct ggml_tensor *linear(graph *g, struct ggml_tensor *weight, struct ggml_tensor *bias,
@@ -338,39 +336,42 @@ struct ggml_tensor *lookup(graph *g, struct ggml_tensor *weight, struct ggml_ten
 }
 
 static void op_rms_norm(struct ggml_tensor *dst, int ith, int nth, void *user) {
-    const float *eps = user;
+    const kernels *k = user;
+    const float *eps = dst->extra;
     for (int64_t c = ith; c < dst->ne[1]; c += nth)
-        maths_rms_norm(column(dst->src[1], c), dst->src[0]->data, *eps, (int)dst->ne[0],
-                       column(dst, c));
+        k->rms_norm(column(dst->src[1], c), dst->src[0]->data, *eps, (int)dst->ne[0],
+                    column(dst, c));
 }
 
 struct ggml_tensor *rms_norm(graph *g, struct ggml_tensor *x, struct ggml_tensor *weight,
                              const float *eps) {
-    return operate(g, op_rms_norm, (void *)eps, x->ne[0], x, weight);
+    struct ggml_tensor *y = operate(g, op_rms_norm, (void *)g->c->kernels, x->ne[0], x, weight);
+    y->extra = (void *)eps;
+    return y;
 }
 
 static void op_gelu(struct ggml_tensor *dst, int ith, int nth, void *user) {
+    const kernels *k = user;
     int64_t n = ggml_nelements(dst), first = n * ith / nth;
-    (void)user;
-    maths_gelu((const float *)dst->src[0]->data + first, n * (ith + 1) / nth - first,
-               (float *)dst->data + first);
+    k->gelu((const float *)dst->src[0]->data + first, n * (ith + 1) / nth - first,
+            (float *)dst->data + first);
 }
 
 struct ggml_tensor *gelu(graph *g, struct ggml_tensor *x) {
-    return operate(g, op_gelu, NULL, x->ne[0], x, NULL);
+    return operate(g, op_gelu, (void *)g->c->kernels, x->ne[0], x, NULL);
 }
 
 static void op_swiglu(struct ggml_tensor *dst, int ith, int nth, void *user) {
+    const kernels *k = user;
     int64_t n = ggml_nelements(dst), first = n * ith / nth;
-    (void)user;
-    maths_swiglu((const float *)dst->src[0]->data + first, (const float *)dst->src[1]->data + first,
-                 n * (ith + 1) / nth - first, (float *)dst->data + first);
+    k->swiglu((const float *)dst->src[0]->data + first, (const float *)dst->src[1]->data + first,
+              n * (ith + 1) / nth - first, (float *)dst->data + first);
 }
 
 struct ggml_tensor *swiglu(graph *g, struct ggml_tensor *gate, struct ggml_tensor *up,
                            struct ggml_tensor *down, struct ggml_tensor *down_bias,
                            struct ggml_tensor *x) {
     struct ggml_tensor *gated = linear(g, gate, NULL, x), *by = linear(g, up, NULL, x);
-    struct ggml_tensor *h = operate(g, op_swiglu, NULL, gated->ne[0], by, gated);
+    struct ggml_tensor *h = operate(g, op_swiglu, (void *)g->c->kernels, gated->ne[0], by, gated);
     return linear(g, down, down_bias, h);
 }

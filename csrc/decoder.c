@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernels/exp.h"
+#include "kernels/functions.h"
 #include "maths.h"
 
 /* ---- state ---------------------------------------------------------------------------------- */
@@ -75,8 +75,9 @@ static void op_delay_norm(struct ggml_tensor *dst, int ith, int nth, void *user)
     const decoder *d = layer->d;
     int64_t dim = dst->ne[0];
     for (int64_t c = ith; c < dst->ne[1]; c += nth)
-        maths_rms_norm(column(dst->src[0], c), d->ffn_norm[c] + layer->attention.layer * dim,
-                       d->m->dec.norm_eps, (int)dim, column(dst, c));
+        d->c->kernels->rms_norm(column(dst->src[0], c),
+                                d->ffn_norm[c] + layer->attention.layer * dim, d->m->dec.norm_eps,
+                                (int)dim, column(dst, c));
 }
 
 static int build(decoder *d) {
@@ -250,8 +251,7 @@ int decoder_weigh(const decoder *d, const decoder_part *part, int i, float *conf
     int32_t token = part->next[i];
     float max = logits[token];
     for (int t = 0; t < info->n_vocab; t++) max = logits[t] > max ? logits[t] : max;
-    double sum = 0;
-    for (int t = 0; t < info->n_vocab; t++) sum += exp_neg(logits[t] - max);
+    double sum = d->c->kernels->exp_sum(logits, info->n_vocab, max);
     *confidence = (float)(exp_neg(logits[token] - max) / sum);
     int n_found = 0;
     for (int32_t t = info->n_special; t < info->n_vocab; t++) {

@@ -68,7 +68,7 @@ static int encode_silence(engine *e) {
     mel_state state;
     mel_reset(&state);
     for (int i = 0; i < ENCODER_WIDTH; i++)
-        mel_slot(&m->mel, &state, samples, mel + i * MEL_PER_SLOT * N_MEL);
+        mel_slot(m->kernels, &m->mel, &state, samples, mel + i * MEL_PER_SLOT * N_MEL);
     encoder_state_reset(&e->silence_enc, m, 0);
     int status = VOX_OK;
     for (int done = 0; status == VOX_OK && done < e->n_silence;) {

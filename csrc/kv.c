@@ -25,7 +25,7 @@ static kv_page *page_new(const kv_ring *kv) {
 
 static void page_drop(kv_page *page) {
     if (!page || atomic_fetch_sub(&page->n_holders, 1) != 1) return;
-    free(page->rows);
+    platform_free_large(page->rows);
     free(page);
 }
 

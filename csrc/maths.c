@@ -2,9 +2,8 @@
 #include "maths.h"
 
 #include <math.h>
-#include <string.h>
 
-#include "kernels/exp.h"
+#include "kernels/functions.h"
 
 static const double LN2_HIGH = 0x1.62e42fefp-1; /* few bits, so that n times it is exact */
 static const double LN2_LOW = 0x1.473de6af278edp-34;
@@ -37,25 +36,6 @@ double maths_log10(double x) {
 
 double maths_power(double base, double x) {
     return maths_exp(x * maths_log(base));
-}
-
-/* erf(x) / x as a polynomial in x^2 / 8 - 1, fitted for 0 to 4; beyond, it is 1 in float precision.
- */
-static inline double erf_of(double x) {
-    static const double c[] = {
-        0x1.99a31ca6c443bp-20,  -0x1.33f8042ef13fap-18, 0x1.464f69033a683p-18,
-        -0x1.a780891e083bap-17, 0x1.abe31c04bbedap-15,  -0x1.0957e7f8b1c15p-13,
-        0x1.1da9426a9c680p-12,  -0x1.3d1a0dd208f21p-11, 0x1.536063afaf321p-10,
-        -0x1.5291189ef773cp-9,  0x1.3e06af3cc7c8cp-8,   -0x1.19f27a35b42b8p-7,
-        0x1.d6372d803278fp-7,   -0x1.7036ee3f39509p-6,  0x1.0ed515229e321p-5,
-        -0x1.76e83ec47b201p-5,  0x1.ea97f3aeeaabcp-5,   -0x1.3215da4d7d702p-4,
-        0x1.717efc67c9b7ep-4,   -0x1.b92e95b1df0e3p-4,  0x1.0dabaf064066ap-3,
-        -0x1.69a0ccda54e4fp-3,  0x1.6a040781a485cp-2,
-    };
-    double size = fabs(x), u = size * size / 8 - 1, y = c[0];
-#pragma GCC unroll 32
-    for (int i = 1; i < (int)(sizeof c / sizeof *c); i++) y = y * u + c[i];
-    return copysign(size < 4 ? size * y : 1, x);
 }
 
 double maths_erf(double x) {
@@ -95,30 +75,4 @@ double maths_sin(turns angle) {
 
 double maths_cos(turns angle) {
     return maths_sin(angle + ((turns)1 << 62));
-}
-
-/* ---- over many numbers ---------------------------------------------------------------------- */
-
-void maths_gelu(const float *x, int64_t n, float *y) {
-    for (int64_t i = 0; i < n; i++)
-        y[i] = (float)(0.5 * x[i] * (1 + erf_of(x[i] * 0.7071067811865476)));
-}
-
-void maths_swiglu(const float *x, const float *by, int64_t n, float *y) {
-    for (int64_t i = 0; i < n; i++) {
-        float e = exp_neg(-fabsf(x[i]));
-        y[i] = (x[i] < 0 ? x[i] * e : x[i]) / (1 + e) * by[i];
-    }
-}
-
-void maths_rms_norm(const float *x, const float *weight, float eps, int n, float *y) {
-    enum { SUMS = 8 };
-    double sum[SUMS] = {0};
-    int i = 0;
-    for (; i + SUMS <= n; i += SUMS)
-        for (int j = 0; j < SUMS; j++) sum[j] += x[i + j] * x[i + j];
-    for (int j = 0; i + j < n; j++) sum[j] += x[i + j] * x[i + j];
-    for (int j = 1; j < SUMS; j++) sum[0] += sum[j];
-    float scale = 1 / sqrtf((float)(sum[0] / n) + eps);
-    for (i = 0; i < n; i++) y[i] = x[i] * scale * weight[i];
 }

@@ -1,9 +1,9 @@
 /* maths.h - the functions of the C library that compute, in our own words: so that every machine
  * and every library gives the same bits.
  *
- * Each is a fixed sequence of IEEE additions, multiplications and divisions, none of them fused.
- * All but gelu are in double precision, with errors of a few units in its last place, and what is
- * made of them is rounded to float once. No ggml header.
+ * Each is a fixed sequence of IEEE additions, multiplications and divisions in double precision,
+ * none of them fused, with errors of a few units in its last place. Those that run over many
+ * numbers are in kernels.h. No ggml header.
  */
 #ifndef VOXTRAL_MATHS_H
 #define VOXTRAL_MATHS_H
@@ -28,14 +28,5 @@ typedef uint64_t turns;
 turns maths_turn(double radians);
 double maths_cos(turns angle);
 double maths_sin(turns angle);
-
-/* y[i] = x[i] / 2 * (1 + erf(x[i] / sqrt(2))), in double precision, rounded once. x may be y. */
-void maths_gelu(const float *x, int64_t n, float *y);
-/* y[i] = silu(x[i]) * by[i]; silu(x) = x / (1 + e) where x >= 0, else x e / (1 + e), with e =
- * exp(-|x|) of kernels.h. y may be x. */
-void maths_swiglu(const float *x, const float *by, int64_t n, float *y);
-/* y[i] = x[i] * scale * weight[i], scale = 1 / sqrt(sum of x[i]^2 / n + eps): squares in float,
- * eight sums in double of every eighth, added from left to right. */
-void maths_rms_norm(const float *x, const float *weight, float eps, int n, float *y);
 
 #endif

@@ -59,18 +59,21 @@ static float level(double power) {
 /* One frame from its 400 samples. The exact 400-point transform, folded twice: samples n and 400 -
  * n share their cosine (and the negative of their sine), bins k and 200 - k theirs up to the sign
  * of odd n. Double precision keeps weak bins beside loud ones exact. */
-static void mel_frame(const mel_tables *t, const float *samples, float *frame) {
-    double re[2][MEL_N_FOLD] = {{0}}, im[2][MEL_N_FOLD] = {{0}}; /* sums over even and over odd n */
+static void mel_frame(const kernels *table, const mel_tables *t, const float *samples,
+                      float *frame) {
+    enum { N = MEL_N_FFT / 4 + 1 };
+    double even[2][N], odd[2][N]; /* of samples n and 400 - n, for even and for odd n */
     for (int n = 0; n <= MEL_N_FFT / 2; n++) {
         double x = samples[n] * t->window[n];
         double mirror =
             n == 0 || n == MEL_N_FFT / 2 ? 0 : samples[MEL_N_FFT - n] * t->window[MEL_N_FFT - n];
-        double even = x + mirror, odd = x - mirror;
-        double *r = re[n & 1], *i = im[n & 1];
-        for (int k = 0; k < MEL_N_FOLD; k++) {
-            r[k] += even * t->cosine[n][k];
-            i[k] += odd * t->sine[n][k];
-        }
+        even[n & 1][n / 2] = x + mirror;
+        odd[n & 1][n / 2] = x - mirror;
+    }
+    double re[2][MEL_N_FOLD], im[2][MEL_N_FOLD]; /* sums over even and over odd n */
+    for (int i = 0; i < 2; i++) {
+        table->double_sums(even[i], t->cosine[i], 2 * MEL_N_FOLD, N - i, MEL_N_FOLD, re[i]);
+        table->double_sums(odd[i], t->sine[i], 2 * MEL_N_FOLD, N - i, MEL_N_FOLD, im[i]);
     }
     double power[MEL_N_FREQ];
     for (int k = 0; k < MEL_N_FOLD; k++) {
@@ -87,12 +90,13 @@ static void mel_frame(const mel_tables *t, const float *samples, float *frame) {
     }
 }
 
-void mel_slot(const mel_tables *t, mel_state *m, const float *samples, float *frames) {
+void mel_slot(const kernels *table, const mel_tables *t, mel_state *m, const float *samples,
+              float *frames) {
     float line[MEL_HISTORY + MEL_SLOT];
     memcpy(line, m->tail, sizeof m->tail);
     memcpy(line + MEL_HISTORY, samples, MEL_SLOT * sizeof *line);
     for (int f = 0; f < MEL_FRAMES; f++)
-        mel_frame(t, line + f * MEL_HOP_LENGTH, frames + f * MEL_N_BINS);
+        mel_frame(table, t, line + f * MEL_HOP_LENGTH, frames + f * MEL_N_BINS);
     memcpy(m->tail, line + MEL_SLOT, sizeof m->tail);
 }
 

@@ -8,6 +8,8 @@
 #ifndef VOXTRAL_MEL_H
 #define VOXTRAL_MEL_H
 
+#include "kernels/kernels.h"
+
 enum {
     MEL_N_BINS = 128,
     MEL_N_FFT = 400, /* samples under the window */
@@ -35,7 +37,8 @@ typedef struct {
 void mel_tables_init(mel_tables *t);
 void mel_reset(mel_state *m); /* as after endless silence */
 /* One slot: 1280 samples in, frames [8][128] out. */
-void mel_slot(const mel_tables *t, mel_state *m, const float *samples, float *frames);
+void mel_slot(const kernels *table, const mel_tables *t, mel_state *m, const float *samples,
+              float *frames);
 /* Whether frames [8][128] are those of silence: on the floor in every bin. */
 int mel_is_silent(const float *frames);
 

@@ -1,26 +1,24 @@
-/* pool.c - see pool.h; with platform.c, all that speaks to the operating system. */
+/* pool.c - see pool.h. */
 #include "pool.h"
 
-#include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/types.h>
-#include <unistd.h>
+
+#include "platform.h"
 
 typedef struct {
     pool *p;
     int ith;
-    pthread_t thread;
+    platform_thread thread;
 } member;
 
 struct pool {
     int n;       /* threads that work; members[0] is the caller and has no thread */
     int n_asked; /* for */
-    pid_t process;
+    int process;
     member *members;
-    pthread_mutex_t mutex;
-    pthread_cond_t wake;
+    platform_mutex mutex;
+    platform_event wake;
     unsigned n_works; /* given out so far */
     int is_closing;
     void (*work)(int ith, int nth, void *user);
@@ -34,7 +32,7 @@ struct pool {
  * needs, the others would burn whole time slices. On a busy two-core machine two threads were fifty
  * times slower than one. Yielding on every 128th pause costs nothing when all run. */
 static void pause_or_yield(unsigned i) {
-    if (i % 128 == 0) sched_yield();
+    if (i % 128 == 0) platform_yield();
 #if defined(__x86_64__)
     else __builtin_ia32_pause();
 #elif defined(__aarch64__)
@@ -58,11 +56,11 @@ static void *serve(void *user) {
     const member *m = user;
     pool *p = m->p;
     for (unsigned n_seen = 0;; pool_meet(p)) {
-        pthread_mutex_lock(&p->mutex);
-        while (p->n_works == n_seen && !p->is_closing) pthread_cond_wait(&p->wake, &p->mutex);
+        platform_mutex_lock(&p->mutex);
+        while (p->n_works == n_seen && !p->is_closing) platform_event_wait(&p->wake, &p->mutex, -1);
         n_seen = p->n_works;
         int is_closing = p->is_closing;
-        pthread_mutex_unlock(&p->mutex);
+        platform_mutex_unlock(&p->mutex);
         if (is_closing) return NULL;
         p->work(m->ith, p->n, p->user);
     }
@@ -70,22 +68,22 @@ static void *serve(void *user) {
 
 /* Start as many of the threads asked for as can be. They look at n only once there is work. */
 static void start(pool *p) {
-    p->process = getpid();
-    pthread_mutex_init(&p->mutex, NULL);
-    pthread_cond_init(&p->wake, NULL);
+    p->process = platform_process();
+    platform_mutex_init(&p->mutex);
+    platform_event_init(&p->wake);
     p->n_works = 0;
     atomic_init(&p->n_met, 0);
     atomic_init(&p->n_meetings, 0);
     for (p->n = 1; p->n < p->n_asked; p->n++) {
         member *m = &p->members[p->n];
         *m = (member){.p = p, .ith = p->n};
-        if (pthread_create(&m->thread, NULL, serve, m) != 0) break;
+        if (platform_thread_start(&m->thread, serve, m) != 0) break;
     }
 }
 
 pool *pool_open(int n) {
-    pool *p;
-    if (posix_memalign((void **)&p, _Alignof(pool), sizeof *p) != 0) return NULL;
+    pool *p = platform_alloc_large(sizeof *p); /* its lines are its own */
+    if (!p) return NULL;
     *p = (pool){.n_asked = n, .members = calloc((size_t)n, sizeof *p->members)};
     if (p->members) start(p);
     if (p->members && p->n == n) return p;
@@ -95,17 +93,17 @@ pool *pool_open(int n) {
 
 void pool_close(pool *p) {
     if (!p) return;
-    if (p->process == getpid()) {
-        pthread_mutex_lock(&p->mutex);
+    if (p->process == platform_process()) {
+        platform_mutex_lock(&p->mutex);
         p->is_closing = 1;
-        pthread_cond_broadcast(&p->wake);
-        pthread_mutex_unlock(&p->mutex);
-        for (int i = 1; i < p->n; i++) pthread_join(p->members[i].thread, NULL);
-        pthread_cond_destroy(&p->wake);
-        pthread_mutex_destroy(&p->mutex);
+        platform_event_wake_all(&p->wake);
+        platform_mutex_unlock(&p->mutex);
+        for (int i = 1; i < p->n; i++) platform_thread_join(&p->members[i].thread);
+        platform_event_free(&p->wake);
+        platform_mutex_free(&p->mutex);
     }
     free(p->members);
-    free(p);
+    platform_free_large(p);
 }
 
 int pool_size(const pool *p) {
@@ -113,14 +111,14 @@ int pool_size(const pool *p) {
 }
 
 void pool_run(pool *p, void (*work)(int ith, int nth, void *user), void *user) {
-    if (p->process != getpid()) start(p);
+    if (p->process != platform_process()) start(p);
     p->work = work;
     p->user = user;
     if (p->n > 1) {
-        pthread_mutex_lock(&p->mutex);
+        platform_mutex_lock(&p->mutex);
         p->n_works++;
-        pthread_cond_broadcast(&p->wake);
-        pthread_mutex_unlock(&p->mutex);
+        platform_event_wake_all(&p->wake);
+        platform_mutex_unlock(&p->mutex);
     }
     work(0, p->n, user);
     pool_meet(p);

@@ -194,7 +194,7 @@ static int listen(vox_stream *s, int w, int *is_shut) {
         mel_state mel = s->mel;
         silence_gate gate = s->gate;
         float *frames = s->mel_frames + i * MEL_PER_SLOT * N_MEL;
-        mel_slot(&s->m->mel, &s->mel, samples + i * SAMPLES_PER_SLOT, frames);
+        mel_slot(s->m->kernels, &s->m->mel, &s->mel, samples + i * SAMPLES_PER_SLOT, frames);
         /* The silence before the first sample is not the audio's. */
         int shuts = slots_taken(&s->slots) + i >= s->m->n_left_pad && gate_shuts(&s->gate, frames);
         if (i > 0 && shuts != *is_shut) {

@@ -1,6 +1,5 @@
 /* voxtral.c - the public entry points: checks arguments and hands over to model.c and stream.c; no
- * maths. It and what it calls before a model is open is built for every processor, so that one
- * which cannot run the rest is told so. */
+ * maths. */
 #include "voxtral.h"
 
 #include <stdio.h>
@@ -45,13 +44,6 @@ int vox_model_open(const char *path, const vox_model_params *params, vox_model *
     if (model) *model = NULL;
     if (!path || !model)
         return refuse(message, n_message, VOX_ERR_ARGUMENT, "path and model must not be NULL");
-    const char *missing = platform_missing_feature();
-    if (missing) {
-        if (message)
-            snprintf(message, n_message, "this processor has no %s, which this build needs",
-                     missing);
-        return VOX_ERR_COMPUTE;
-    }
     return model_open(path, params ? params->n_threads : 0, model, message, n_message);
 }
 

@@ -105,7 +105,7 @@ int weights_place(vox_model *m, size_t *size) {
 void weights_free(vox_model *m) {
     free(m->weights);
     free(m->packed);
-    free(m->packed_groups);
+    platform_free_large(m->packed_groups);
     free(m->small);
 }
 

@@ -229,8 +229,9 @@ static void tile_quantise(const float *x, size_t stride, int n_columns, int n_bl
 }
 
 #ifdef VOXTRAL_TILE_MODEL
-const kernels kernels_tile_model = {"amx in plain C", attend, tile_quantise, tile_product,
-                                    float_product};
+const kernels kernels_tile_model = {"amx in plain C", attend,        narrow, tile_quantise,
+                                    tile_product,     float_product, LOOPS};
 #else
-const kernels kernels_amx = {"amx", attend, tile_quantise, tile_product, float_product};
+const kernels kernels_amx = {"amx",        attend,        narrow, tile_quantise,
+                             tile_product, float_product, LOOPS};
 #endif

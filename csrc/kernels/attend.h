@@ -9,6 +9,7 @@
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "kernels.h"
 
@@ -178,4 +179,14 @@ INLINE void attend_all(const attend_page *page, attend_query *q, int n, const in
 static void attend(const attend_page *page, attend_query *queries, int n) {
     if (page->is_half) attend_all(page, queries, n, 1);
     else attend_all(page, queries, n, 0);
+}
+
+static void narrow(const float *x, int n, uint16_t *y) {
+    int i = 0;
+    for (; i + LANES <= n; i += LANES) vec_store_half(y + i, vec_load(x + i));
+    float rest[LANES] = {0};
+    uint16_t halves[LANES];
+    memcpy(rest, x + i, (size_t)(n - i) * sizeof *rest);
+    vec_store_half(halves, vec_load(rest));
+    memcpy(y + i, halves, (size_t)(n - i) * sizeof *halves);
 }

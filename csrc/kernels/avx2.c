@@ -30,4 +30,5 @@ INLINE ivec dot(const ivec *v, const int8_t *q, const int n, const int most, ive
 
 #include "product.h"
 
-const kernels kernels_avx2 = {"avx2", attend, quantise, matrix_product, float_product};
+const kernels kernels_avx2 = {"avx2",         attend,        narrow, quantise,
+                              matrix_product, float_product, LOOPS};

@@ -2,4 +2,5 @@
  * processor has them. */
 #include "avx512.h"
 
-const kernels kernels_avx512 = {"avx512", attend, quantise, matrix_product, float_product};
+const kernels kernels_avx512 = {"avx512",       attend,        narrow, quantise,
+                                matrix_product, float_product, LOOPS};

@@ -23,6 +23,9 @@ static inline vec vec_load_brain(const uint16_t *x) {
 static inline void vec_store(float *to, vec x) {
     _mm512_storeu_ps(to, x);
 }
+static inline void vec_store_half(uint16_t *to, vec x) {
+    _mm256_storeu_si256((__m256i *)to, _mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+}
 static inline void vec_store_first(float *to, vec x) {
     *to = _mm512_cvtss_f32(x);
 }
@@ -65,6 +68,7 @@ static inline float half_float(const uint16_t *x) {
 
 #include "attend.h"
 #include "floats.h"
+#include "loops.h"
 
 #define AT_ONCE 8 /* columns */
 typedef __m512i ivec;

@@ -16,4 +16,5 @@ INLINE ivec dot(const ivec *v, const int8_t *q, const int n, const int most, ive
 
 #include "product.h"
 
-const kernels kernels_avx_vnni = {"avx-vnni", attend, quantise, matrix_product, float_product};
+const kernels kernels_avx_vnni = {"avx-vnni",     attend,        narrow, quantise,
+                                  matrix_product, float_product, LOOPS};

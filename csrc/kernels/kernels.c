@@ -5,25 +5,56 @@
 
 #include "platform.h"
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+
+/* Sets of instructions: what CPUID says of the processor (the register is EAX, EBX, ECX or EDX, the
+ * bits of it that must be set), and the registers that the system must keep for it, as bits of
+ * XCR0. Compilers have a function for this, but not all of them fill in what it reads. */
+typedef struct {
+    unsigned leaf, subleaf, eax, ebx, ecx, edx, kept;
+} feature;
+
+enum { VECTORS = 6, WIDE_VECTORS = 0xe6, TILES = 0x60000 };
+#define BIT(n) (1u << (n))
+
+static int has(const feature *f) {
+    unsigned a, b, c, d, kept, none;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & BIT(27))) return 0; /* XGETBV */
+    __asm__ volatile("xgetbv" : "=a"(kept), "=d"(none) : "c"(0));
+    return (kept & f->kept) == f->kept && __get_cpuid_count(f->leaf, f->subleaf, &a, &b, &c, &d) &&
+           (a & f->eax) == f->eax && (b & f->ebx) == f->ebx && (c & f->ecx) == f->ecx &&
+           (d & f->edx) == f->edx;
+}
+
+static const feature FMA_F16C = {1, 0, .ecx = BIT(12) | BIT(28) | BIT(29), .kept = VECTORS};
+static const feature AVX2 = {7, 0, .ebx = BIT(5), .kept = VECTORS};
+#if defined(VOXTRAL_AVX_VNNI) /* not every compiler knows of it */
+static const feature AVX_VNNI = {7, 1, .eax = BIT(4), .kept = VECTORS};
+#endif
+static const feature AVX512_BW_VL_VNNI = {7, 0, .ebx = BIT(16) | BIT(30) | BIT(31), .ecx = BIT(11),
+                                          .kept = WIDE_VECTORS};
+#if defined(VOXTRAL_AMX)
+static const feature AMX_INT8 = {7, 0, .edx = BIT(24) | BIT(25), .kept = WIDE_VECTORS | TILES};
+#endif
+#endif
+
 const kernels *kernels_at(int i) {
     const kernels *list[5] = {&kernels_portable};
     int n = 1;
 #if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("f16c"))
+    if (has(&FMA_F16C) && has(&AVX2)) {
         list[n++] = &kernels_avx2;
-#if defined(VOXTRAL_AVX_VNNI) /* not every compiler knows of it */
-    if (__builtin_cpu_supports("avxvnni")) list[n++] = &kernels_avx_vnni;
+#if defined(VOXTRAL_AVX_VNNI)
+        if (has(&AVX_VNNI)) list[n++] = &kernels_avx_vnni;
 #endif
-    if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512vnni"))
-        list[n++] = &kernels_avx512;
+        if (has(&AVX512_BW_VL_VNNI)) {
+            list[n++] = &kernels_avx512;
 #if defined(VOXTRAL_AMX)
-    if (list[n - 1] == &kernels_avx512 && __builtin_cpu_supports("amx-tile") &&
-        __builtin_cpu_supports("amx-int8") && platform_may_use_tiles())
-        list[n++] = &kernels_amx;
+            if (has(&AMX_INT8) && platform_may_use_tiles()) list[n++] = &kernels_amx;
 #endif
+        }
+    }
 #elif defined(__aarch64__)
     int features = platform_arm_features();
     list[n++] = &kernels_neon;

@@ -2,7 +2,8 @@
  *
  * A table of functions per instruction set: portable C, which defines the results, and vector code
  * that gives the same bits. The choice is made at run time by the processor's features; each file
- * is compiled with its own options, so nothing else depends on them. No ggml header.
+ * is compiled with its own options, and all else for the first processors of its kind. No ggml
+ * header.
  *
  * Same bits everywhere means: the order of float operations on each number is written down here and
  * depends on neither the width of a vector nor on what is computed beside it, products and sums are
@@ -38,7 +39,7 @@ typedef struct {
 /* A matrix that is not quantised: rows [n_rows][n_columns], as numbers lie in memory. BRAINS are
  * the upper halves of floats. */
 typedef enum { FLOATS, HALVES, BRAINS } float_type;
-enum { FLOAT_SUMS = 16 };
+enum { FLOAT_SUMS = 16, SUMS_AT_ONCE = 8 };
 typedef struct {
     const void *rows;
     float_type type;
@@ -55,6 +56,8 @@ typedef struct {
      *   out[d] = fmaf(out[d], keep, v), v = fmaf(p[i], values[i][d], v) for i = first, first + 1,
      * ... The sign of a zero in out is not defined. */
     void (*attend)(const attend_page *page, attend_query *queries, int n);
+    /* y[i] = x[i] as an IEEE half: the nearest, of two the even one. */
+    void (*narrow)(const float *x, int n, uint16_t *y);
     /* n_columns columns x[c * stride + i] as tiles of matrix.h, blocks [first, last) of n_blocks.
      * Per column and block: largest = max |x|; scale = largest / 127; q = x * (127 / largest),
      * rounded to even A block below TINY is zero; one with a NaN or an infinity has scale NaN, so
@@ -75,6 +78,29 @@ typedef struct {
      * += s[j + 8], with 4, with 2, with 1. */
     void (*float_product)(const float_matrix *m, int first, int last, const float *x,
                           size_t x_stride, int n_columns, float *y, size_t stride);
+    /* The rest is plain C, compiled once per instruction set: LOOPS of loops.h.
+     * y[i] = x[i] / 2 * (1 + erf(x[i] / sqrt(2))), in double precision, rounded once. x may be y.
+     */
+    void (*gelu)(const float *x, int64_t n, float *y);
+    /* y[i] = silu(x[i]) * by[i]; silu(x) = x / (1 + e) where x >= 0, else x e / (1 + e), with e =
+     * exp(-|x|). y may be x. */
+    void (*swiglu)(const float *x, const float *by, int64_t n, float *y);
+    /* y[i] = x[i] * scale * weight[i], scale = 1 / sqrt(sum of x[i]^2 / n + eps): squares in float,
+     * eight sums in double of every eighth, added from left to right. */
+    void (*rms_norm)(const float *x, const float *weight, float eps, int n, float *y);
+    /* Turn the n / 2 pairs (x[i], x[i + 1]) by angles of cosine turn[i] and sine turn[i + 1]:
+     * y[i] = fmaf(x[i], cosine, -(x[i + 1] * sine)), y[i + 1] = fmaf(x[i + 1], cosine, x[i] *
+     * sine), fused because compilers have been seen to fuse this pattern unasked. */
+    void (*rotate)(const float *x, const float *turn, int n, float *y);
+    /* y[i] = x[i] + by[i] */
+    void (*add)(const float *x, const float *by, int64_t n, float *y);
+    /* y[k] = a[0] * x[k] + a[1] * x[stride + k] + ..., n products added from left to right, for k =
+     * 0
+     * .. n_sums - 1, which are at least SUMS_AT_ONCE. */
+    void (*double_sums)(const double *a, const double *x, size_t stride, int n, int n_sums,
+                        double *y);
+    /* exp(x[0] - most) + exp(x[1] - most) + ..., in double precision from left to right */
+    double (*exp_sum)(const float *x, int n, float most);
 } kernels;
 
 #define TINY 0x1p-100f

@@ -22,6 +22,9 @@ static inline vec vec_load_brain(const uint16_t *x) {
 static inline void vec_store(float *to, vec x) {
     vst1q_f32(to, x);
 }
+static inline void vec_store_half(uint16_t *to, vec x) {
+    vst1_u16(to, vreinterpret_u16_f16(vcvt_f16_f32(x)));
+}
 static inline void vec_store_first(float *to, vec x) {
     *to = vgetq_lane_f32(x, 0);
 }
@@ -61,6 +64,7 @@ static inline float half_float(const uint16_t *x) {
 
 #include "attend.h"
 #include "floats.h"
+#include "loops.h"
 
 #define AT_ONCE 8 /* columns */
 typedef uint8x16_t ivec;

@@ -4,5 +4,5 @@
 
 #include "product.h"
 
-const kernels kernels_neon_dotprod = {"neon-dotprod", attend, quantise, matrix_product,
-                                      float_product};
+const kernels kernels_neon_dotprod = {"neon-dotprod", attend,        narrow, quantise,
+                                      matrix_product, float_product, LOOPS};

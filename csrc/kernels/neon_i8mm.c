@@ -127,5 +127,5 @@ static void quantise_pairs(const float *x, size_t stride, int n_columns, int n_b
     }
 }
 
-const kernels kernels_neon_i8mm = {"neon-i8mm", attend, quantise_pairs, matrix_product,
-                                   float_product};
+const kernels kernels_neon_i8mm = {"neon-i8mm",    attend,        narrow, quantise_pairs,
+                                   matrix_product, float_product, LOOPS};

@@ -5,8 +5,8 @@
 #include <math.h>
 #include <string.h>
 
-#include "exp.h"
 #include "kernels.h"
+#include "loops.h"
 
 enum { MAX_HEAD_DIM = 1024, TILE = 16 }; /* queries at a time */
 
@@ -26,7 +26,7 @@ static float weigh(attend_query *x, float scale, float *s) {
     for (int i = 0; i < ATTEND_PAGE; i++) s[i] = exp_neg(s[i] - max);
     float keep = exp_neg(x->max - max);
     for (int j = 0; j < ATTEND_LANES; j++)
-        x->sum[j] = fmaf(x->sum[j], keep, s[j] + s[j + 16] + s[j + 32] + s[j + 48]);
+        x->sum[j] = fused(x->sum[j], keep, s[j] + s[j + 16] + s[j + 32] + s[j + 48]);
     x->max = max;
     return keep;
 }
@@ -40,7 +40,7 @@ static void attend(const attend_page *page, attend_query *queries, int n) {
         for (int d = 0; d < dim; d++) {
             const float *key = row(page->keys, page->is_half, ATTEND_PAGE, d, room);
             for (int r = 0; r < m; r++)
-                for (int i = 0; i < ATTEND_PAGE; i++) s[r][i] = fmaf(x[r].q[d], key[i], s[r][i]);
+                for (int i = 0; i < ATTEND_PAGE; i++) s[r][i] = fused(x[r].q[d], key[i], s[r][i]);
         }
         for (int r = 0; r < m; r++) {
             if (x[r].first < x[r].last) keep[r] = weigh(&x[r], page->scale, s[r]);
@@ -50,12 +50,16 @@ static void attend(const attend_page *page, attend_query *queries, int n) {
             const float *value = row(page->values, page->is_half, dim, i, room);
             for (int r = 0; r < m; r++)
                 for (int d = 0; i >= x[r].first && i < x[r].last && d < dim; d++)
-                    v[r][d] = fmaf(s[r][i], value[d], v[r][d]);
+                    v[r][d] = fused(s[r][i], value[d], v[r][d]);
         }
         for (int r = 0; r < m; r++)
             for (int d = 0; x[r].first < x[r].last && d < dim; d++)
-                x[r].out[d] = fmaf(x[r].out[d], keep[r], v[r][d]);
+                x[r].out[d] = fused(x[r].out[d], keep[r], v[r][d]);
     }
+}
+
+static void narrow(const float *x, int n, uint16_t *y) {
+    ggml_fp32_to_fp16_row(x, (ggml_fp16_t *)y, n);
 }
 
 /* ---- products ------------------------------------------------------------------------------- */
@@ -140,9 +144,9 @@ static void multiply_block(matrix_type type, uint8_t v[8][VECTOR], const float *
         } else {
             dot(v, q, 8, sum);
         }
-        for (int r = 0; r < GROUP; r++) y[c][r] = fmaf(w[r] * scale, (float)sum[r], y[c][r]);
+        for (int r = 0; r < GROUP; r++) y[c][r] = fused(w[r] * scale, (float)sum[r], y[c][r]);
         if (type == Q4_K || type == Q5_K)
-            for (int r = 0; r < GROUP; r++) y[c][r] = fmaf(w_min[r], x.minus[c], y[c][r]);
+            for (int r = 0; r < GROUP; r++) y[c][r] = fused(w_min[r], x.minus[c], y[c][r]);
     }
 }
 
@@ -216,7 +220,7 @@ static void float_product(const float_matrix *m, int first, int last, const floa
                 for (int j = 0; j < FLOAT_SUMS; j++) {
                     int is_in = i + j < m->n_columns;
                     float w = is_in ? widen(m->type, row, i + j) : 0;
-                    s[j] = fmaf(w, is_in ? x[(size_t)c * x_stride + (size_t)(i + j)] : 0, s[j]);
+                    s[j] = fused(w, is_in ? x[(size_t)c * x_stride + (size_t)(i + j)] : 0, s[j]);
                 }
             for (int half = FLOAT_SUMS / 2; half > 0; half /= 2)
                 for (int j = 0; j < half; j++) s[j] += s[j + half];
@@ -224,4 +228,5 @@ static void float_product(const float_matrix *m, int first, int last, const floa
         }
 }
 
-const kernels kernels_portable = {"portable", attend, quantise, matrix_product, float_product};
+const kernels kernels_portable = {"portable",     attend,        narrow, quantise,
+                                  matrix_product, float_product, LOOPS};

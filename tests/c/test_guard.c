@@ -65,7 +65,7 @@ static int shuts(silence_gate *g, const mel_tables *t, mel_state *m, float loudn
         seed = seed * 1664525u + 1013904223u;
         samples[i] = loudness * ((float)(seed >> 8) / 8388608.0f - 1);
     }
-    mel_slot(t, m, samples, frames);
+    mel_slot(kernels_best(), t, m, samples, frames);
     return gate_shuts(g, frames);
 }
 

@@ -1,0 +1,21 @@
+/* platform_other.c - what is left of platform.h on a system that has POSIX and nothing that the
+ * core knows of beyond it, such as Emscripten's. */
+#include <unistd.h>
+
+#include "platform.h"
+
+int platform_n_processors(double *quota) {
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    if (quota) *quota = 0;
+    return n < 1 ? 1 : (int)n;
+}
+
+#if defined(__x86_64__)
+int platform_may_use_tiles(void) {
+    return 0;
+}
+#elif defined(__aarch64__)
+int platform_arm_features(void) {
+    return 0;
+}
+#endif
