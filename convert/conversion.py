@@ -130,14 +130,15 @@ def _fill(
     os.posix_fallocate(fd, 0, size)  # a full disk is noticed now rather than at the end
 
     def write(part: Slice) -> None:
-        if part.tensor.name not in recipe.names:
+        first, end = part.stored_rows
+        if part.tensor.name not in recipe.names or first == end:
             return  # read for the hash only
         place = places[recipe.names[part.tensor.name]]
         try:
             stored = place.store(recipe.values(part))
         except OverflowError as error:
             raise part.error(f"has {error}: choose --type bf16 or f32") from error
-        write_all(fd, stored, place.rows(*part.stored_rows)[0])
+        write_all(fd, stored, place.rows(first, end)[0])
 
     for_each_slice(source, write, threads, progress)
     assert source.sha256 is not None

@@ -157,6 +157,8 @@ static void op_peaks(struct ggml_tensor *dst, int ith, int nth, void *user) {
 
 /* The likeliest token of column c of the last head, or -1. */
 static int32_t likeliest(const decoder *d, int c) {
+    for (int i = 0; d->turns && i < VOX_N_TURNS; i++)
+        if (!isfinite(column(d->turns, c)[i])) return -1;
     const peak *peaks = (const peak *)(const void *)column(d->peaks, c), *best = NULL;
     for (int i = 0; i < pool_size(d->c->pool); i++) {
         if (peaks[i].poison != 0) return -1;
@@ -171,12 +173,17 @@ static int build_head(decoder *d) {
     int status = graph_begin(g, d->c, 64, DECODER_COLUMNS);
     if (status != VOX_OK) return status;
     d->hidden_in = graph_input(g, GGML_TYPE_F32, m->dec.dim, DECODER_COLUMNS);
-    d->logits = linear(g, m->embed, NULL, rms_norm(g, d->hidden_in, m->dec_norm, &m->dec.norm_eps));
+    struct ggml_tensor *y = rms_norm(g, d->hidden_in, m->dec_norm, &m->dec.norm_eps);
+    d->logits = linear(g, m->embed, NULL, y);
     graph_probe(g, d->logits, "dec.logits", -1);
     graph_output(d->logits);
     d->peaks = operate(g, op_peaks, d, (int64_t)(sizeof(peak) / sizeof(float)) * d->c->n_threads,
                        d->logits, NULL);
     graph_output(d->peaks);
+    if (m->turn_head) {
+        d->turns = linear(g, m->turn_head, NULL, y);
+        graph_output(d->turns);
+    }
     return graph_end(g);
 }
 
@@ -265,6 +272,15 @@ int decoder_weigh(const decoder *d, const decoder_part *part, int i, float *conf
     for (int k = 0; k < n_found; k++)
         alternatives[k].confidence = (float)(exp_neg(logits[alternatives[k].token] - max) / sum);
     return n_found;
+}
+
+void decoder_turns(const decoder *d, const decoder_part *part, int i, float *states) {
+    const float *logits = column(d->turns, part->first_logits + i);
+    float max = logits[0];
+    for (int t = 1; t < VOX_N_TURNS; t++) max = logits[t] > max ? logits[t] : max;
+    double sum = 0;
+    for (int t = 0; t < VOX_N_TURNS; t++) sum += exp_neg(logits[t] - max);
+    for (int t = 0; t < VOX_N_TURNS; t++) states[t] = (float)(exp_neg(logits[t] - max) / sum);
 }
 
 void decoder_keep(decoder_state *st, int n) {

@@ -53,6 +53,7 @@ typedef struct decoder {
     struct ggml_tensor *tokens_in, *audio_in, *hidden;
     /* In head: [dim, n], [n_vocab, n] and [threads, n] peaks */
     struct ggml_tensor *hidden_in, *logits, *peaks;
+    struct ggml_tensor *turns; /* [VOX_N_TURNS, n] logits; NULL: the model has no such head */
     const float *ffn_norm[DECODER_COLUMNS]; /* of each column of the pass at hand */
     float penalty[DECODER_COLUMNS];         /* of each column of the head */
 } decoder;
@@ -71,6 +72,8 @@ int decoder_head(decoder *d, decoder_part *const *parts, int n);
  * this order; how many there are. */
 int decoder_weigh(const decoder *d, const decoder_part *part, int i, float *confidence, int n,
                   vox_alternative *alternatives);
+/* After it: how likely each state of the turn is where next[i] was said, [VOX_N_TURNS]. */
+void decoder_turns(const decoder *d, const decoder_part *part, int i, float *states);
 /* The first n positions of the last run stay; the rest is as if it had not been run. */
 void decoder_keep(decoder_state *st, int n);
 size_t decoder_bytes(const decoder *d);

@@ -134,6 +134,7 @@ static void weigh(const decoder *d, pass_request *r, int i) {
     if (said->token >= d->m->info.n_special && (r->has_confidence || r->n_alternatives > 0))
         said->n_alternatives =
             decoder_weigh(d, &r->dec, i, &said->confidence, r->n_alternatives, said->alternatives);
+    if (d->turns) decoder_turns(d, &r->dec, i, said->turns);
 }
 
 static void decode(engine *e, pass_request *const *requests, int n) {

@@ -21,6 +21,7 @@ typedef struct {
     int32_t token, n_alternatives;
     float confidence;
     vox_alternative alternatives[VOX_MAX_ALTERNATIVES];
+    float turns[VOX_N_TURNS]; /* if the model has them */
 } said_token;
 
 /* What a stream wants of a pass. Until it has run, nobody touches the states and arrays that it

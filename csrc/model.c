@@ -326,6 +326,9 @@ static void read_tensors(loader *l) {
     for (int i = 0; i < m->dec.n_layers && l->status == VOX_OK; i++)
         m->dec_layers[i] = read_layer(l, "dec", i, &m->dec, 0);
     m->dec_norm = vector(l, "dec.norm.weight", m->dec.dim);
+    if (gguf_find_tensor(&l->file, "dec.turn.weight"))
+        m->turn_head = tensor(l, "dec.turn.weight", m->dec.dim, VOX_N_TURNS, 0);
+    m->info.has_turns = m->turn_head != NULL;
 }
 
 /* ---- fingerprint ---------------------------------------------------------------------------- */

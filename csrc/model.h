@@ -80,6 +80,7 @@ struct vox_model {
     struct ggml_tensor *embed;              /* [dec.dim, n_vocab]; also the output head */
     layer_weights *dec_layers;              /* [dec.n_layers] */
     struct ggml_tensor *dec_norm;           /* [dec.dim] */
+    struct ggml_tensor *turn_head;          /* [dec.dim, VOX_N_TURNS]; NULL: there is none */
 
     const kernels *kernels;
     model_weight *weights; /* [n_weights] what the names above point to */

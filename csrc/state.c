@@ -106,6 +106,7 @@ static void transfer_arrays(tape *t, vox_stream *s) {
             transfer(t, &said->alternatives[k].token, sizeof said->alternatives[k].token);
             transfer(t, &said->alternatives[k].confidence, sizeof said->alternatives[k].confidence);
         }
+        if (m->turn_head) transfer(t, said->turns, sizeof said->turns);
     }
     transfer(t, s->mel.tail, sizeof s->mel.tail);
     transfer(t, s->samples + s->first_sample, s->n_samples * sizeof *s->samples);

@@ -207,9 +207,10 @@ static int listen(vox_stream *s, int w, int *is_shut) {
     return w;
 }
 
-/* Slots that the gate shuts out say a pad each, and that is all they do. */
+/* Slots that the gate shuts out say a pad each, and that is all they do: nobody speaks. */
 static void skip(vox_stream *s, int w) {
-    for (int i = 0; i < w; i++) s->said[i] = (said_token){.token = s->m->info.token_pad};
+    for (int i = 0; i < w; i++)
+        s->said[i] = (said_token){.token = s->m->info.token_pad, .turns = {1}};
     s->slots.n_said = w;
     s->slots.n_given = 0;
     s->slots.n_skipped += w;
@@ -367,6 +368,14 @@ static int settle(vox_stream *s) {
     return status;
 }
 
+/* The first of the likeliest states, or -1. */
+static int32_t likeliest_turn(const vox_model *m, const said_token *said) {
+    int32_t best = 0;
+    for (int32_t i = 1; i < VOX_N_TURNS; i++)
+        if (said->turns[i] > said->turns[best]) best = i;
+    return m->turn_head ? best : -1;
+}
+
 static int hand_out(vox_stream *s, vox_slot *slot) {
     const vox_model *m = s->m;
     said_token *said = &s->said[s->slots.n_given++];
@@ -380,7 +389,9 @@ static int hand_out(vox_stream *s, vox_slot *slot) {
                        .text = s->slot_text,
                        .confidence = said->confidence,
                        .alternatives = said->alternatives,
-                       .n_alternatives = said->n_alternatives};
+                       .n_alternatives = said->n_alternatives,
+                       .turn = likeliest_turn(m, said)};
+    if (m->turn_head) memcpy(slot->turns, said->turns, sizeof slot->turns);
     if (token >= m->info.n_special) {
         const char *bytes = (const char *)m->token_bytes + m->token_offsets[token];
         slot->n_text = text_push(

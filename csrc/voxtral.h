@@ -61,6 +61,7 @@ typedef struct {
     int32_t decoder_window; /* slots of 80 ms */
     int32_t encoder_dim;
     int32_t decoder_dim;
+    int32_t has_turns; /* its slots have a state of the turn */
 } vox_model_info;
 
 typedef struct {
@@ -80,7 +81,7 @@ typedef struct {
     int32_t background; /* 1: passes go to streams without it first, as live ones are */
 } vox_stream_params;
 
-enum { VOX_MAX_ALTERNATIVES = 8 };
+enum { VOX_MAX_ALTERNATIVES = 8, VOX_N_TURNS = 6 };
 
 /* Another token that can have text, in place of the one that was said. */
 typedef struct {
@@ -100,6 +101,9 @@ typedef struct {
     float confidence; /* probability of a token that can have text, if asked for; else 0 */
     const vox_alternative *alternatives; /* likeliest first; valid as text is */
     int32_t n_alternatives;
+    int32_t turn;             /* the likeliest of the states that follow; -1: the model has none */
+    float turns[VOX_N_TURNS]; /* probabilities: idle, noise, speaking, turn end, backchannel,
+                                 uncertain */
 } vox_slot;
 
 /* What a stream has done since it was opened or reset, and the memory behind it. A pass takes

@@ -29,7 +29,7 @@ def core_run(
     n_threads: int = 1,
     watch: bool = True,
 ) -> dict:
-    """Transcribe samples [n]; every probe (if watch), "tokens", "text" and "slots".
+    """Transcribe samples [n]; every probe (if watch), "tokens", "text", "slots" and "turns".
 
     chunk: samples per push, with all text drawn in between; None: all in one push.
     """
@@ -87,6 +87,7 @@ def _watch(stream, info) -> dict[str, int]:
 def _drain(stream, samples: np.ndarray, chunk: int | None, widths: dict[str, int]) -> dict:
     rows: dict[str, list[np.ndarray]] = {name: [] for name in widths}
     tokens, slots, text = [], [], b""
+    turns: list[np.ndarray] = []
     slot = ffi.new("vox_slot *")
     samples = np.ascontiguousarray(samples, np.float32)
     chunk = chunk or max(len(samples), 1)
@@ -102,6 +103,9 @@ def _drain(stream, samples: np.ndarray, chunk: int | None, widths: dict[str, int
                 tokens.append(slot.token)
                 slots.append(slot.index)
                 text += ffi.buffer(slot.text, slot.n_text)[:]
+                if slot.turn >= 0:
+                    turns.append(np.array(list(slot.turns), np.float32))
+                    assert slot.turn == turns[-1].argmax()
             for name, width in widths.items():
                 n = lib.vox_stream_tensor(stream, name.encode(), ffi.NULL, 0)
                 values = np.empty((max(n, 0) // width, width), np.float32)
@@ -116,6 +120,8 @@ def _drain(stream, samples: np.ndarray, chunk: int | None, widths: dict[str, int
     probes: dict = {name: np.concatenate(parts) for name, parts in rows.items()}
     probes["tokens"], probes["slots"] = np.array(tokens), np.array(slots)
     probes["text"] = text.decode("utf-8")
+    if turns:
+        probes["turns"] = np.stack(turns)
     return probes
 
 
@@ -142,6 +148,7 @@ PLACES = {
     "adapter.2": ADAPTER + "audio_language_projection.2",
     "dec.embed": ADAPTER + "tok_embeddings",
     "dec.norm": "norm",
+    "dec.turn": "vad_lm_head",
 }
 STACKS = {"enc": ENCODER + "transformer.layers", "dec": "layers"}
 

@@ -24,6 +24,8 @@ SLOT = 1280  # samples: 80 ms, 8 mel frames, 4 encoder frames, 1 token
 N_WORD_BUFFER = 10  # slots after the delay in which the last words come out (mistral_common)
 ADAPTER = "mm_streams_embeddings.embedding_module."
 ENCODER = ADAPTER + "whisper_encoder."
+TURN_HEAD = "vad_lm_head.weight"
+N_TURNS, TURN_ROWS = 6, slice(35, 41)  # its other rows mean nothing
 
 Array = np.ndarray
 _erf = np.frompyfunc(math.erf, 1, 1)
@@ -91,7 +93,8 @@ class Reference:
     # ---- text -----------------------------------------------------------------------------------
 
     def decode(self, probes: dict, n_delay: int, forced: Array | None) -> None:
-        """audio [N, dim] -> dec.blk.i [N-1, dim], dec.logits [n_out, n_vocab], tokens [n_out].
+        """audio [N, dim] -> dec.blk.i [N-1, dim], dec.logits [n_out, n_vocab], tokens [n_out], and
+        of a model that has a head for them turns [n_out, 6].
 
         n_out = N - n_prompt: the last audio row is not used, as in transformers.
         """
@@ -100,7 +103,7 @@ class Reference:
         scales = [self.ada_scale(i, n_delay) for i in range(self.decoder["n_layers"])]
         caches: list[dict] = [{} for _ in scales]
         rows: list[list[Array]] = [[] for _ in scales]
-        logits, tokens = [], []
+        hidden, logits, tokens = [], [], []
 
         pads = self.vocabulary.n_left_pad + n_delay
         ids = [self.vocabulary.bos] + [self.vocabulary.streaming_pad] * pads
@@ -110,13 +113,23 @@ class Reference:
             for i, (scale, cache) in enumerate(zip(scales, caches, strict=True)):
                 h = self.block(h, f"layers.{i}.", self.decoder, position, cache, scale)
                 rows[i].append(h)
-            logits.append(rms_norm(h[-1], self.tensors["norm.weight"], eps) @ embed.T)
+            hidden.append(rms_norm(h[-1], self.tensors["norm.weight"], eps))
+            logits.append(hidden[-1] @ embed.T)
             tokens.append(int(logits[-1].argmax()))
             ids = [tokens[-1] if forced is None else int(forced[len(tokens) - 1])]
             position = position[-1:] + 1
         for i, parts in enumerate(rows):
             probes[f"dec.blk.{i}"] = np.concatenate(parts)
         probes["dec.logits"], probes["tokens"] = np.stack(logits), np.array(tokens)
+        if TURN_HEAD in self.tensors:
+            probes["turns"] = self.turn_states(np.stack(hidden))
+
+    def turn_states(self, y: Array) -> Array:
+        """What the output matrix is given [n, dim] -> probabilities of the states of a turn [n, 6]."""
+        head = self.tensors[TURN_HEAD]
+        logits = y @ (head if len(head) == N_TURNS else head[TURN_ROWS]).T
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return weights / weights.sum(axis=1, keepdims=True)
 
     def ada_scale(self, layer: int, n_delay: int) -> Array:
         """What multiplies the normalised feed-forward input of a decoder layer, [dim]."""

@@ -168,6 +168,22 @@ def test_the_other_layout(main: Main, hub: Hub, home: Path, tmp_path: Path) -> N
     assert left(home) == ["hf-q4_k_m.gguf"]
 
 
+def test_a_model_that_knows_turns(voxtral: Main, hub: Hub, home: Path, tmp_path: Path) -> None:
+    """Published with both configurations, but with the weights of one layout."""
+    folder = tiny_model.write_transformers(tmp_path / "x2", seed=3, has_turns=True)
+    sizes = tiny_model.PRESETS["micro"]
+    (folder / "params.json").write_text(json.dumps(tiny_model.params_json(sizes)))
+    hub.add("x-square-robot/X2-Turn-4B-0812", folder)
+    status, out, errors = voxtral("convert", "x-square-robot/X2-Turn-4B-0812", "--verify")
+    assert (status, errors) == (0, "") and "licence: apache-2.0" in out
+    assert left(home) == ["X2-Turn-4B-0812-q4_k_m.gguf"]
+    assert hub.asked("model.safetensors") and not hub.asked("params.json")
+    assert voxtral("inspect", "x2-turn", "--filter", "turn")[1].count("dec.turn.weight") == 1
+    assert voxtral("transcribe", "-m", "x2", CLIP)[::2] == (0, "")
+    with vox.Model(home / "data" / "voxtral-edge" / "models" / left(home)[0]) as model:
+        assert model.has_turns and model.name == "X2 Turn 4B 0812"
+
+
 def test_a_broken_connection_is_resumed(main: Main, hub: Hub, home: Path) -> None:
     hub.cuts[WEIGHTS] = [100_000, 300_000]
     status, _, errors = main("convert", NAME)

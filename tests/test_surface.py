@@ -28,7 +28,8 @@ PUBLIC = {
     "Microphone": ["stop"],
     "Model": ["astream", "close", "closed", "load_astream", "load_stream", "pieces", "slots",
               "stream", "token_bytes", "transcribe"],
-    "Piece": ["alternatives", "confidence", "end_ms", "start_ms", "text", "token"],
+    "Piece": ["alternatives", "confidence", "end_ms", "start_ms", "text", "token", "turn",
+              "turn_confidences"],
     "Segment": ["end_ms", "start_ms", "text"],
     "Stats": ["decoder_ns", "encoder_ns", "head_ns", "mel_ns", "n_accepted", "n_agreed",
               "n_decoder_passes", "n_decoder_shared", "n_decoder_slots", "n_drafted",
@@ -46,15 +47,15 @@ DATA = ("Alternative", "Device", "Piece", "Segment", "Stats", "Transcript", "Wor
 ATTRIBUTES = [
     "name", "description", "file_type", "kernels", "n_params", "n_bytes", "n_vocab", "n_special",
     "token_pad", "token_word", "default_delay_ms", "encoder_window", "decoder_window",
-    "decoder_dim",
+    "decoder_dim", "has_turns",
 ]  # fmt: skip
 ERRORS = [
     "ArgumentError", "AudioError", "AudioTruncated", "ComputeError", "ModelClosed", "ModelError",
     "ModelFormatError", "ModelNotFound", "OutOfMemory", "StreamBusy", "StreamClosed", "StreamError",
     "StreamFinished", "StreamFormatError", "VoxtralError",
 ]  # fmt: skip
-OTHERS = ["DELAYS_MS", "RATE", "SLOT_MS", "__version__", "devices", "read", "resample",
-          "words"]  # fmt: skip
+OTHERS = ["DELAYS_MS", "RATE", "SLOT_MS", "TURN_STATES", "__version__", "devices", "read",
+          "resample", "words"]  # fmt: skip
 
 
 def test_all() -> None:

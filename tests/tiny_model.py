@@ -22,6 +22,7 @@ import numpy as np
 N_MEL, N_SPECIAL, ADA_DIM, DOWNSAMPLE = 128, 1000, 32, 4
 ADAPTER = "mm_streams_embeddings.embedding_module."
 ENCODER = ADAPTER + "whisper_encoder."
+TURNS = "vad_lm_head.weight"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Sizes:
     dec_window: int = 56
     n_vocab: int = 1400
     delay_ms: int = 480
+    has_turns: bool = False  # a second head, as large as the embedding
 
 
 PRESETS = {
@@ -62,7 +64,8 @@ def write_official(directory: Path, seed: int = 0, preset: str = "micro", **over
     params = params_json(sizes)
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    write_safetensors(directory / "consolidated.safetensors", random_tensors(params, seed))
+    tensors = random_tensors(params, seed, has_turns=sizes.has_turns)
+    write_safetensors(directory / "consolidated.safetensors", tensors)
     _write_json(directory / "params.json", params)
     _write_json(directory / "tekken.json", tekken_json(sizes))
     return directory
@@ -75,7 +78,8 @@ def write_transformers(
     sizes = dataclasses.replace(PRESETS[preset], **overrides)
     params = params_json(sizes)
     tekken = tekken_json(sizes)
-    return to_transformers(directory, random_tensors(params, seed), params, tekken, n_shards)
+    tensors = random_tensors(params, seed, has_turns=sizes.has_turns)
+    return to_transformers(directory, tensors, params, tekken, n_shards)
 
 
 def to_transformers(
@@ -136,7 +140,7 @@ def _write_json(path: Path, value: object) -> None:
 # ---- weights -------------------------------------------------------------------------------------
 
 
-def random_tensors(params: dict, seed: int) -> dict[str, np.ndarray]:
+def random_tensors(params: dict, seed: int, *, has_turns: bool = False) -> dict[str, np.ndarray]:
     """Tensors by official name, f32 arrays that hold BF16 values."""
     rng = np.random.default_rng(seed)
     enc = params["multimodal"]["whisper_model_args"]["encoder_args"]
@@ -191,6 +195,8 @@ def random_tensors(params: dict, seed: int) -> dict[str, np.ndarray]:
         linear(layer + "feed_forward.w2", dim, params["hidden_dim"], 3.0)
         linear(layer + "feed_forward.w3", params["hidden_dim"], dim)
     norm("norm", dim)
+    if has_turns:
+        linear(TURNS.removesuffix(".weight"), params["vocab_size"], dim, 2.0)
     return tensors
 
 
@@ -236,12 +242,26 @@ def transformers_tensors(tensors: dict[str, np.ndarray], params: dict) -> dict[s
 
     renamed = {}
     for name, tensor in tensors.items():
+        if name == TURNS:
+            renamed[name] = tensor
+            continue
         stem, suffix = name.rsplit(".", 1)
         if stem.endswith((".wq", ".wk")):
             head_dim = enc["head_dim"] if name.startswith(ENCODER) else params["head_dim"]
             tensor = halves(tensor, head_dim)
         renamed[f"{plain[stem]}.{suffix}"] = tensor
-    return renamed
+    return wrapped(renamed) if TURNS in tensors else renamed
+
+
+def wrapped(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The names of a model in memory that is part of one with a second head."""
+
+    def name(plain: str) -> str:
+        if plain == TURNS:
+            return plain
+        return f"base_model.model.{plain.replace('language_model.model.', 'language_model.')}"
+
+    return {name(plain): tensor for plain, tensor in tensors.items()}
 
 
 def halves(tensor: np.ndarray, head_dim: int) -> np.ndarray:

@@ -35,7 +35,7 @@ from .streaming.aio import AsyncStream
 from .streaming.model import Model
 from .streaming.options import DELAYS_MS
 from .streaming.stream import Stats, Stream
-from .text.pieces import SLOT_MS, Alternative, Piece
+from .text.pieces import SLOT_MS, TURN_STATES, Alternative, Piece
 from .text.subtitles import Segment
 from .text.transcript import Transcript
 from .text.words import Word, words
@@ -46,6 +46,7 @@ __all__ = [
     "DELAYS_MS",
     "RATE",
     "SLOT_MS",
+    "TURN_STATES",
     "Alternative",
     "ArgumentError",
     "AsyncStream",

@@ -41,6 +41,7 @@ class _Lib:
     VOX_ERR_COMPUTE: int
     VOX_MAX_ALTERNATIVES: int
     VOX_GROUP_ROWS: int
+    VOX_N_TURNS: int
     def vox_model_default_params(self) -> ModelParams: ...
     def vox_model_open(
         self, path: Bytes, params: ModelParams, model: Out, message: Buffer, n_message: int, /

@@ -8,6 +8,7 @@ of the same pass. A slice is a run of rows, small enough that memory stays bound
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import math
 import os
@@ -24,7 +25,7 @@ from ..errors import ConversionError, DamagedFile
 from . import params, tekken
 from .json_file import load
 from .safetensors_file import FLOATS, Floats, SafetensorsFile, TensorInfo, decode
-from .tensors import CONV_TAPS, Layout, Tensor, tensors
+from .tensors import CONV_TAPS, TIED, TURNS, WRAPPED, Layout, Tensor, tensors
 
 SLICE_BYTES = 4 << 20
 GROUP_ROWS = int(lib.VOX_GROUP_ROWS)
@@ -44,17 +45,22 @@ class Slice(NamedTuple):
 
     @property
     def stored_rows(self) -> tuple[int, int]:
-        """Which rows of a GGUF file's tensor these are; a vector is one row."""
-        return (0, 1) if len(self.tensor.shape) == 1 else (self.start, self.stop)
+        """Which rows of a GGUF file's tensor these are, maybe none; a vector is one row."""
+        if len(self.tensor.shape) == 1:
+            return 0, 1
+        return self.tensor.stored_row(self.start), self.tensor.stored_row(self.stop)
 
     def values(self) -> Floats:
-        """Return the rows [stop - start, n] as F32, in the order of a GGUF file.
+        """Return the rows that are kept [rows, n] as F32, in the order of a GGUF file.
 
         Raises ConversionError if a value is not finite.
         """
         values: Floats = decode(self.raw, self.info).reshape(self.stop - self.start, -1)
+        first, end = self.tensor.kept
+        begin = max(first - self.start, 0)
+        values = values[begin : max(end - self.start, 0)]
         if not np.isfinite(values).all():
-            row = self.start + int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
+            row = self.start + begin + int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
             raise self.error(f"has a NaN or an infinity in row {row}: download the file again")
         if self.tensor.head_dim and self.layout == "transformers":
             # There a head's rows are in halves (j, j + head_dim / 2); the rotated pairs are
@@ -98,9 +104,10 @@ class Checkpoint:
             self.paths = [config, tokenizer, folder / INDEX, *weights]
             read = params.official if is_official else params.transformers
             self.params = read(load(config))
-            self.tensors = tensors(self.params)
             for path in weights:
                 self.files.append(SafetensorsFile(path))
+            self.has_turns = any(TURNS in file.tensors for file in self.files)
+            self.tensors = tensors(self.params, has_turns=self.has_turns)
             self._check()
             self.vocabulary = tekken.read(tokenizer, self.params.n_vocab)
         except BaseException:
@@ -123,7 +130,7 @@ class Checkpoint:
     @property
     def n_params(self) -> int:
         """Weights in all tensors."""
-        return sum(math.prod(tensor.shape) for tensor in self.tensors)
+        return sum(math.prod(tensor.stored_shape) for tensor in self.tensors)
 
     @property
     def n_bytes(self) -> int:
@@ -133,9 +140,11 @@ class Checkpoint:
     def slices(self) -> Iterator[Slice]:
         """Yield every weight once, file by file, in the order of the file.
 
-        Raises DamagedFile after the last slice of a file that is not what was published.
+        Raises DamagedFile after the last slice of a file that is not what was published, and
+        ConversionError if an output matrix is not the embedding.
         """
-        wanted = {tensor.sources[self.layout]: tensor for tensor in self.tensors}
+        wanted = self._wanted()
+        twins = {wanted[TIED].sources[self.layout]: b"", TIED: b""} if TIED in wanted else {}
         several = len(self.files) > 1
         with _Digest() as digest:
             for file in self.files:
@@ -143,13 +152,21 @@ class Checkpoint:
                 digest.begin_file(is_wanted=several and published is not None)
                 digest.update(file.header_bytes)
                 for name, info in file.tensors.items():
-                    for slice_ in self._tensor_slices(wanted[self._name(name)], file, info):
+                    table_name = self._name(name)
+                    for slice_ in self._tensor_slices(wanted[table_name], file, info):
                         digest.update(slice_.raw)
+                        if table_name in twins:
+                            chain = twins[table_name] + slice_.raw
+                            twins[table_name] = hashlib.sha256(chain).digest()
                         yield slice_
                 if published is None:
                     continue
                 if published != (digest.file_result() if several else digest.result()):
                     raise DamagedFile(file.path)
+            if len(set(twins.values())) > 1:
+                raise ConversionError(
+                    f"{self.folder}: tensor {TIED} is not the embedding: this is another model"
+                )
             self.sha256 = digest.result()
 
     def values(self, names: Collection[str]) -> dict[str, Floats]:
@@ -161,7 +178,7 @@ class Checkpoint:
             )
             for file in self.files
             for name, info in file.tensors.items()
-            if (tensor := wanted[self._name(name)]).name in names
+            if (tensor := wanted.get(self._name(name))) and tensor.name in names
         }
 
     def _tensor_slices(
@@ -182,13 +199,28 @@ class Checkpoint:
 
         transformers publishes language_model.model.x but may save its own model.language_model.x.
         """
-        if self.layout == "transformers" and name.startswith("model."):
+        if self.layout == "official":
+            return name
+        name = name.removeprefix(WRAPPED) if self.has_turns else name
+        if name.startswith("model."):
             name = name.removeprefix("model.")
             return name.replace("language_model.", "language_model.model.", 1)
-        return name
+        return TIED if name == f"language_model.{TIED}" else name
+
+    def _wanted(self) -> dict[str, Tensor]:
+        """What may be in the files, by the table's words.
+
+        An output matrix that was saved although it is the embedding goes nowhere.
+        """
+        wanted = {tensor.sources[self.layout]: tensor for tensor in self.tensors}
+        names = {self._name(name) for file in self.files for name in file.tensors}
+        if self.layout == "transformers" and TIED in names:
+            (embedding,) = (t for t in self.tensors if t.name == "dec.embed.weight")
+            wanted[TIED] = dataclasses.replace(embedding, kept=(0, 0))
+        return wanted
 
     def _check(self) -> None:
-        wanted = {tensor.sources[self.layout]: tensor for tensor in self.tensors}
+        wanted = self._wanted()
         seen: dict[str, Path] = {}
         for file in self.files:
             for name, info in file.tensors.items():
@@ -210,6 +242,11 @@ class Checkpoint:
                     raise ConversionError(
                         f"{where} has the shape {list(info.shape)}, not {list(shape)}: the "
                         "configuration and the weights are of different models"
+                    )
+                if wanted[table_name].kept[1] > shape[0]:
+                    raise ConversionError(
+                        f"{where} has {shape[0]} rows, too few for the states of a turn: this is "
+                        "another model"
                     )
                 if info.type not in FLOATS:
                     raise ConversionError(

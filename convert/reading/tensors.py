@@ -27,6 +27,7 @@ class Row(NamedTuple):
     transformers: str
     shape: str
     store: Store = "f32"
+    kept: tuple[int, int] | None = None  # first row and the one after the last; None: all of them
 
 
 class Prefix(NamedTuple):
@@ -42,6 +43,7 @@ Group = tuple[Prefix, tuple[Row, ...]]
 ADAPTER = "mm_streams_embeddings.embedding_module."
 WHISPER = ADAPTER + "whisper_encoder."
 LANGUAGE = "language_model.model."
+TURNS = "vad_lm_head.weight"  # in both layouts
 
 # fmt: off
 CONV = Prefix("enc.", WHISPER, "audio_tower.embedder."), (
@@ -94,7 +96,13 @@ DECODER_LAYER = Prefix("dec.blk.", "layers.", LANGUAGE + "layers."), (
 DECODER_NORM = Prefix("dec.", "", LANGUAGE), (
     Row("norm.weight", "norm.weight", "norm.weight", "dec"),
 )
+# As large as the embedding, but only the rows of the states of a turn mean anything.
+TURN_HEAD = Prefix("dec.", "", ""), (
+    Row("turn.weight", TURNS, TURNS, "vocab dec", kept=(35, 41)),
+)
 # fmt: on
+WRAPPED = "base_model."  # before the names of a model of transformers that has a second head
+TIED = "lm_head.weight"  # of transformers: the embedding once more, where it was saved
 
 
 @dataclass(frozen=True)
@@ -102,7 +110,8 @@ class Tensor:
     """One tensor of a checkpoint.
 
     shape is the source's; a layer's tensor knows its layer, others have layer -1. head_dim is 0
-    unless the rows belong to heads that are rotated.
+    unless the rows belong to heads that are rotated. kept: the bounds of the rows that go into the
+    file.
     """
 
     name: str
@@ -112,22 +121,31 @@ class Tensor:
     head_dim: int
     layer: int
     n_layers: int
+    kept: tuple[int, int]
 
     @property
     def is_conv(self) -> bool:
         """Whether this is [out, in, taps], stored as [out, taps * in] with the channel fastest."""
         return len(self.shape) == 3
 
+    def stored_row(self, row: int) -> int:
+        """Return the place in the file of a row, or of the first one after it that is kept."""
+        first, end = self.kept
+        return min(max(row, first), end) - first
+
     @property
     def stored_shape(self) -> tuple[int, ...]:
         """Shape in the file, torch order."""
         if self.is_conv:
             return (self.shape[0], self.shape[1] * self.shape[2])
-        return self.shape
+        return (self.kept[1] - self.kept[0], *self.shape[1:])
 
 
-def tensors(params: Params) -> list[Tensor]:
-    """Return every tensor of a model, in the order of the file."""
+def tensors(params: Params, *, has_turns: bool = False) -> list[Tensor]:
+    """Return every tensor of a model, in the order of the file.
+
+    has_turns: it has a second head, for the states of a turn.
+    """
     sizes = {
         "enc": params.encoder.dim,
         "dec": params.decoder.dim,
@@ -144,6 +162,7 @@ def tensors(params: Params) -> list[Tensor]:
         *_group(EMBEDDING, sizes),
         *_layers(DECODER_LAYER, params.decoder, params.ada_dim),
         *_group(DECODER_NORM, sizes),
+        *(_group(TURN_HEAD, sizes) if has_turns else ()),
     ]
 
 
@@ -183,6 +202,7 @@ def _group(
             head_dim=head_dim if row.shape.split()[0] in ("q", "k") else 0,
             layer=layer,
             n_layers=n_layers,
+            kept=row.kept or (0, sizes[row.shape.split()[0]]),
         )
         for row in rows
     ]

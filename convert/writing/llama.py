@@ -43,7 +43,13 @@ def decoder(source: Checkpoint, type_name: str, card: Card, delay_ms: int) -> Re
 
     def metadata(sha256: str) -> dict[str, Value]:
         return {
-            **general(source.params, type_name, card, size_label(n_params, 0, 0, 0)),
+            **general(
+                source.params,
+                type_name,
+                card,
+                size_label(n_params, 0, 0, 0),
+                has_turns=source.has_turns,
+            ),
             **_sizes(source),
             **_vocabulary(source.vocabulary),
             "voxtral_edge.file_type": text(type_name),
@@ -59,7 +65,7 @@ def decoder(source: Checkpoint, type_name: str, card: Card, delay_ms: int) -> Re
 
 
 def _is_copied(name: str) -> bool:
-    return name.startswith("dec.") and ".ada_" not in name
+    return name.startswith("dec.") and ".ada_" not in name and name != "dec.turn.weight"
 
 
 def _name(name: str) -> str:

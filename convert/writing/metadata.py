@@ -61,7 +61,7 @@ def metadata(checkpoint: Checkpoint, type_name: str, card: Card, sha256: str) ->
     p = checkpoint.params
     label = size_label(checkpoint.n_params, 0, 0, 0)
     return {
-        **general(p, type_name, card, label),
+        **general(p, type_name, card, label, has_turns=checkpoint.has_turns),
         ALIGNMENT_KEY: u32(groups.ALIGNMENT),
         "voxtral_edge.format_version": u32(FORMAT_VERSION),
         "voxtral_edge.file_type": text(type_name),
@@ -91,9 +91,11 @@ def sizes(p: Params) -> dict[str, Value]:
     }
 
 
-def general(p: Params, type_name: str, card: Card, label: str) -> dict[str, Value]:
+def general(
+    p: Params, type_name: str, card: Card, label: str, *, has_turns: bool
+) -> dict[str, Value]:
     """Return the keys that every GGUF file has; label: the number of parameters, rounded."""
-    is_published = _widths(p) == PUBLISHED_SIZES
+    is_published = _widths(p) == PUBLISHED_SIZES and not has_turns
     known = PUBLISHED if is_published else Card(name=f"Voxtral realtime {label}")
     words = {
         "name": card.name or known.name,

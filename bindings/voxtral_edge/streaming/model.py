@@ -50,7 +50,8 @@ class Model:
     `n_vocab` - 1 and those below `n_special` carry no text, among them `token_pad` (nothing to say
     in this slot) and `token_word` (a word group follows); `default_delay_ms` is the delay that is
     used if none is given; `encoder_window` (frames of 20 ms) and `decoder_window` (slots of 80 ms)
-    say how far back the model attends; `decoder_dim` is the width of an audio embedding.
+    say how far back the model attends; `decoder_dim` is the width of an audio embedding;
+    `has_turns`: its slots say what the speaker does.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Model:
         self.encoder_window: Final[int] = info.encoder_window
         self.decoder_window: Final[int] = info.decoder_window
         self.decoder_dim: Final[int] = info.decoder_dim
+        self.has_turns: Final = bool(info.has_turns)
 
     def transcribe(
         self,

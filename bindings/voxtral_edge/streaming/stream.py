@@ -31,7 +31,7 @@ from ..errors import (
     VoxtralError,
     check,
 )
-from ..text.pieces import SLOT_MS, Alternative, Piece
+from ..text.pieces import SLOT_MS, TURN_STATES, Alternative, Piece
 from .handles import new_stream
 
 if TYPE_CHECKING:
@@ -404,10 +404,20 @@ def _piece(slot: Any) -> Piece:
     text = ffi.unpack(slot.text, slot.n_text).decode() if slot.n_text else ""
     start_ms = SLOT_MS * slot.index
     end_ms = start_ms + SLOT_MS
-    if not slot.confidence:
+    has_turn, confidence = slot.turn >= 0, slot.confidence or None
+    if not has_turn and confidence is None:
         return Piece(text, slot.token, start_ms, end_ms)
     alternatives = tuple(
         Alternative(ffi.unpack(other.text, other.n_text).decode(errors="replace"), other.confidence)
         for other in (slot.alternatives[i] for i in range(slot.n_alternatives))
     )
-    return Piece(text, slot.token, start_ms, end_ms, slot.confidence, alternatives)
+    return Piece(
+        text,
+        slot.token,
+        start_ms,
+        end_ms,
+        confidence,
+        alternatives,
+        TURN_STATES[slot.turn] if has_turn else None,
+        tuple(slot.turns) if has_turn else (),
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 SLOT_MS = 80  # audio of one slot, and so of one token
+TURN_STATES = ("idle", "noidle", "speaking", "turn_end", "backchannel", "uncertain")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,9 @@ class Piece:
     If the stream was asked for them: `confidence`, the probability of the token among all that
     might have stood in its slot, and `alternatives`, the likeliest other texts. Tokens that never
     have text have none.
+
+    If the model has a head for it: `turn`, one of TURN_STATES, which is what the speaker does at
+    that moment, and `turn_confidences`, the probability of each of these.
     """
 
     text: str
@@ -34,3 +38,5 @@ class Piece:
     end_ms: int
     confidence: float | None = None
     alternatives: tuple[Alternative, ...] = ()
+    turn: str | None = None
+    turn_confidences: tuple[float, ...] = ()
