@@ -165,6 +165,10 @@ void vox_stream_close(vox_stream *stream) {
     free(stream);
 }
 
+int32_t vox_stream_delay(const vox_stream *stream) {
+    return stream ? stream->params.delay_ms : VOX_ERR_ARGUMENT;
+}
+
 int64_t vox_stream_pending(const vox_stream *stream) {
     return stream ? stream_pending(stream) : VOX_ERR_ARGUMENT;
 }

@@ -101,9 +101,8 @@ typedef struct {
     float confidence; /* probability of a token that can have text, if asked for; else 0 */
     const vox_alternative *alternatives; /* likeliest first; valid as text is */
     int32_t n_alternatives;
-    int32_t turn;             /* the likeliest of the states that follow; -1: the model has none */
-    float turns[VOX_N_TURNS]; /* probabilities: idle, noise, speaking, turn end, backchannel,
-                                 uncertain */
+    int32_t turn;             /* the likeliest of these states; -1: the model has none */
+    float turns[VOX_N_TURNS]; /* how likely: idle, noise, speaking, end, backchannel, uncertain */
 } vox_slot;
 
 /* What a stream has done since it was opened or reset, and the memory behind it. A pass takes
@@ -178,6 +177,8 @@ int vox_stream_embed(vox_stream *stream, float *audio);
 int vox_stream_reset(vox_stream *stream);
 /* Free the stream and its reference to the model. NULL is fine. */
 void vox_stream_close(vox_stream *stream);
+/* How far text trails speech, in ms. */
+int32_t vox_stream_delay(const vox_stream *stream);
 /* Samples pushed but not yet decoded: the lag, for backpressure. */
 int64_t vox_stream_pending(const vox_stream *stream);
 /* Bytes of memory the stream holds now: rings, with what copies share of them, and audio. What

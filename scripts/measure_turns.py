@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import voxtral_edge as vox
-from voxtral_edge.text.turns import TURN_END, Turns
+from voxtral_edge.text.pieces import TURN_END
+from voxtral_edge.text.turns import turns_of
 
 CLIPS = Path(__file__).parents[1] / "tests" / "data" / "held_out"
 PAUSES_S = (1.2, 2.5)
@@ -66,7 +67,7 @@ def by_turns(
 ) -> list[tuple[float, float]]:
     """Ends that are told: where they are, and at what audio they are told."""
     delay_ms = model.default_delay_ms
-    turns, told = Turns(model, delay_ms=delay_ms, silence_ms=silence_ms), []
+    turns, told = turns_of(model, delay_ms=delay_ms, silence_ms=silence_ms), []
     turns.hear(audio)
     for slot in slots:
         told += [

@@ -125,7 +125,7 @@ class Reference:
             probes["turns"] = self.turn_states(np.stack(hidden))
 
     def turn_states(self, y: Array) -> Array:
-        """What the output matrix is given [n, dim] -> probabilities of the states of a turn [n, 6]."""
+        """What the output matrix is given, [n, dim] -> probabilities of the states, [n, 6]."""
         head = self.tensors[TURN_HEAD]
         logits = y @ (head if len(head) == N_TURNS else head[TURN_ROWS]).T
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -26,23 +26,27 @@ class Checkpoints:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.references: dict[tuple[str, int], Reference] = {}
+        self.references: dict[Path, Reference] = {}
 
-    def official(self, preset: str, seed: int) -> Path:
-        directory = self.directory / f"{preset}-{seed}"
+    def official(self, preset: str, seed: int, *, has_turns: bool = False) -> Path:
+        directory = self.directory / f"{preset}-{seed}{'-turns' if has_turns else ''}"
         if not directory.exists():
-            tiny_model.write_official(directory, seed, preset)
+            tiny_model.write_official(directory, seed, preset, has_turns=has_turns)
         return directory
 
-    def reference(self, preset: str, seed: int) -> Reference:
-        if (preset, seed) not in self.references:
-            self.references[preset, seed] = Reference(self.official(preset, seed))
-        return self.references[preset, seed]
+    def reference(self, preset: str, seed: int, *, has_turns: bool = False) -> Reference:
+        directory = self.official(preset, seed, has_turns=has_turns)
+        if directory not in self.references:
+            self.references[directory] = Reference(directory)
+        return self.references[directory]
 
-    def gguf(self, preset: str, seed: int, type_name: str = "f32") -> Path:
-        path = self.directory / f"{preset}-{seed}-{type_name}.gguf"
+    def gguf(
+        self, preset: str, seed: int, type_name: str = "f32", *, has_turns: bool = False
+    ) -> Path:
+        directory = self.official(preset, seed, has_turns=has_turns)
+        path = directory.with_name(f"{directory.name}-{type_name}.gguf")
         if not path.exists():
-            convert(self.official(preset, seed), path, type=type_name)
+            convert(directory, path, type=type_name)
         return path
 
 
@@ -62,7 +66,7 @@ def case(request: pytest.FixtureRequest) -> dict:
 
 def thinned(probes: dict, case: dict) -> dict:
     """The rows and columns that the fixture keeps."""
-    kept = {}
+    kept = {"turns": probes["turns"]} if "turns" in case else {}
     for name in (n for n in probes if f"{n}.stride" in case):
         rows, columns = case[f"{name}.stride"]
         kept[name] = probes[name][::rows, ::columns]
@@ -73,19 +77,24 @@ def clip(case: dict) -> tuple[np.ndarray, int]:
     return case["clip"].astype(np.float32) / 32768, int(case["delay_ms"])
 
 
+def checkpoint(case: dict) -> tuple[str, int]:
+    return str(case["preset"]), int(case["seed"])
+
+
 def test_fixtures_are_there() -> None:
     assert len(FIXTURES) >= 5
 
 
 def test_reference_equals_transformers(checkpoints: Checkpoints, case: dict) -> None:
-    reference = checkpoints.reference(str(case["preset"]), int(case["seed"]))
+    reference = checkpoints.reference(*checkpoint(case), has_turns="turns" in case)
     probes = reference.run(*clip(case))
     assert probes["tokens"].tolist() == case["tokens"].tolist()
     compare("reference_transformers", thinned(probes, case), case)
 
 
 def test_core_equals_transformers(checkpoints: Checkpoints, case: dict) -> None:
-    probes = core_run(checkpoints.gguf(str(case["preset"]), int(case["seed"])), *clip(case))
+    path = checkpoints.gguf(*checkpoint(case), has_turns="turns" in case)
+    probes = core_run(path, *clip(case))
     assert probes["tokens"].tolist() == case["tokens"].tolist()
     compare("core_transformers", thinned(probes, case), case)
 

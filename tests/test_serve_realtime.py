@@ -8,13 +8,16 @@ import json
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soxr
+import tiny_model
 import voxtral_edge as vox
 from serving import ROOMY, Serving, pcm, run, serving
+from voxtral_edge.convert import convert
 from voxtral_edge.serve.dialects import sockets
 from voxtral_edge.serve.engine import Limits
 
@@ -124,6 +127,41 @@ def test_vllm_errors(server: Serving, digits: np.ndarray, digits_words: str) -> 
             assert (await until(socket, "transcription.done"))[-1]["text"] == digits_words
 
     run(main())
+
+
+def test_turns_of_a_model_that_knows_them(tmp_path: Path) -> None:
+    """As X2-Turn's client: every delta, with or without text, is followed by its turn."""
+    folder = tiny_model.write_official(tmp_path / "a", seed=3, has_turns=True)
+    convert(folder, tmp_path / "a.gguf", type="f32")
+    audio = tiny_model.make_audio(2 * vox.RATE, seed=7)
+
+    async def main(server: Serving, slots: list[vox.Piece]) -> None:
+        async with connect(url(server)) as socket:
+            await receive(socket)
+            await send(socket, "session.update", model="any")
+            await send(socket, "input_audio_buffer.commit")
+            for start in range(0, len(audio), 2048):
+                await append(socket, pcm(audio[start : start + 2048]))
+            await send(socket, "input_audio_buffer.commit", final=True)
+            *messages, done = await until(socket, "transcription.done")
+        text, turns, pending = "", list[dict[str, Any]](), ""
+        for message in messages:
+            if message["type"] == "transcription.delta":
+                assert not pending  # or a delta would hide the one before it
+                pending = message["delta"]
+            else:
+                assert message["type"] == "turn.delta"
+                text, pending = text + pending, ""
+                turns.append(message)
+        assert text == done["text"] == "".join(slot.text for slot in slots).lstrip()
+        assert [turn["frame_index"] for turn in turns] == list(range(len(slots)))
+        assert [turn["turn_class"] for turn in turns] == [slot.turn for slot in slots]
+        assert [tuple(turn["probs"]) for turn in turns] == [s.turn_confidences for s in slots]
+        for turn in turns:
+            assert vox.TURN_STATES[turn["turn_id"] - 35] == turn["turn_class"]
+
+    with vox.Model(tmp_path / "a.gguf") as model, serving(model, limits=ROOMY) as server:
+        run(main(server, list(model.slots((audio * 32768).astype("<i2")))))
 
 
 def test_words_with_times(server: Serving, demo: vox.Model, digits: np.ndarray) -> None:

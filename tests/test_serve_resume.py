@@ -131,7 +131,7 @@ def test_restarts(tmp_path: Path, long: np.ndarray, whole: str) -> None:
     with sockets.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     code = (
-        "import sys; from voxtral_edge.serve import vllm; vllm.SAVE_S = 0.1; "
+        "import sys; from voxtral_edge.serve.dialects import vllm; vllm.SAVE_S = 0.1; "
         "from voxtral_edge.cli import main; sys.exit(main(sys.argv[1:]))"
     )
     options = ["--port", str(port), "--wyoming", "off", "--state-dir", str(tmp_path / "kept")]

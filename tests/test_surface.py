@@ -23,7 +23,7 @@ PACKAGE = ROOT / "bindings" / "voxtral_edge"
 PUBLIC = {
     "Alternative": ["confidence", "text"],
     "AsyncStream": ["aclose", "closed", "end", "feed", "finish", "flush", "pending", "pieces",
-                    "push", "reset", "save", "slots"],
+                    "push", "reset", "save", "slots", "turns"],
     "Device": ["index", "is_default", "n_channels", "name", "rate"],
     "Microphone": ["stop"],
     "Model": ["astream", "close", "closed", "load_astream", "load_stream", "pieces", "slots",
@@ -37,13 +37,15 @@ PUBLIC = {
               "n_prefill_slots", "n_skipped", "prefill_ns", "scratch_bytes", "state_bytes",
               "weight_bytes"],
     "Stream": ["close", "closed", "embeddings", "end", "feed", "finish", "flush", "memory",
-               "model", "pending", "push", "reset", "save", "slots", "stats", "tensor", "watch"],
+               "model", "pending", "push", "reset", "save", "slots", "stats", "tensor", "turns",
+               "watch"],
     "Transcript": ["delay_ms", "duration_s", "model", "of", "pieces", "segments", "slots", "text",
                    "to_json", "to_srt", "to_tsv", "to_vtt", "tokens", "words"],
+    "Turn": ["confidence", "end_ms", "start_ms", "state"],
     "Word": ["alternatives", "confidence", "end_ms", "start_ms", "text"],
 }  # fmt: skip
 # Their docstrings name the fields.
-DATA = ("Alternative", "Device", "Piece", "Segment", "Stats", "Transcript", "Word")
+DATA = ("Alternative", "Device", "Piece", "Segment", "Stats", "Transcript", "Turn", "Word")
 ATTRIBUTES = [
     "name", "description", "file_type", "kernels", "n_params", "n_bytes", "n_vocab", "n_special",
     "token_pad", "token_word", "default_delay_ms", "encoder_window", "decoder_window",

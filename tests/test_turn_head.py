@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def test_without_the_head_nothing_changes(official: Path, tmp_path: Path) -> Non
 def test_the_published_model_is_another(
     official: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of the same sizes with a head is not called by its name, nor said to know 13 languages."""
+    """One of its sizes with a head has not its name, nor its 13 languages."""
     from voxtral_edge.convert.writing import metadata
 
     sizes = tiny_model.PRESETS["micro"]
@@ -125,16 +126,14 @@ def test_an_output_matrix_beside_the_embedding(transformers: Path, tmp_path: Pat
         folder.mkdir()
         for file in transformers.glob("*.json"):
             (folder / file.name).write_bytes(file.read_bytes())
-        write_safetensors(
-            folder / "model.safetensors", {name: embedding, **tensors}
-        )
+        write_safetensors(folder / "model.safetensors", {name: embedding, **tensors})
         convert(folder, tmp_path / "tied.gguf")
         verify(folder, tmp_path / "tied.gguf")
         convert(transformers, tmp_path / "plain.gguf")
         with GgufFile(tmp_path / "tied.gguf") as one, GgufFile(tmp_path / "plain.gguf") as other:
             assert one.tensors == other.tensors
         write_safetensors(folder / "model.safetensors", {**tensors, name: -embedding})
-        with pytest.raises(ConversionError, match="lm_head.weight is not the embedding"):
+        with pytest.raises(ConversionError, match=r"lm_head\.weight is not the embedding"):
             convert(folder, tmp_path / "no.gguf")
         assert not (tmp_path / "no.gguf").exists()
 
@@ -147,9 +146,7 @@ def test_heads_that_cannot_be(official: Path, tmp_path: Path) -> None:
         (folder / file.name).write_bytes(file.read_bytes())
 
     def refused(head: np.ndarray, match: str) -> None:
-        write_safetensors(
-            folder / "consolidated.safetensors", {**tensors, TURN_HEAD: head}
-        )
+        write_safetensors(folder / "consolidated.safetensors", {**tensors, TURN_HEAD: head})
         with pytest.raises(ConversionError, match=match):
             convert(folder, tmp_path / "no.gguf")
 
@@ -231,7 +228,7 @@ def test_states_are_saved_and_copied(model: vox.Model, audio: np.ndarray) -> Non
     stream = model.stream()
     for start in range(0, len(audio), 9000):
         stream.push(audio[start : start + 9000])
-        slots += [slot for slot, _ in zip(stream.slots(), range(3), strict=False)]
+        slots += itertools.islice(stream.slots(), 3)
         last = stream.flush()
         assert all(piece.turn in vox.TURN_STATES for piece in last)
         saved = stream.save()
@@ -260,5 +257,8 @@ def test_a_damaged_head(path: Path, tmp_path: Path, audio: np.ndarray) -> None:
     data = bytearray(path.read_bytes())
     data[start : start + 4] = np.float32(np.inf).tobytes()
     (tmp_path / "bad.gguf").write_bytes(data)
-    with vox.Model(tmp_path / "bad.gguf") as model, pytest.raises(vox.ComputeError, match="damaged"):
+    with (
+        vox.Model(tmp_path / "bad.gguf") as model,
+        pytest.raises(vox.ComputeError, match="damaged"),
+    ):
         model.transcribe(audio)

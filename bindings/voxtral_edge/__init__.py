@@ -35,7 +35,7 @@ from .streaming.aio import AsyncStream
 from .streaming.model import Model
 from .streaming.options import DELAYS_MS
 from .streaming.stream import Stats, Stream
-from .text.pieces import SLOT_MS, TURN_STATES, Alternative, Piece
+from .text.pieces import SLOT_MS, TURN_STATES, Alternative, Piece, Turn
 from .text.subtitles import Segment
 from .text.transcript import Transcript
 from .text.words import Word, words
@@ -71,6 +71,7 @@ __all__ = [
     "StreamFinished",
     "StreamFormatError",
     "Transcript",
+    "Turn",
     "VoxtralError",
     "Word",
     "__version__",

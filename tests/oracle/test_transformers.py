@@ -80,6 +80,21 @@ def test_both_layouts_convert_to_the_same_model(trio: Trio) -> None:
         assert np.array_equal(rows, other[name]), name
 
 
+@pytest.mark.parametrize(("preset", "delay_ms"), [("micro", 480), ("micro", 80), ("kquant", 960)])
+def test_states_of_a_turn(preset: str, delay_ms: int, tmp_path: Path) -> None:
+    """A second head, in both of its layouts."""
+    official = tiny_model.write_official(tmp_path / "official", 13, preset, has_turns=True)
+    wrapped = tiny_model.write_transformers(tmp_path / "wrapped", 13, preset, has_turns=True)
+    samples, probes = clear_clip(Reference(official), 96_000, delay_ms)
+    expected = TransformersModel(wrapped).run(samples, delay_ms)
+    compare("reference_transformers", probes, {"turns": expected["turns"]})
+    for folder in (official, wrapped):
+        convert(folder, tmp_path / f"{folder.name}.gguf", type="f32")
+        actual = core_run(tmp_path / f"{folder.name}.gguf", samples, delay_ms)
+        assert actual["tokens"].tolist() == expected["tokens"].tolist()
+        compare("core_transformers", actual, {"turns": expected["turns"]})
+
+
 # ---- the demo model ------------------------------------------------------------------------------
 
 

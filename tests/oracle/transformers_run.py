@@ -15,26 +15,48 @@ import numpy as np
 import tiny_model
 import torch
 from reference import Reference
-from transformers import VoxtralRealtimeForConditionalGeneration, VoxtralRealtimeProcessor
+from safetensors.torch import load_file
+from transformers import (
+    VoxtralRealtimeConfig,
+    VoxtralRealtimeForConditionalGeneration,
+    VoxtralRealtimeProcessor,
+)
 
 PAD_ID = 11
+TURN_HEAD = "vad_lm_head.weight"
+WRAPPED = "base_model."
 DEMO = Path(__file__).parents[2] / "demo"
 
 
 class TransformersModel:
-    """One checkpoint directory in the transformers layout."""
+    """One checkpoint directory in the transformers layout, which may have a head for turns."""
 
     def __init__(self, directory: Path) -> None:
-        self.model = VoxtralRealtimeForConditionalGeneration.from_pretrained(
-            directory, dtype=torch.float32, attn_implementation="eager"
-        ).eval()
+        self.turn_head: torch.Tensor | None = None  # [6, dim]
+        single = directory / "model.safetensors"
+        tensors = load_file(single) if single.exists() else {}
+        if TURN_HEAD in tensors:
+            self.turn_head = tensors.pop(TURN_HEAD)[35:41].float()
+            config = VoxtralRealtimeConfig.from_pretrained(directory, attn_implementation="eager")
+            self.model = VoxtralRealtimeForConditionalGeneration(config).float().eval()
+            plain = {name.removeprefix(WRAPPED): value for name, value in tensors.items()}
+            missing, unexpected = self.model.load_state_dict(plain, strict=False)
+            assert set(missing) <= {"lm_head.weight"} and not unexpected
+            self.model.tie_weights()
+        else:
+            self.model = VoxtralRealtimeForConditionalGeneration.from_pretrained(
+                directory, dtype=torch.float32, attn_implementation="eager"
+            ).eval()
         self.processor = VoxtralRealtimeProcessor.from_pretrained(directory)
         # The core never stops at the end-of-sequence token, and random weights may choose it.
         self.model.generation_config.eos_token_id = None
 
     @torch.no_grad()
     def run(self, samples: np.ndarray, delay_ms: int = 480) -> dict[str, np.ndarray]:
-        """Every probe, "tokens", and "generate.logits": the scores of the cached single steps."""
+        """Every probe, "tokens", and "generate.logits": the scores of the cached single steps.
+
+        Of a model with a head for them "turns", the probabilities of its states.
+        """
         inputs = self._inputs(samples, delay_ms)
         n_prompt = inputs.input_ids.shape[1]
         result = self._generate(inputs)
@@ -46,7 +68,11 @@ class TransformersModel:
         probes = self._teacher_forced(ids, inputs)
         probes["mel"] = inputs.input_features[0].T.numpy()
         n_tokens = len(tokens)
-        probes["dec.logits"] = probes["dec.logits"][n_prompt - 1 : n_prompt - 1 + n_tokens]
+        said = slice(n_prompt - 1, n_prompt - 1 + n_tokens)
+        probes["dec.logits"] = probes["dec.logits"][said]
+        if self.turn_head is not None:
+            hidden = torch.from_numpy(probes["dec.out"][said])
+            probes["turns"] = (hidden @ self.turn_head.T).softmax(dim=1).numpy()
         probes["generate.logits"] = torch.cat(result.scores).numpy()
         probes["tokens"] = tokens.numpy()
         return probes
@@ -77,6 +103,7 @@ class TransformersModel:
             "conv": model.audio_tower.embedder,
             "enc.out": model.audio_tower.norm,
             "audio": model.multi_modal_projector,
+            "dec.out": model.language_model.norm,
         }
         for i, layer in enumerate(model.audio_tower.layers):
             places[f"enc.blk.{i}"] = layer

@@ -22,13 +22,14 @@ from oracle.transformers_run import TransformersModel, demo_model
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 STRIDES = {"mel": (5, 1), "conv": (3, 1), "audio": (1, 1), "dec.logits": (1, 7)}
 MIN_MARGIN = 0.02
-# preset, seed of weights and clip, samples, delay in ms. All clips outlast both windows.
+# preset, seed of weights and clip, samples, delay in ms, whether there is a head for turns. All
+# clips outlast both windows.
 CASES = [
-    ("micro", 0, 48000, 480),
-    ("micro", 3, 40001, 80),
-    ("micro", 1, 40959, 240),
-    ("kquant", 1, 38401, 960),
-    ("kquant", 1, 32000, 2400),
+    ("micro", 0, 48000, 480, False),
+    ("micro", 3, 40001, 80, False),
+    ("micro", 1, 40959, 240, True),
+    ("kquant", 1, 38401, 960, False),
+    ("kquant", 1, 32000, 2400, True),
 ]
 
 
@@ -45,9 +46,9 @@ def write_demo_tokens() -> None:
 def main() -> None:
     write_demo_tokens()
     FIXTURES.mkdir(exist_ok=True)
-    for preset, seed, n, delay_ms in CASES:
+    for preset, seed, n, delay_ms, has_turns in CASES:
         with tempfile.TemporaryDirectory() as directory:
-            tiny_model.write_transformers(Path(directory), seed, preset)
+            tiny_model.write_transformers(Path(directory), seed, preset, has_turns=has_turns)
             model = TransformersModel(Path(directory))
         samples = tiny_model.make_audio(n, seed)
         probes = model.run(samples, delay_ms)
@@ -61,6 +62,8 @@ def main() -> None:
             "clip": np.rint(samples * 32768).astype(np.int16),
             "tokens": probes["tokens"].astype(np.int32),
         }
+        if has_turns:
+            arrays["turns"] = probes["turns"]
         for name, (rows, columns) in STRIDES.items():
             arrays[name] = probes[name][::rows, ::columns]
             arrays[name + ".stride"] = np.array([rows, columns])

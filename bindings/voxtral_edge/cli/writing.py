@@ -11,7 +11,7 @@ from types import TracebackType
 from ..errors import ArgumentError
 from ..streaming.model import Model
 from ..text.formats import FORMATS, Feed, Origin
-from ..text.pieces import Piece
+from ..text.pieces import Piece, Turn
 from .inputs import STDIN
 from .outputs import Job
 from .terminal import Screen
@@ -52,6 +52,10 @@ class Writing:
     def slot(self, slot: Piece) -> None:
         """Take the next slot."""
         self._write(self._feed.slot(slot))
+
+    def turn(self, turn: Turn) -> None:
+        """Take what the slots so far say of turns."""
+        self._write(self._feed.turn(turn))
 
     def end(self, duration_s: float) -> None:
         """Take the end of the audio."""

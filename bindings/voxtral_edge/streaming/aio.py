@@ -12,12 +12,16 @@ import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from ..audio import ArrayLike
 from ..errors import StreamBusy, StreamClosed
-from ..text.pieces import Piece
+from ..text.pieces import Piece, Turn
+from ..text.turns import TurnOptions
 from .stream import Stream
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 T = TypeVar("T")
 
@@ -87,6 +91,10 @@ class AsyncStream:
         async for piece in self.slots():
             if piece.text:
                 yield piece
+
+    async def turns(self, **options: Unpack[TurnOptions]) -> list[Turn]:
+        """Return the turns that have begun or ended since the last call; see Stream.turns()."""
+        return await self._run(lambda stream: stream.turns(**options))
 
     async def save(self) -> bytes:
         """Return the state of the stream, for Model.load_astream(); see Stream.save().

@@ -31,10 +31,13 @@ from ..errors import (
     VoxtralError,
     check,
 )
-from ..text.pieces import SLOT_MS, TURN_STATES, Alternative, Piece
+from ..text.pieces import SLOT_MS, TURN_STATES, Alternative, Piece, Turn
+from ..text.turns import TurnOptions, Turns, turns_of
 from .handles import new_stream
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from ..audio import Floats
     from .model import Model
 
@@ -107,6 +110,9 @@ class Stream:
         # A saved stream may have come to its end already; nothing else refuses no audio.
         self._ended = lib.vox_stream_push(handle[0], ffi.NULL, 0) < 0
         self._pending = int(lib.vox_stream_pending(handle[0]))
+        self._has_heard = False  # audio since it was made
+        self._turns: Turns | None = None  # once they were asked for
+        self._told: list[Turn] = []
 
     def feed(self, samples: ArrayLike) -> list[Piece]:
         """Add audio and return the new text: push() and all of slots() that has text.
@@ -159,6 +165,28 @@ class Stream:
         """
         while self._has_slot():
             yield self._ready.popleft()
+
+    def turns(self, **options: Unpack[TurnOptions]) -> list[Turn]:
+        """Return the turns that have begun or ended in the slots since the last call.
+
+        The first call, before any audio, begins to look for them, with `options`: see TurnOptions.
+        A model that has a head for it says what the speaker does; of any other, pauses tell it.
+        Call it after any call that decodes. A state that is saved knows no turns: they begin anew
+        where it is loaded. Raises StreamError if audio was added before the first call.
+        """
+        with self._held():
+            if self._turns is None:
+                if self._has_heard:
+                    raise StreamError("ask for turns before the first audio, or after reset()")
+                delay_ms = self._check(lib.vox_stream_delay(self._core))
+                self._turns = turns_of(
+                    self._model, delay_ms=delay_ms, n_before=self._pending, **options
+                )
+            elif options:
+                raise StreamError("the settings of turns were given at the first call")
+            told: list[Turn] = []
+            self._told, told = told, self._told
+        return told
 
     def save(self) -> bytes:
         """Return the state of the stream, for Model.load_stream(), on this machine or another.
@@ -226,6 +254,7 @@ class Stream:
             self._ended = False
             self._slot.index = self._taken = -1
             self._ready.clear()
+            self._has_heard, self._turns, self._told = False, None, []
 
     def close(self) -> None:
         """Free the stream. May be repeated."""
@@ -327,6 +356,9 @@ class Stream:
         status = lib.vox_stream_push(self._core, ffi.from_buffer("float[]", array), len(array))
         state = StreamFinished if self._ended else StreamError
         self._check(status, VOX_ERR_ARGUMENT=AudioError, VOX_ERR_STATE=state)
+        self._has_heard = self._has_heard or len(array) > 0
+        if self._turns:
+            self._turns.hear(array)
 
     def _end(self) -> None:
         self._check(lib.vox_stream_finish(self._core))
@@ -351,6 +383,8 @@ class Stream:
     def _decode(self) -> bool:
         """Bring the next slot to _ready, if there is one."""
         if not self._next(self._core, self._slot):
+            if self._turns and self._ended:
+                self._told += self._turns.end()
             return False
         self._take()
         return True
@@ -372,6 +406,8 @@ class Stream:
         if not (self._ready and self._ready[-1].start_ms == SLOT_MS * index):
             self._ready.append(_piece(self._slot))
         self._taken = index
+        if self._turns:
+            self._told += self._turns.push(self._ready[-1])
 
     def _drain(self) -> None:
         while self._decode():

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .pieces import Piece
+from .pieces import SPEAKING, Piece, Turn
 from .subtitles import Cue, Segment, Segments, cue
 from .words import Tokens, Word, Words
 
@@ -49,18 +49,22 @@ class Format:
         """Return what follows from a complete segment."""
         return ""
 
+    def turn(self, turn: Turn) -> str:
+        """Return what follows from what the slots so far say of turns."""
+        return ""
+
     def end(self, duration_s: float) -> str:
         """Return the rest; there are no more slots."""
         return ""
 
 
 class Txt(Format):
-    """The text in one line, without the leading space."""
+    """The text in a line, or one for each turn that is told, without the leading space."""
 
     def __init__(self, origin: Origin) -> None:
         """Begin a text."""
         super().__init__(origin)
-        self._said = False
+        self._said = self._has_lines = False
 
     def slot(self, slot: Piece) -> str:
         """Return the text of the slot."""
@@ -68,9 +72,16 @@ class Txt(Format):
         self._said = self._said or bool(text)
         return text
 
+    def turn(self, turn: Turn) -> str:
+        """Return the end of the line where somebody has finished."""
+        if turn.state == SPEAKING or not self._said:
+            return ""
+        self._said, self._has_lines = False, True
+        return "\n"
+
     def end(self, duration_s: float) -> str:
         """Return the end of the line."""
-        return "\n"
+        return "\n" if self._said or not self._has_lines else ""
 
 
 class Json(Format):
@@ -219,6 +230,10 @@ class Feed:
         segments = [segment for word in words for segment in self._segments.push(word)]
         return [format.slot(slot) + _told(format, words, segments) for format in self.formats]
 
+    def turn(self, turn: Turn) -> list[str]:
+        """Take what the slots so far say of turns."""
+        return [format.turn(turn) for format in self.formats]
+
     def end(self, duration_s: float) -> list[str]:
         """Take the end of the slots and the seconds of audio."""
         words = self._words.end()
@@ -234,7 +249,8 @@ def _told(format: Format, words: list[Word], segments: list[Segment]) -> str:
 def _fields(part: Word | Piece) -> dict[str, Any]:
     """Return the fields of a word or piece; of those that must be asked for, what is there."""
     fields = asdict(part)
-    del fields["confidence"], fields["alternatives"]
+    for name in ("confidence", "alternatives", "turn", "turn_confidences"):
+        fields.pop(name, None)
     if part.confidence is not None:
         fields["confidence"] = _rounded(part.confidence)
     if part.alternatives:

@@ -1,4 +1,4 @@
-"""Piece: the text of one slot, as streams give it and everything behind them reads it."""
+"""What streams give, and everything behind them reads: Piece, the text of a slot, and Turn."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 SLOT_MS = 80  # audio of one slot, and so of one token
 TURN_STATES = ("idle", "noidle", "speaking", "turn_end", "backchannel", "uncertain")
+SPEAKING, TURN_END, BACKCHANNEL = TURN_STATES[2:5]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +41,18 @@ class Piece:
     alternatives: tuple[Alternative, ...] = ()
     turn: str | None = None
     turn_confidences: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a speaker does: `state` is "speaking" when a turn begins, and "turn_end" at its end.
+
+    `start_ms` and `end_ms` are the bounds of the turn, from the first sample on, and approximate;
+    while it lasts, `end_ms` is as far as it is known. A model with a head for it also tells a
+    "backchannel", a word or two of a listener, and how sure it is: `confidence`, 0 to 1.
+    """
+
+    state: str
+    start_ms: int
+    end_ms: int
+    confidence: float | None = None

@@ -1,155 +1,176 @@
-"""Turns: when somebody begins to speak, and when they have finished, told from slots and levels.
+"""Turns: when somebody begins to speak, and when they have finished.
 
-Every model gives pads where nothing is said, so a run of them after text is the end of a turn, if
-it lasts. But a long word is pads as well until it is over, so while the audio is loud a turn goes
-on. Loud is what rises above the quietest level of late, which follows the noise of a room. After
-the end of a sentence less silence is enough. Text begins a turn, never noise. Times are
-approximate, as those of words are; a turn is told as soon as it is known, never revised.
+A model with a head for it tells what the speaker does in every slot; of any other, pauses tell it
+(pauses.py). Both give the same Turn, as soon as it is known, and revise none.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Protocol, TypedDict
 
-import numpy as np
-
-from .pieces import SLOT_MS, Piece
-from .subtitles import QUOTES, SENTENCE
-from .words import LETTER_MS, Tokens
+from .pauses import Pauses
+from .pieces import BACKCHANNEL, SPEAKING, TURN_END, TURN_STATES, Piece, Turn
+from .words import Tokens
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from ..audio import Samples
 
-SPEAKING, TURN_END = "speaking", "turn_end"
-
-N_SLOT = 1280  # samples
-N_SETTLED = 2  # pads after the last text, so that no text is on its way
-FLOOR_DB, FLOOR_RISE_DB = -70.0, 0.08  # the quietest that is believed; what it rises in a slot
-LEAST_DB = -55.0  # what is quieter is never loud
-SENTENCE_SHARE = 0.6  # of the silence, after the end of a sentence
+N_MEAN = 3  # slots over which a state is believed: single ones flicker
+N_TAIL = 2  # slots after the end of a turn in which nobody goes on, nor says a late word
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """What somebody does: `state` is "speaking" when they begin, "turn_end" when they have ended.
+class TurnOptions(TypedDict, total=False):
+    """Settings of turns, all of which have defaults.
 
-    `start_ms` and `end_ms` are the bounds of the turn, from the first sample on; while it lasts,
-    `end_ms` is as far as it is known. `confidence`, 0 to 1, is there if the model gives it.
+    `silence_ms` (500) ends a turn; a model with a head says the end itself, as a rule earlier.
+    `prefix_ms` (0) is what a turn begins before its first word. One shorter than `min_ms` (0) ends
+    as if it had lasted so long; one of `max_ms` (None: no limit) ends at the next pause between
+    words. `threshold` (0.5), 0 to 1: how far above the noise is loud, 6 to 18 dB; how likely it is
+    that somebody speaks.
     """
 
-    state: str
-    start_ms: int
-    end_ms: int
-    confidence: float | None = None
+    silence_ms: int
+    prefix_ms: int
+    min_ms: int
+    max_ms: int | None
+    threshold: float
 
 
-class Turns:
-    """Makes turns of slots that come one by one, and of the audio they come from."""
+class Turns(Protocol):
+    """What makes turns of slots that come one by one, and of the audio they come from."""
+
+    def hear(self, samples: Samples) -> None:
+        """Take audio [n], as the stream gets it and before its slots come."""
+
+    def push(self, slot: Piece) -> list[Turn]:
+        """Take the next slot; return what it tells."""
+
+    def end(self) -> list[Turn]:
+        """Return the end of the last turn, if it has none; there are no more slots."""
+
+
+class Speaker(Tokens, Protocol):
+    """What must be known of a model."""
+
+    @property
+    def has_turns(self) -> bool:
+        """Whether its slots have states of a turn."""
+
+
+def turns_of(
+    model: Speaker, *, delay_ms: int, n_before: int = 0, **options: Unpack[TurnOptions]
+) -> Turns:
+    """Return what makes turns of the slots of a model.
+
+    `delay_ms` is that of the stream; of its audio, `n_before` samples came before this, counted
+    from the beginning of the next slot.
+    """
+    if model.has_turns:
+        return States(model, **options)
+    return Pauses(model, delay_ms=delay_ms, n_before=n_before, **options)
+
+
+class States:
+    """Makes turns of the states that a model tells of each slot.
+
+    Somebody speaks where that is likely in the mean of some slots: states flicker, and noise alone
+    is nobody. A turn is over when its end was told and nobody has gone on, or when it has been idle
+    for `silence_ms`. A backchannel, "hm" or "yes" of a listener, is no turn, and is told by itself.
+    """
 
     def __init__(
         self,
         tokens: Tokens,
         *,
-        delay_ms: int,
         silence_ms: int = 500,
         prefix_ms: int = 0,
         min_ms: int = 0,
         max_ms: int | None = None,
         threshold: float = 0.5,
     ) -> None:
-        """Begin before the first slot.
-
-        `delay_ms` is that of the stream. `silence_ms` ends a turn; `prefix_ms` is what it begins
-        before its first word. A turn shorter than `min_ms` ends as if it had lasted so long; one of
-        `max_ms` ends at the next pad. `threshold`, 0 to 1: how far above the noise is loud, 6 to
-        18 dB.
-        """
+        """Begin before the first slot."""
         self._word, self._n_special = tokens.token_word, tokens.n_special
-        self._n_ahead = delay_ms // SLOT_MS
         self._silence_ms, self._prefix_ms = silence_ms, prefix_ms
         self._min_ms, self._max_ms = min_ms, max_ms
-        self._rise_db = 6 + 12 * threshold
-        self._rest = np.empty(0, np.float32)  # of a slot that is not whole
-        self._is_loud: list[bool] = []  # from slot _first on
-        self._first = 0
-        self._floor_db = 0.0
+        self._threshold = threshold
+        self._recent: deque[Piece] = deque(maxlen=N_MEAN)
         self._start_ms: int | None = None  # None: nobody speaks
+        self._aside: list[Piece] = []  # slots of a backchannel
         self._said_ms = 0  # the end of the last turn
-        self._end_ms = 0  # the end of the last word or loud slot
-        self._n_pads, self._text = 0, ""
-
-    @property
-    def is_speaking(self) -> bool:
-        """Whether a turn has begun and not ended."""
-        return self._start_ms is not None
+        self._end_ms = 0  # the end of the last slot in which somebody spoke
+        self._told = 0.0  # how likely the end of the turn was where it was told; 0: it was not
+        self._n_quiet = 0  # slots since somebody spoke, without text
 
     def hear(self, samples: Samples) -> None:
-        """Take audio [n], as the stream gets it and before its slots come."""
-        samples = np.concatenate([self._rest, samples]) if len(self._rest) else samples
-        n = len(samples) // N_SLOT
-        self._rest = samples[n * N_SLOT :].copy()
-        if n:
-            slots = samples[: n * N_SLOT].reshape(n, N_SLOT)
-            power = np.square(slots - slots.mean(axis=1, keepdims=True)).mean(axis=1)
-            for level in 10 * np.log10(np.maximum(power, 1e-12)):
-                self._floor_db = max(min(float(level), self._floor_db + FLOOR_RISE_DB), FLOOR_DB)
-                loud = max(self._floor_db + self._rise_db, LEAST_DB)
-                self._is_loud.append(bool(level > loud))
+        """Take nothing: the model has heard it."""
 
     def push(self, slot: Piece) -> list[Turn]:
         """Take the next slot; return what it tells."""
-        n_over = slot.start_ms // SLOT_MS - self._first
-        del self._is_loud[:n_over]
-        self._first += n_over
-        if slot.text or slot.token == self._word or slot.token >= self._n_special:
-            return self._speak(slot)
-        self._n_pads += 1
+        self._recent.append(slot)
+        has_text = bool(slot.text) or slot.token == self._word or slot.token >= self._n_special
         if self._start_ms is None:
-            return []
-        if self._is_loud and self._is_loud[0]:
-            self._end_ms = max(self._end_ms, slot.end_ms)
-        needed_ms = self._silence_ms
-        if self._text.rstrip().rstrip(QUOTES).endswith(tuple(SENTENCE)):
-            needed_ms = round(SENTENCE_SHARE * needed_ms)
-        # Text trails, so more audio is known than slots are, up to the delay: if it is loud before
-        # there was silence enough, the turn goes on.
-        until_ms = self._end_ms + needed_ms
-        heard = zip(range(1, self._n_ahead + 1), self._is_loud[1:], strict=False)
-        if any(is_loud and slot.start_ms + SLOT_MS * i < until_ms for i, is_loud in heard):
+            return self._wait(slot)
+        if slot.turn == SPEAKING:
+            self._end_ms, self._told, self._n_quiet = slot.end_ms, 0.0, 0
             return self._cut(slot)
-        heard_ms = slot.end_ms + SLOT_MS * self._n_ahead
-        is_over = heard_ms >= until_ms and self._n_pads >= N_SETTLED
-        if is_over and heard_ms - self._start_ms >= self._min_ms:
-            return [self._close()]
+        if slot.turn == TURN_END:
+            self._end_ms = slot.end_ms
+            self._told = max(self._told, _likelihood(slot, TURN_END))
+        self._n_quiet = 0 if has_text or slot.turn == TURN_END else self._n_quiet + 1
+        quiet_ms = slot.end_ms - self._end_ms
+        is_over = (self._told and self._n_quiet >= N_TAIL) or quiet_ms >= self._silence_ms
+        if is_over and not has_text and slot.end_ms - self._start_ms >= self._min_ms:
+            return [self._close(self._told or self._mean("idle"))]
         return self._cut(slot)
 
     def end(self) -> list[Turn]:
         """Return the end of the last turn, if it has none; there are no more slots."""
-        return [] if self._start_ms is None else [self._close()]
+        told = self._backchannel()
+        return told if self._start_ms is None else [self._close(self._told or None)]
 
-    def _speak(self, slot: Piece) -> list[Turn]:
-        self._n_pads = 0
-        self._text = (self._text + slot.text)[-16:]
-        if slot.token == self._word:
-            self._end_ms = max(self._end_ms, slot.end_ms)
-        if self._start_ms is not None:
+    def _wait(self, slot: Piece) -> list[Turn]:
+        if slot.turn == BACKCHANNEL:
+            self._aside.append(slot)
             return []
-        # How long its first word was is not known yet: as long as a short one, but not in the past.
-        word_ms = slot.end_ms - 4 * LETTER_MS
-        self._start_ms = max(word_ms - self._prefix_ms, self._said_ms, 0)
-        self._end_ms = max(self._end_ms, slot.end_ms)
-        return [Turn(SPEAKING, self._start_ms, self._end_ms)]
+        likely = self._mean(SPEAKING) + self._mean(TURN_END)
+        if likely < self._threshold or slot.turn not in (SPEAKING, TURN_END):
+            return self._backchannel() if slot.turn == "idle" else []
+        self._aside.clear()
+        speaking = (s.start_ms for s in self._recent if s.turn in (SPEAKING, TURN_END))
+        self._start_ms = max(min(speaking) - self._prefix_ms, self._said_ms, 0)
+        self._end_ms, self._n_quiet = slot.end_ms, 0
+        self._told = _likelihood(slot, TURN_END) if slot.turn == TURN_END else 0.0
+        return [Turn(SPEAKING, self._start_ms, slot.end_ms, min(likely, 1.0))]
+
+    def _backchannel(self) -> list[Turn]:
+        slots, self._aside = self._aside, []
+        if len(slots) < N_TAIL:
+            return []
+        likely = sum(_likelihood(slot, BACKCHANNEL) for slot in slots) / len(slots)
+        self._said_ms = slots[-1].end_ms
+        return [Turn(BACKCHANNEL, slots[0].start_ms, slots[-1].end_ms, likely)]
 
     def _cut(self, slot: Piece) -> list[Turn]:
         """End a turn that has lasted too long, between two words."""
         assert self._start_ms is not None
         if self._max_ms is None or slot.end_ms - self._start_ms < self._max_ms:
             return []
-        return [self._close()] if self._n_pads >= N_SETTLED else []
+        is_pause = not any(s.text or s.token == self._word for s in (*self._recent,)[-N_TAIL:])
+        return [self._close(self._told or None)] if is_pause else []
 
-    def _close(self) -> Turn:
+    def _mean(self, state: str) -> float:
+        return sum(_likelihood(slot, state) for slot in self._recent) / N_MEAN
+
+    def _close(self, likely: float | None) -> Turn:
         assert self._start_ms is not None
-        turn = Turn(TURN_END, self._start_ms, max(self._end_ms, self._start_ms))
-        self._said_ms, self._start_ms, self._text = turn.end_ms, None, ""
+        turn = Turn(TURN_END, self._start_ms, max(self._end_ms, self._start_ms), likely)
+        self._said_ms, self._start_ms, self._told = turn.end_ms, None, 0.0
+        self._recent.clear()
         return turn
+
+
+def _likelihood(slot: Piece, state: str) -> float:
+    return slot.turn_confidences[TURN_STATES.index(state)]

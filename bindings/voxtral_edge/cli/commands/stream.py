@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-from ...audio import RATE, Chunks
+from ...audio import RATE, Chunks, Samples
 from ...audio.live import Live, Microphone, Pipe
 from ...console.lines import complain
 from ...console.status import OK
 from ...errors import ArgumentError, AudioError
 from ...streaming.model import Model
+from ...text.turns import turns_of
 from .. import inputs, outputs
 from ..meter import Meter
 from ..options import open_model, stream_options
@@ -28,7 +30,7 @@ Print what is said while it is being said, by a microphone or on standard input.
     voxtral stream --mic
     arecord -q -f S16_LE -r 16000 -c 1 -t raw | voxtral stream -
     parec --format=s16le --rate=16000 --channels=1 | voxtral stream -
-    ffmpeg -v error -i http://... -f wav - | voxtral stream -
+    ffmpeg -v error -i http://... -f wav - | voxtral stream - --lines
 
 A pipe carries WAV, MP3, AAC, Ogg, WebM or what else can be read without going back; what can be
 nothing else is raw 16-bit little-endian mono at 16 kHz. At its end, or at the first Ctrl-C, the
@@ -47,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--raw", action="store_true", help="the input is raw samples, whatever its first bytes are"
     )
+    parser.add_argument(
+        "--lines", action="store_true", help="begin a new line when somebody has finished (txt)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -58,6 +63,8 @@ def run(args: argparse.Namespace) -> int:
     source = inputs.Input(inputs.STDIN, Path("stream"))
     (job,) = outputs.plan([source], args.format, args.output)
     check_shown(args, [job])
+    if args.lines and "txt" not in (format for format, _ in job.outputs):
+        raise ArgumentError("only txt has --lines: leave it out, or add --format txt")
     if job.outputs[0][1] is not None:
         job.outputs.append(("txt", None))
     with contextlib.ExitStack() as stack:
@@ -95,10 +102,21 @@ def _run_live(
     delay_s = (args.delay or model.default_delay_ms) / 1000
     lost_s, told_s = 0.0, BEHIND_S
     parts = Chunks(live)
+    turns = None
+    if args.lines:
+        turns = turns_of(model, delay_ms=args.delay or model.default_delay_ms)
+
+    def heard() -> Iterator[Samples]:
+        for chunk in meter.count(parts):
+            if turns:
+                turns.hear(chunk)
+            yield chunk
+
     with Writing(job, model, screen, args.delay, "") as writing:
-        slots = model.slots(meter.count(parts), **stream_options(args))
-        for slot in slots:
+        for slot in model.slots(heard(), **stream_options(args)):
             writing.slot(slot)
+            for turn in turns.push(slot) if turns else ():
+                writing.turn(turn)
             done_s = slot.end_ms / 1000
             behind_s = max(live.n_received / RATE - done_s - delay_s, 0.0)
             screen.slot(slot, model, behind_s)

@@ -13,9 +13,9 @@ from fastapi import APIRouter, WebSocket
 
 from ...audio import RATE
 from ...streaming.options import DELAYS_MS
-from ...text.pieces import Piece
+from ...text.pieces import SPEAKING, TURN_END, Piece
 from ...text.subtitles import Segment, Segments
-from ...text.turns import SPEAKING, Turns
+from ...text.turns import Turns, turns_of
 from ...text.words import Word, Words
 from .. import errors
 from ..engine import Engine
@@ -181,15 +181,18 @@ class Mistral(Dialect):
         for slot in slots:
             if self._turns:
                 for turn in self._turns.push(slot):
-                    is_start = turn.state == SPEAKING
-                    await self._tell_turn(is_start, turn.start_ms if is_start else turn.end_ms)
+                    if turn.state == SPEAKING:
+                        await self._tell_turn(True, turn.start_ms)
+                    elif turn.state == TURN_END:
+                        await self._tell_turn(False, turn.end_ms)
             if said := self._text.add([slot]):
                 await self._socket.send({"type": "transcription.text.delta", "text": said})
             await self._cut(self._words.push(slot))
 
     async def _turn(self, turns: Turns) -> None:
         for turn in turns.end():
-            await self._tell_turn(False, turn.end_ms)
+            if turn.state == TURN_END:
+                await self._tell_turn(False, turn.end_ms)
 
     async def _tell_turn(self, is_start: bool, at_ms: int) -> None:
         event: dict[str, Any] = {"type": "turn.start"}
@@ -218,7 +221,7 @@ def _turns(engine: Engine, detection: Any, delay_ms: int) -> Turns:
     silence_ms = detection.get("min_silence_ms", MIN_SILENCE_MS)
     if not isinstance(silence_ms, int) or not 0 <= silence_ms <= 60_000:
         raise BadRequest("min_silence_ms must be 0 to 60000")
-    return Turns(engine.model, delay_ms=delay_ms, silence_ms=silence_ms)
+    return turns_of(engine.model, delay_ms=delay_ms, silence_ms=silence_ms)
 
 
 @router.websocket("/v1/audio/transcriptions/realtime")

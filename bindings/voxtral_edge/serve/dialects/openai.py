@@ -12,8 +12,8 @@ import secrets
 from typing import Any
 
 from ...streaming.options import DELAYS_MS
-from ...text.pieces import Piece
-from ...text.turns import SPEAKING, Turns
+from ...text.pieces import SPEAKING, TURN_END, Piece
+from ...text.turns import Turns, turns_of
 from .. import errors
 from ..engine import Engine
 from ..errors import BadRequest
@@ -204,7 +204,7 @@ class OpenAi(Dialect):
                         item_id=self._item,
                     )
                     said = [slot]
-                else:
+                elif turn.state == TURN_END:
                     await self._delta([*said, slot])
                     await self._send(
                         "input_audio_buffer.speech_stopped",
@@ -351,7 +351,7 @@ def _turns(engine: Engine, detection: dict[str, Any] | None, delay_ms: int) -> T
     else:
         silence_ms, prefix_ms = detection["silence_duration_ms"], detection["prefix_padding_ms"]
         threshold = detection["threshold"]
-    return Turns(
+    return turns_of(
         engine.model,
         delay_ms=delay_ms,
         silence_ms=silence_ms,

@@ -1,5 +1,7 @@
 """The realtime protocol of vLLM: 16 kHz, transcription.delta and transcription.done.
 
+A model that tells turns also has turn.delta, after the delta of each slot, as X2-Turn's server.
+
 Audio begins an utterance, with or without a commit before it; a final commit ends it, and the next
 may begin. While its last words are computed, empty deltas say that they are coming.
 """
@@ -14,7 +16,7 @@ from typing import Any
 from ...audio import RATE
 from ...errors import VoxtralError
 from ...streaming.options import DELAYS_MS
-from ...text.pieces import Piece
+from ...text.pieces import SLOT_MS, TURN_STATES, Piece
 from ...text.words import Word, Words
 from .. import errors
 from ..engine import Engine
@@ -29,6 +31,7 @@ ALIVE_S = 0.3  # clients take a longer silence after the end of the audio for th
 
 SAVE_S = 10.0  # between two states that are kept in a folder, in case the server dies
 N_MARKS = 4096
+FIRST_TURN = 35  # its number among the tokens
 TAKE_S = 20.0  # that a connection may take to give up its session
 
 
@@ -48,6 +51,7 @@ class Vllm(Dialect):
         self._text, self._words = Text(), Words(engine.model)
         self._is_named = self._has_words = self._has_told = False
         self._rate, self._delay_ms = RATE, engine.delay_ms
+        self._pair = asyncio.Lock()  # a delta and the turn that belongs to it
 
     async def message(self, message: dict[str, Any]) -> None:
         """Take a message."""
@@ -87,7 +91,8 @@ class Vllm(Dialect):
         ending = asyncio.create_task(hearing.end())
         try:
             while not (await asyncio.wait((ending,), timeout=ALIVE_S))[0]:
-                await self._socket.send({"type": "transcription.delta", "delta": ""})
+                async with self._pair:
+                    await self._socket.send({"type": "transcription.delta", "delta": ""})
             await ending
         finally:
             hearing.close()
@@ -202,16 +207,29 @@ class Vllm(Dialect):
         )
 
     async def _tell(self, slots: list[Piece]) -> None:
+        if self._engine.model.has_turns:  # a delta for each slot, and what its speaker does
+            for slot in slots:
+                async with self._pair:
+                    await self._tell_text([slot], is_due=True)
+                    await self._say(_turn(slot))
+        else:
+            await self._tell_text(slots)
+        await self._tell_words([word for slot in slots for word in self._words.push(slot)])
+
+    async def _tell_text(self, slots: list[Piece], *, is_due: bool = False) -> None:
         delta = self._text.add(slots)
         self._marks[self._text.n_slots] = len(self._text.text), self._text.n_tokens
         if len(self._marks) > N_MARKS:
             del self._marks[next(iter(self._marks))]
         n_had = min(self._skip, len(delta))
         self._skip -= n_had
-        if delta := delta[n_had:]:
-            with contextlib.suppress(Gone) if self._token else contextlib.nullcontext():
-                await self._socket.send({"type": "transcription.delta", "delta": delta})
-        await self._tell_words([word for slot in slots for word in self._words.push(slot)])
+        if delta[n_had:] or is_due:
+            await self._say({"type": "transcription.delta", "delta": delta[n_had:]})
+
+    async def _say(self, event: dict[str, Any]) -> None:
+        """Send an event; a client that has left and may come back misses it."""
+        with contextlib.suppress(Gone) if self._token else contextlib.nullcontext():
+            await self._socket.send(event)
 
     async def _tell_words(self, words: list[Word]) -> None:
         if words and self._has_words:
@@ -226,3 +244,15 @@ class Vllm(Dialect):
             ]
             self._has_told = True
             await self._socket.send({"type": "transcription.words", "words": told})
+
+
+def _turn(slot: Piece) -> dict[str, Any]:
+    """Return the event that X2-Turn's server sends for a slot; its ids are rows of the head."""
+    assert slot.turn is not None
+    return {
+        "type": "turn.delta",
+        "turn_class": slot.turn,
+        "turn_id": FIRST_TURN + TURN_STATES.index(slot.turn),
+        "probs": list(slot.turn_confidences),
+        "frame_index": slot.start_ms // SLOT_MS,
+    }

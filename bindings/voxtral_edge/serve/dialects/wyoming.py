@@ -23,8 +23,8 @@ from wyoming.ping import Ping, Pong
 
 from ... import __version__
 from ...errors import ArgumentError
-from ...text.pieces import Piece
-from ...text.turns import TURN_END, Turns
+from ...text.pieces import SPEAKING, TURN_END, Piece
+from ...text.turns import Turns, turns_of
 from .. import errors
 from ..engine import Engine
 from ..errors import BadRequest, log
@@ -179,7 +179,7 @@ class Wyoming:
         await self._place.enter_async_context(self._engine.live())
         wanted = self._wanted.vad_sensitivity
         silence_ms = SILENCE_MS.get(getattr(wanted, "value", "default"), SILENCE_MS["default"])
-        turns = Turns(self._engine.model, delay_ms=self._engine.delay_ms, silence_ms=silence_ms)
+        turns = turns_of(self._engine.model, delay_ms=self._engine.delay_ms, silence_ms=silence_ms)
         self._turns = turns
         self._hearing = Hearing(self._engine, inlet, self._tell, self._fail, turns.hear)
         self._text, self._began_s = Text(), time.monotonic()
@@ -196,7 +196,7 @@ class Wyoming:
                 await self._start()
                 await self._send(TranscriptChunk(said))
             turns = self._turns.push(slot) if self._turns else []
-            for turn in turns:
+            for turn in (turn for turn in turns if turn.state in (SPEAKING, TURN_END)):
                 self._is_over = turn.state == TURN_END
                 if self._is_over and self._is_live(slot):
                     await self._answer()
