@@ -31,17 +31,15 @@ typedef struct vox_stream vox_stream; /* one audio stream; one thread at a time 
 
 typedef enum {
     VOX_OK = 0,
-    VOX_SLOT = 1, /* vox_stream_next: *slot was filled */
-    VOX_WAIT = 2, /* vox_stream_next: needs more audio: push or finish */
-    VOX_DONE = 3, /* vox_stream_next: finished and drained */
-    VOX_ERR_ARGUMENT =
-        -1, /* a NULL, a delay outside 80..1200 and 2400 ms, a sample that is not finite */
-    VOX_ERR_STATE = -2,  /* push after finish, or any use of a failed stream but reset and close */
-    VOX_ERR_IO = -3,     /* the file cannot be opened or read */
-    VOX_ERR_FORMAT = -4, /* not a whole, consistent voxtral-edge GGUF, or saved stream */
-    VOX_ERR_MEMORY = -5, /* out of memory; the stream is as it was and the call may be repeated */
-    VOX_ERR_COMPUTE =
-        -6, /* the model gave values that are not finite, or the processor is too old */
+    VOX_SLOT = 1,          /* vox_stream_next: *slot was filled */
+    VOX_WAIT = 2,          /* vox_stream_next: needs more audio: push or finish */
+    VOX_DONE = 3,          /* vox_stream_next: finished and drained */
+    VOX_ERR_ARGUMENT = -1, /* a NULL, an option out of range, a sample that is not finite */
+    VOX_ERR_STATE = -2,   /* push after finish, or any use of a failed stream but reset and close */
+    VOX_ERR_IO = -3,      /* the file cannot be opened or read */
+    VOX_ERR_FORMAT = -4,  /* not a whole, consistent voxtral-edge GGUF, or saved stream */
+    VOX_ERR_MEMORY = -5,  /* out of memory; the stream is as it was and the call may be repeated */
+    VOX_ERR_COMPUTE = -6, /* values came out that are not finite, or the processor is too old */
 } vox_status;
 
 typedef struct {
@@ -69,8 +67,7 @@ typedef struct {
 } vox_model_params;
 
 typedef struct {
-    int32_t
-        delay_ms; /* how far text trails speech: 80..1200 by 80, or 2400; 0: the model's default */
+    int32_t delay_ms;     /* how far text trails speech: 80..1200 by 80, or 2400; 0: the model's */
     int32_t pad_guard_ms; /* after this long of nothing but pads, by 80, they become less and less
                              likely, until something else is said; 0: never */
     int32_t silence_gate_ms; /* what is silent for longer, by 80, is not computed, its slots are
@@ -92,12 +89,10 @@ typedef struct {
 } vox_alternative;
 
 typedef struct {
-    int64_t index; /* slots from the first pushed sample: text spoken about [80 index, 80 index +
-                      80) ms */
-    int32_t token; /* token id; pads and markers included */
-    const char
-        *text;     /* whole UTF-8 characters, often none; valid until the next call on the stream */
-    size_t n_text; /* bytes */
+    int64_t index;    /* from the first sample on: spoken about [80 index, 80 index + 80) ms */
+    int32_t token;    /* token id; pads and markers included */
+    const char *text; /* whole UTF-8 characters, often none; valid until the stream's next call */
+    size_t n_text;    /* bytes */
     float confidence; /* probability of a token that can have text, if asked for; else 0 */
     const vox_alternative *alternatives; /* likeliest first; valid as text is */
     int32_t n_alternatives;
@@ -145,8 +140,7 @@ int vox_stream_open(vox_model *model, const vox_stream_params *params, vox_strea
                     char *message, size_t n_message);
 /* Append n samples (copied). Refused as a whole if one is not finite. */
 int vox_stream_push(vox_stream *stream, const float *samples, size_t n);
-/* No more audio: the right padding follows, so that the last words come out. Repeating it is fine.
- */
+/* No more audio: padding follows, so that the last words come out. Repeating it is fine. */
 int vox_stream_finish(vox_stream *stream);
 /* VOX_SLOT with *slot filled; or VOX_WAIT, VOX_DONE or an error, and its index is -1. After n
  * samples and finish there are exactly ceil(n / 1280) + 10 slots. */
@@ -206,8 +200,7 @@ size_t vox_packed_size(int type, int64_t n);
 int vox_pack(int type, const float *values, int64_t n, int64_t n_row, void *blocks);
 int vox_unpack(int type, const void *blocks, int64_t n, float *values);
 /* A matrix of n_rows rows of n values as the kernels read it, in groups of rows: its bytes, or 0 if
- * this type is kept in rows. group: from rows of blocks. ungroup: what vox_unpack gives for them.
- */
+ * its type is kept in rows. group: from rows of blocks. ungroup: what vox_unpack gives. */
 enum { VOX_GROUP_ROWS = 16 };
 size_t vox_grouped_size(int type, int64_t n_rows, int64_t n);
 int vox_group(int type, const void *blocks, int64_t n_rows, int64_t n, void *groups);
