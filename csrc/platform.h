@@ -13,8 +13,8 @@ typedef struct {
     size_t size;
 } file_map;
 
-/* 0, or an errno value. An empty file maps to data NULL, size 0. The path is what open() takes, and
- * UTF-8 on Windows. */
+/* 0, or an errno value. An empty file maps to data NULL, size 0; others begin on a page. The path
+ * is what open() takes, and UTF-8 on Windows. */
 int platform_map(const char *path, file_map *map);
 void platform_unmap(file_map *map);
 /* Memory that is read from end to end over and over: it starts on a cache line, and lies in huge

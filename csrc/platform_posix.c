@@ -34,6 +34,10 @@ int platform_map(const char *path, file_map *map) {
         void *data = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
         if (data == MAP_FAILED) error = errno;
         else *map = (file_map){data, (size_t)st.st_size};
+#if defined(MADV_HUGEPAGE)
+        /* A wish: where a file is read into huge pages, that goes several times faster too. */
+        if (!error) madvise(data, map->size, MADV_HUGEPAGE);
+#endif
     }
     close(fd);
     return error;
