@@ -45,6 +45,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     add("--tls-key", metavar="FILE", help="their private key")
     add("--max-streams", type=int, default=100, metavar="N",
         help="live streams at once, if so many keep up (default: %(default)s)")  # fmt: skip
+    add("--max-per-client", type=int, metavar="N",
+        help="streams and files of one address at once (default: no such limit)")  # fmt: skip
     add("--max-files", type=int, default=2, metavar="N",
         help="files that are transcribed at once; 16 more wait (default: %(default)s)")  # fmt: skip
     add("--max-upload", type=int, default=4096, metavar="MB",
@@ -83,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
         drain_s=args.drain,
         limits=Limits(
             max_streams=args.max_streams,
+            max_per_client=args.max_per_client,
             max_files=args.max_files,
             max_upload=args.max_upload * 1_000_000,
         ),

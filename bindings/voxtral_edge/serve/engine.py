@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -24,6 +24,7 @@ from ..streaming.model import Model
 from ..streaming.options import StreamOptions
 from ..streaming.stream import Stream
 from ..text.pieces import SLOT_MS, Piece
+from .intake.doorstep import Doorstep
 from .resume import Store
 from .session import FILE, LIVE, Scheduler, Session
 
@@ -66,12 +67,15 @@ class Limits:
     """What the server takes on."""
 
     max_streams: int = 100  # live, at once
+    max_per_client: int | None = None  # of these and files, by address; None: as many as there are
     share: float = 0.9  # of the time, that live streams may take, so that bursts find room
     max_files: int = 2  # that are transcribed at once
     max_queue: int = 16  # that wait for it
     max_upload: int = 4 << 30  # bytes
     max_session_s: float = 24 * 3600.0  # of audio in a live session
     max_message: int = 20 << 20  # bytes of a message: 15 MiB of audio in base64
+    max_silent: int = 128  # connections that have not said yet what they want
+    patience_s: float = 10.0  # for each of them
 
 
 class Engine:
@@ -83,6 +87,8 @@ class Engine:
         """Start the threads; `state_dir`: where broken sessions are kept, None: in memory."""
         self.model, self.limits = model, limits
         self.store = Store(state_dir)
+        self.doorstep = Doorstep(limits.max_silent, limits.patience_s)
+        self._n_by_client: Counter[str] = Counter()  # sessions, by address
         self.resumable: dict[str, Resumable] = {}  # by their tokens
         self.delay_ms = delay_ms or model.default_delay_ms
         self.scheduler = Scheduler()
@@ -121,19 +127,44 @@ class Engine:
         by_share = busy_s / passed_s / n_heard if n_heard and passed_s >= LEAST_WALL_S else math.inf
         return min(busy_s / audio_s, by_share)
 
-    @asynccontextmanager
-    async def live(self) -> AsyncIterator[None]:
-        """Hold a place for a live stream; raise Refused if there is none."""
-        self._check_live()
-        self.n_live += 1
+    @contextmanager
+    def _of_client(self, client: str | None) -> Iterator[None]:
+        most = self.limits.max_per_client
+        if client is None or most is None:
+            yield
+            return
+        if self._n_by_client[client] >= most:
+            self._refuse(f"{most} streams and files at once are the limit for one client here")
+        self._n_by_client[client] += 1
         try:
             yield
         finally:
-            self.n_live -= 1
+            self._n_by_client[client] -= 1
+            self._n_by_client += Counter()  # without those that have none
 
     @asynccontextmanager
-    async def file(self) -> AsyncIterator[None]:
+    async def live(self, client: str | None) -> AsyncIterator[None]:
+        """Hold a place for a live stream; raise Refused if there is none.
+
+        `client`: its address, None: this machine.
+        """
+        self._check_live()
+        with self._of_client(client):
+            self.n_live += 1
+            try:
+                yield
+            finally:
+                self.n_live -= 1
+
+    @asynccontextmanager
+    async def file(self, client: str | None) -> AsyncIterator[None]:
         """Hold a place for a file, and wait for it; raise Refused if too many wait."""
+        with self._of_client(client):
+            async with self._file():
+                yield
+
+    @asynccontextmanager
+    async def _file(self) -> AsyncIterator[None]:
         self.check_open()
         if self.n_files >= self.limits.max_files:
             if len(self._turns) >= self.limits.max_queue:

@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from .dialects import files, live, mistral, realtime
 from .dialects.wyoming import Listener
 from .engine import Engine, Limits
 from .guard import Guard, is_loopback
+from .intake.doorstep import Http
 from .intake.upload import Decoders
 from .metrics import Metrics
 
@@ -153,6 +155,7 @@ class Server:
         self._http = _Http(
             uvicorn.Config(
                 app,
+                http=partial(Http, self._engine.doorstep),  # type: ignore[arg-type]
                 log_config=None,
                 access_log=False,
                 lifespan="off",

@@ -70,7 +70,7 @@ class Meanwhile(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the request, and answer it."""
-        body = Body(receive, self._engine.limits.max_upload)
+        body = Body(receive, self._engine.limits.max_upload, scope["client"])
         sender = Sender(send)
         try:
             await unless_gone(body, self._answer(body, sender))
@@ -105,7 +105,7 @@ class Transcription(Meanwhile):
             if isinstance(answer, Events):
                 await sender.start(answer.media_type)
                 await stack.enter_async_context(sender)
-            await stack.enter_async_context(self._engine.file())
+            await stack.enter_async_context(self._engine.file(body.client))
             decoding = await stack.enter_async_context(self._decoders.decoding())
             session = self._engine.session(is_file=True, confidence=True)
             await stack.enter_async_context(session)

@@ -61,7 +61,7 @@ class Live(Meanwhile):
 
     async def _answer(self, body: Body, sender: Sender) -> None:
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(self._engine.live())
+            await stack.enter_async_context(self._engine.live(body.client))
             answer: Answer = (Plain if self._is_plain else Events)(self._engine.model)
             await sender.start(answer.media_type)
             if not self._is_plain:

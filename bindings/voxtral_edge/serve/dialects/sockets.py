@@ -22,6 +22,7 @@ from .. import errors
 from ..engine import Engine, Refused
 from ..errors import BadRequest, log
 from ..intake.inlet import Inlet
+from ..intake.objects import json_object
 from ..intake.upload import Gone
 
 if TYPE_CHECKING:
@@ -223,11 +224,8 @@ class Hearing:
 
 def parsed(text: str) -> dict[str, Any]:
     """Return a message; raise BadRequest for what is none."""
-    try:
-        message = json.loads(text)
-    except (ValueError, RecursionError):
-        message = None
-    if not isinstance(message, dict):
+    message = json_object(text)
+    if message is None:
         raise BadRequest("the message is not a JSON object", code="invalid_json")
     return message
 
@@ -246,14 +244,12 @@ def audio_of(message: dict[str, Any]) -> bytes:
 async def serve(websocket: WebSocket, engine: Engine, make: Callable[[Socket], Dialect]) -> None:
     """Let a client in, if there is room, and speak its dialect."""
     try:
-        async with engine.live():
+        client = websocket.client.host if websocket.client else None
+        async with engine.live(client):
             await websocket.accept()
             socket, began_s = Socket(websocket), time.monotonic()
             engine.sockets.add(socket)
-            place = {
-                "path": websocket.url.path,
-                "client": websocket.client and websocket.client.host,
-            }
+            place = {"path": websocket.url.path, "client": client}
             log.info("live", extra=place)
             try:
                 await socket.run(make(socket))

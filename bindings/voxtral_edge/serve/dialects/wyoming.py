@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import socket
 import time
 import warnings
@@ -29,6 +28,7 @@ from .. import errors
 from ..engine import Engine
 from ..errors import BadRequest, log
 from ..intake.inlet import Inlet
+from ..intake.objects import json_object
 from ..intake.upload import Gone
 from .answers import Text
 from .sockets import IDLE_S, SEND_S, Hearing
@@ -104,6 +104,7 @@ class Wyoming:
         while True:
             try:
                 line = await asyncio.wait_for(self._reader.readuntil(b"\n"), idle_s)
+                self._engine.doorstep.leave(self._writer.transport)
                 break
             except asyncio.TimeoutError:
                 if self._is_over and self._hearing:
@@ -176,7 +177,9 @@ class Wyoming:
         if width not in ENCODINGS:
             raise BadRequest(f"samples of {width} bytes cannot be read: send 2 bytes each")
         inlet = Inlet(rate, ENCODINGS[width], n_channels)
-        await self._place.enter_async_context(self._engine.live())
+        peer = self._writer.get_extra_info("peername")
+        client = peer[0] if isinstance(peer, tuple) else None
+        await self._place.enter_async_context(self._engine.live(client))
         wanted = self._wanted.vad_sensitivity
         silence_ms = SILENCE_MS.get(getattr(wanted, "value", "default"), SILENCE_MS["default"])
         turns = turns_of(self._engine.model, delay_ms=self._engine.delay_ms, silence_ms=silence_ms)
@@ -272,11 +275,13 @@ class Listener:
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             connection = Wyoming(engine, reader, writer)
             engine.sockets.add(connection)
+            engine.doorstep.enter(writer.transport)
             try:
                 await connection.run()
             except Exception as error:
                 log.error("a connection failed", exc_info=error)
             finally:
+                engine.doorstep.leave(writer.transport)
                 engine.sockets.discard(connection)
 
         if self.host is None:
@@ -319,11 +324,8 @@ def _own_address() -> str:
 
 
 def _object(data: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
+    value = json_object(data)
+    if value is None:
         raise BadRequest("the event is no JSON object")
     return value
 

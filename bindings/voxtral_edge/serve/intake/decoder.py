@@ -37,12 +37,14 @@ MEMORY = 2 << 30  # of addresses; libraries alone take a few hundred MB
 
 # What the filter of system calls needs to know; see seccomp(2).
 PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, FILTER_MODE = 38, 22, 2
-LOAD, EQUAL, RETURN = 0x20, 0x15, 0x06
+LOAD, EQUAL, AT_LEAST, RETURN = 0x20, 0x15, 0x35, 0x06
 ALLOW, REFUSE = 0x7FFF_0000, 0x0005_0001  # the latter: EPERM
 ARCH_PLACE, CALL_PLACE = 4, 0
-ARCHITECTURES = {  # audit number; socket, connect, execve, execveat, ptrace, mount
-    "x86_64": (0xC000_003E, (41, 42, 59, 322, 101, 165)),
-    "aarch64": (0xC000_00B7, (198, 203, 221, 281, 117, 40)),
+OTHER_TABLE = 0x4000_0000  # of x86-64: from here on, the same calls under other numbers
+# audit number; socket, socketpair, connect, execve, execveat, ptrace, mount, io_uring_setup
+ARCHITECTURES = {
+    "x86_64": (0xC000_003E, (41, 53, 42, 59, 322, 101, 165, 425)),
+    "aarch64": (0xC000_00B7, (198, 199, 203, 221, 281, 117, 40, 425)),
 }
 
 
@@ -65,13 +67,14 @@ def _filter_calls() -> None:
     if platform.machine() not in ARCHITECTURES:
         return
     architecture, calls = ARCHITECTURES[platform.machine()]
-    n = len(calls)
+    n = len(calls) + 1
     steps = [
         (LOAD, 0, 0, ARCH_PLACE),
         (EQUAL, 1, 0, architecture),
         (RETURN, 0, 0, REFUSE),
         (LOAD, 0, 0, CALL_PLACE),
-        *((EQUAL, n - i, 0, call) for i, call in enumerate(calls)),
+        (AT_LEAST, n, 0, OTHER_TABLE),
+        *((EQUAL, n - i, 0, call) for i, call in enumerate(calls, 1)),
         (RETURN, 0, 0, ALLOW),
         (RETURN, 0, 0, REFUSE),
     ]

@@ -39,8 +39,9 @@ class Gone(Exception):  # noqa: N818
 class Body:
     """The body of a request as it comes; `over` is set when nothing more will."""
 
-    def __init__(self, receive: Receive, limit: int) -> None:
-        """Take the body; `limit`: the most bytes it may have."""
+    def __init__(self, receive: Receive, limit: int, address: tuple[str, int] | None) -> None:
+        """Take the body; `limit`: the most bytes it may have, `address`: who sends it."""
+        self.client = address[0] if address else None
         self._receive = receive
         self._limit = self._left = limit
         self.over = asyncio.Event()
