@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 from fractions import Fraction
@@ -35,6 +36,29 @@ KINDS = {
     "tta": ("tta", "tta", True),
     "w64": ("w64", "pcm_s24le", True),
     "webm": ("webm", "libopus", True),
+}
+
+# What else may break off: muxer, coder, rate, and the options of a live recording, which is written
+# without going back.
+BROKEN = {
+    "adts": ("adts", "aac", RATE, None),
+    "amr": ("amr", "libopencore_amrnb", 8000, None),
+    "asf": ("asf", "libmp3lame", 44_100, None),
+    "eac3": ("eac3", "eac3", 48_000, None),
+    "latm": ("latm", "aac", RATE, None),
+    "mpeg": ("mpeg", "mp2", 48_000, None),
+    "nut": ("nut", "aac", RATE, None),
+    "rm": ("rm", "ac3", 48_000, None),
+    "swf": ("swf", "libmp3lame", 44_100, None),
+    "vob": ("vob", "ac3", 48_000, None),
+    "voc": ("voc", "pcm_u8", RATE, None),
+    "m2ts": ("mpegts", "ac3", 48_000, {"mpegts_m2ts_mode": "1"}),
+    "live flac": ("flac", "flac", RATE, {}),
+    "live flv": ("flv", "aac", 44_100, {}),
+    "live m4a": ("ipod", "aac", RATE, {"movflags": "frag_keyframe+empty_moov"}),
+    "live mka": ("matroska", "pcm_s16le", RATE, {"live": "1"}),
+    "live mkv": ("matroska", "aac", RATE, {"live": "1"}),
+    "live webm": ("webm", "libopus", 48_000, {"live": "1"}),
 }
 
 
@@ -123,6 +147,32 @@ def of_kind(kind: str, samples: np.ndarray, **options: Any) -> bytes:
     format, codec, _ = KINDS[kind]
     rate = 44_100 if kind == "flv" else 48_000 if codec == "libopus" or kind == "ac3" else RATE
     return encode(at_rate(samples, rate), format, codec, rate=rate, **options)
+
+
+def broken(kind: str, samples: np.ndarray) -> bytes:
+    """Return 16 kHz samples [n] as one of KINDS or BROKEN, all of it."""
+    if kind in KINDS:
+        return of_kind(kind, samples)
+    format, codec, rate, live = BROKEN[kind]
+    samples = at_rate(samples, rate)
+    return encode(samples, format, codec, rate=rate, seekable=live is None, options=live)
+
+
+def decoded_s(file: io.RawIOBase | io.BytesIO) -> float:
+    """Return the seconds of sound that FFmpeg itself has of it, whatever fails."""
+    n_s = 0.0
+    with av.open(file) as container:
+        track = container.streams.audio[0]
+        packets = container.demux(track)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.FFmpegError:
+                return n_s
+            if packet is None:
+                return n_s
+            with contextlib.suppress(av.FFmpegError):  # of the packet, or EOFError of the flush
+                n_s += sum(f.samples / f.sample_rate for f in track.codec_context.decode(packet))
 
 
 def at_rate(samples: np.ndarray, rate: int) -> np.ndarray:

@@ -22,8 +22,9 @@ import voxtral_edge as vox
 from conftest import SAMPLES
 from media import KINDS, Pipe
 from voxtral_edge import audio
-from voxtral_edge.audio import read_pcm
+from voxtral_edge.audio import read_pcm, signatures
 from voxtral_edge.audio.clock import Clock
+from voxtral_edge.audio.source import ByteSource
 
 CLIP = SAMPLES / "digits_3.wav"
 WORDS = "three zero four six"
@@ -82,16 +83,59 @@ def test_every_kind_from_a_file_and_a_pipe(
             all_of(read_pcm(Pipe(files[kind] + bytes(100_000))))
 
 
-@pytest.mark.parametrize("share", [0.3, 0.77])
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("ac3", "m4a")])
-def test_what_breaks_off_gives_what_there_is(
-    kind: str, share: float, files: dict[str, bytes], digits: np.ndarray
+@pytest.mark.parametrize("kind", [*(kind for kind in KINDS if kind != "m4a"), *media.BROKEN])
+def test_what_breaks_off_gives_what_there_is(kind: str, digits: np.ndarray) -> None:
+    """As much as FFmpeg has of it, and the line that says so, wherever the cut is."""
+    data = media.broken(kind, digits)
+    nearly = 0.9 if kind == "tta" else 0.997  # the last bytes of that are a tag
+    for share in (1.0, nearly, 0.77, 0.501, 0.31):
+        cut = data[: int(len(data) * share) | (share < 1)]
+        for read, source in ((vox.read, io.BytesIO), (read_pcm, Pipe)):
+            blocks = read(source(cut))
+            samples = all_of(blocks) if share == 1 else until_cut(blocks)
+            assert abs(len(samples) - media.RATE * media.decoded_s(source(cut))) < 2
+            assert len(samples) > (share - 0.2) * len(digits)  # of 6 s, as coders take blocks
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "size"),
+    [
+        ("aiff", 4, b"\x7f\xff\xff\xff"),
+        ("aiff", 4, b"\x7f\0\0\x24"),
+        ("au", 8, b"\xff\xff\xff\xff"),
+        ("au", 8, b"\x7f\xff\xff\xff"),
+        ("avi", 4, b"\0\0\0\0"),
+        ("avi", 4, b"\xff\xff\xff\xff"),
+        ("caf", b"data", b"\xff" * 8),
+        ("flac", 21, bytes(5)),
+    ],
+)
+def test_a_size_that_stands_for_none(
+    kind: str, at: int | bytes, size: bytes, files: dict[str, bytes]
 ) -> None:
-    n = int(len(files[kind]) * share) | 1
-    from_file = until_cut(vox.read(io.BytesIO(files[kind][:n])))
-    from_pipe = until_cut(read_pcm(Pipe(files[kind][:n])))
-    assert len(from_file) > (share - 0.2) * len(digits)  # of 6 s, as coders take blocks
-    assert np.abs(from_file - from_pipe).max() < 1e-3
+    """It goes on to the end, wherever that is."""
+    start = at if isinstance(at, int) else files[kind].index(at) + len(at)
+    data = bytearray(files[kind])
+    if kind == "flac":
+        size = bytes([data[21] & 0xF0, *size[1:]])
+    data[start : start + len(size)] = size
+    for cut in (data, data[: len(data) // 2 | 1]):
+        for read, source in ((vox.read, io.BytesIO), (read_pcm, Pipe)):
+            blocks = read(source(bytes(cut)))
+            is_told = kind in ("avi", "flac") and cut is not data  # by what their units are
+            got = until_cut(blocks) if is_told else all_of(blocks)
+            assert abs(len(got) - media.RATE * media.decoded_s(source(bytes(cut)))) < 2
+
+
+@pytest.mark.parametrize("kind", ["aac", "mp2", "mp3", "ts", "mka", "flv", "m4a", "live webm"])
+@pytest.mark.parametrize("tail", [b"TAG" + bytes(125), bytes(3000), b"This is no sound. " * 9])
+def test_what_follows_the_sound_is_no_cut(kind: str, tail: bytes, digits: np.ndarray) -> None:
+    data = media.broken(kind, digits)
+    sources = [vox.read(io.BytesIO(data + tail))]
+    if kind != "m4a":
+        sources.append(read_pcm(Pipe(data + tail)))
+    for blocks in sources:
+        assert abs(len(all_of(blocks)) - len(digits)) < 2 * DELAY
 
 
 def test_an_index_that_is_lost(files: dict[str, bytes], digits: np.ndarray, tmp_path: Path) -> None:
@@ -421,6 +465,12 @@ def test_standard_input_may_be_a_file(
                 stdin=file, capture_output=True, text=True, timeout=60,
             )  # fmt: skip
         assert (done.returncode, done.stdout, done.stderr) == (0, digits_words + "\n", "")
+
+
+def test_signatures_are_told_by_what_is_looked_at() -> None:
+    """One that is longer than the bytes before it would never be found."""
+    for first in (b"Creative Voice File\x1a", b"SQLite format 3\0", b"\x02#!SILK_V3", b"FWS\5"):
+        assert not signatures.is_raw(ByteSource(Pipe(first + bytes(1000)), "x"))  # type: ignore[arg-type]
 
 
 # ---- file objects -------------------------------------------------------------------------------

@@ -51,6 +51,8 @@ class Client:
                 await self.send(socket, "session.update", model="any", resume=True)
                 self.token = json.loads(await socket.recv())["token"]
             reading = asyncio.create_task(self.read(socket))
+            # Where sending fails first, nobody asks what the reader has met.
+            reading.add_done_callback(lambda task: task.cancelled() or task.exception())
             while self.n_sent < len(self.data):
                 if self.n_sent >= until:
                     self.n_cuts += 1

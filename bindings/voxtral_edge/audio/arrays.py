@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import soxr  # type: ignore[import-untyped]
 
-from ..errors import AudioError
+from ..errors import AudioError, AudioTruncated
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -76,24 +76,30 @@ def to_rate(blocks: Iterable[tuple[int, Floats]], name: str) -> Iterator[Samples
     Raises AudioError for samples that are not finite and for a rate that cannot be meant.
     """
     resampler: Resampler | None = None
+    truncated: AudioTruncated | None = None
     read_s = 0.0
-    for rate, samples in blocks:
-        is_finite = np.isfinite(samples)
-        if not is_finite.all():
-            raise AudioError(
-                f"{name} holds samples that are not finite near "
-                f"{read_s + is_finite.argmin() / rate:.1f} s: "
-                "export it again as 16-bit PCM"
-            )
-        read_s += len(samples) / rate
-        if resampler is None or resampler.rate != rate:
-            check_rate(rate, name)
-            if resampler:
-                yield resampler.end()
-            resampler = Resampler(rate)
-        yield resampler.push(samples)
+    try:
+        for rate, samples in blocks:
+            is_finite = np.isfinite(samples)
+            if not is_finite.all():
+                raise AudioError(
+                    f"{name} holds samples that are not finite near "
+                    f"{read_s + is_finite.argmin() / rate:.1f} s: "
+                    "export it again as 16-bit PCM"
+                )
+            read_s += len(samples) / rate
+            if resampler is None or resampler.rate != rate:
+                check_rate(rate, name)
+                if resampler:
+                    yield resampler.end()
+                resampler = Resampler(rate)
+            yield resampler.push(samples)
+    except AudioTruncated as error:  # what is in the resampler was there as well
+        truncated = error
     if resampler and len(rest := resampler.end()):
         yield rest
+    if truncated:
+        raise truncated
 
 
 def mixed(frames: np.ndarray[Any, Any]) -> Floats:

@@ -17,8 +17,9 @@ from ..errors import AudioError
 from . import ogg, truncation
 from .arrays import Floats, convert, mixed
 from .clock import Clock
-from .signatures import frame_bytes
+from .signatures import FRAME_HEAD, frame_bytes
 from .source import NAMELESS, ByteSource
+from .units import Units
 
 if TYPE_CHECKING:
     from av import AudioFrame, Packet
@@ -32,11 +33,13 @@ TS_DISCONT = 0x200  # the flag of formats whose time stamps may begin anew
 
 # Formats that have their duration in the header, and how exact it is in seconds.
 DURATIONS = {
-    "aiff": 0.01, "au": 0.01, "flac": 0.01, "tta": 0.01, "wv": 0.01,
+    "flac": 1e-5, "tta": 1e-5, "wv": 1e-5,
     "mov,mp4,m4a,3gp,3g2,mj2": 0.5, "flv": 1.0, "matroska,webm": 1.0,
 }  # fmt: skip
 UNTIMED = ("flv", "matroska,webm")  # those whose packets need not have durations
-FRAMED = ("aac", "mp3")  # formats of nothing but frames, each of which tells its length
+MEASURED = ("aiff", "au", "caf", "mpegts")  # those whose bytes alone tell that they break off
+# Coders whose frames may open with a header that tells their length.
+FRAMED = ("aac", "aac_latm", "ac3", "eac3", "mp1", "mp2", "mp3")
 
 
 def decode(source: ByteSource, *, endless: bool = False) -> Iterator[tuple[int, Floats]]:
@@ -69,6 +72,7 @@ def _chained(source: ByteSource) -> Iterator[tuple[int, Floats]]:
 def _decoded(source: ByteSource, *, endless: bool) -> Iterator[tuple[int, Floats]]:
     """Yield the blocks of one container."""
     n_bytes = 0 if endless else truncation.announced_bytes(source)
+    units = Units(source)
     options = {"ignore_length": "1"} if endless else {}
     if not source.seekable():
         options["analyzeduration"] = str(round(1e6 * PROBE_S))
@@ -76,7 +80,7 @@ def _decoded(source: ByteSource, *, endless: bool) -> Iterator[tuple[int, Floats
         track = _Track(container, source)
         yield from track.blocks()
         track.judge()
-        if not endless and track.breaks_off(n_bytes):
+        if not endless and (track.breaks_off(n_bytes) or units.are_cut()):
             raise truncation.truncated(source, track.clock.at_s)
 
 
@@ -102,6 +106,7 @@ class _Track:
         self._n_good = self._n_failed = 0  # packets
         self._end_s = self._step_s = 0.0  # of all tracks: where they end, the longest step to it
         self._last: Packet[Any] | None = None
+        self._is_framed = False  # packets are frames of FRAMED
         self._has_failed = False  # with the last packet
         self._has_stopped = False  # at something that is no packet
 
@@ -135,18 +140,16 @@ class _Track:
             slack_s = DURATIONS[format]
             if format in UNTIMED:  # the last picture may stand for as long as those before it
                 slack_s = max(slack_s, self._step_s)
-            return self._end_s - min(self._start_s, 0.0) < duration / 1e6 - slack_s
-        if self._has_stopped:
-            return True
-        if format == "mpegts":
-            return truncation.ends_in_packet(self._source)
-        if format == "caf" or self._last is None:  # the former tells its length, if it has one
+            is_short = self._end_s - min(self._start_s, 0.0) < duration / 1e6 - slack_s
+            return is_short or (self._last is not None and self._last.is_corrupt)
+        if format in MEASURED:
             return False
-        if self._last.is_corrupt:
-            return True
-        if format in FRAMED:
-            return frame_bytes(bytes(self._last)) > self._last.size
-        return self._has_failed and format == "flac"
+        if self._has_stopped or self._last is None:
+            return self._has_stopped
+        n_bytes = frame_bytes(bytes(self._last)) if self._is_framed else 0
+        if n_bytes or self._last.is_corrupt:
+            return n_bytes > self._last.size or self._last.is_corrupt
+        return self._has_failed and (not self._is_framed or self._last.size < FRAME_HEAD)
 
     def _frames(self) -> Iterator[AudioFrame]:
         """Yield all that can be decoded."""
@@ -160,6 +163,9 @@ class _Track:
             if packet.stream is not self._stream:
                 continue
             if packet.size:
+                if self._last is None:
+                    coder = self._stream.codec_context.codec.canonical_name
+                    self._is_framed = coder in FRAMED and frame_bytes(bytes(packet)) > 0
                 self._last = packet
             try:
                 frames = self._stream.codec_context.decode(packet)

@@ -14,10 +14,11 @@ from .source import ByteSource
 MAGIC = re.compile(
     rb"RIFF|RIFX|RF64|BW64|riff\x2e\x91\xcf\x11|FORM|OggS|fLaC|ID3[\x02-\x04]|\.snd|caff\0|#!AMR"
     rb"|.{4}(?:ftyp|moov|mdat|wide|free|skip|pnot)"  # QuickTime, MP4, M4A, 3GP
-    rb"|\x1aE\xdf\xa3|0&\xb2u\x8ef\xcf\x11|FLV\x01|\0\0\x01[\xba\xb3]|\.RMF|nut/"
-    rb"|wvpk|MAC |TTA1|TTA2|MPCK|MP\+|tBaK|DSD |FRM8|ADIF|ajkg|\x7f\xfe\x80\x01|\x0bw"
-    rb"|Creative Voice File|NIST_1A|\x64\xa3\x01\0|\x80\xa3\x01\0|2BIT|PVF1|SOUND|\.sd\0"
-    rb"|%PDF|\x89PNG|GIF8|\xff\xd8\xff|\x7fELF|SQLite format 3|\xd0\xcf\x11\xe0|GGUF",
+    rb"|\x1aE\xdf\xa3|0&\xb2u\x8ef\xcf\x11|FLV\x01|\0\0\x01[\xba\xb3]|\.RMF|\.ra\xfd|nut/"
+    rb"|[FC]WS[\x01-\x30]|\x02?#!SILK"  # Flash; voice messages, which are refused
+    rb"|wvpk|MAC |TTA1|TTA2|MPCK|MP\+|tBaK|DSD |FRM8|ADIF|ajkg|\x7f\xfe\x80\x01"
+    rb"|Creative Voi|NIST_1A|\x64\xa3\x01\0|\x80\xa3\x01\0|2BIT|PVF1|SOUND|\.sd\0"
+    rb"|%PDF|\x89PNG|GIF8|\xff\xd8\xff|\x7fELF|SQLite forma|\xd0\xcf\x11\xe0|GGUF",
     re.DOTALL,
 )
 
@@ -38,7 +39,9 @@ PLAYLIST = re.compile(
 
 HEAD = 12  # bytes that tell most signatures
 TEXT = 512  # bytes of text that cannot be samples by chance
-TS_PACKET = 188
+TS_SYNC = 0x47
+TS_PACKETS = ((188, 0), (192, 4), (204, 0))  # bytes of one and before its sync byte
+FRAME_HEAD = 6  # bytes that tell the length of a frame
 
 # kbit/s of MPEG audio by (is version 1, layer), ISO 11172-3 and 13818-3.
 BIT_RATES = {
@@ -49,6 +52,9 @@ BIT_RATES = {
     (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
     (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
+
+AC3_BIT_RATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512,
+                 576, 640)  # fmt: skip
 
 
 def refuse(source: ByteSource) -> None:
@@ -71,15 +77,35 @@ def is_raw(source: ByteSource) -> bool:
         return False
     if len(head) == HEAD and _is_text(head) and _is_text(source.head(TEXT)):
         raise AudioError(f"{source.name} carries text: check the program before it")
-    if head[:1] == b"G":
-        return source.head(2 * TS_PACKET + 1)[::TS_PACKET] != b"GGG"
+    if ts_packet(source):
+        return False
     n = frame_bytes(head)
     return n == 0 or frame_bytes(source.head(n + HEAD)[n:]) == 0
 
 
+def ts_packet(source: ByteSource) -> tuple[int, int] | None:
+    """Return the one of TS_PACKETS that a source begins with, if it is such a stream."""
+    if TS_SYNC not in source.head(HEAD)[:5:4]:
+        return None
+    head = source.head(3 * max(TS_PACKETS)[0])
+    for size, at in TS_PACKETS:
+        if head[at : at + 2 * size + 1 : size] == bytes([TS_SYNC]) * 3:
+            return size, at
+    return None
+
+
 def frame_bytes(header: bytes) -> int:
-    """Return the bytes of the frame of MPEG audio or ADTS that a header opens; 0 if none does."""
-    if len(header) < 6 or header[0] != 0xFF or header[1] < 0xE0:
+    """Return the bytes of the frame of coded sound that a header opens; 0 if none does.
+
+    Those of MPEG audio, of AAC as ADTS and LOAS have them, and of AC-3, the enhanced one as well.
+    """
+    if len(header) < FRAME_HEAD:
+        return 0
+    if header[:2] == b"\x0bw":
+        return _ac3_bytes(header)
+    if header[0] == 0x56 and header[1] >> 5 == 7:  # LOAS
+        return ((header[1] & 31) << 8 | header[2]) + 3
+    if header[0] != 0xFF or header[1] < 0xE0:
         return 0
     if header[1] & 0xF6 == 0xF0:  # ADTS
         n = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
@@ -94,6 +120,18 @@ def frame_bytes(header: bytes) -> int:
     if layer == 1:
         return 4 * (12 * bits // rate + padding)
     return (72 if layer == 3 and version < 3 else 144) * bits // rate + padding
+
+
+def _ac3_bytes(header: bytes) -> int:
+    """Return the bytes of a frame of AC-3, ETSI TS 102 366."""
+    version, row = header[5] >> 3, header[4] >> 1 & 31
+    if version > 10:
+        return 2 * ((header[2] & 7) << 8 | header[3]) + 2 if version <= 16 else 0
+    if header[4] >> 6 == 3 or row >= len(AC3_BIT_RATES):
+        return 0
+    rate = (48_000, 44_100, 32_000)[header[4] >> 6]
+    n_words = 96_000 * AC3_BIT_RATES[row] // rate  # of a frame of 1536 samples
+    return 2 * (n_words + (header[4] & 1 if rate == 44_100 else 0))
 
 
 def tag_bytes(head: bytes) -> int:

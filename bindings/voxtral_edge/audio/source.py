@@ -10,12 +10,14 @@ from __future__ import annotations
 import io
 import select
 import time
+from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from ..errors import AudioError
 
 PAUSE_S = 0.01  # between two looks at a source that has nothing and cannot be waited for
 BLOCK = 1 << 17  # most bytes of a pipe taken ahead
+TAIL = 1 << 8  # bytes of a pipe that are kept when they have gone by
 
 
 NAMELESS = "the audio file"  # what messages call bytes, and files of Python without a name
@@ -35,6 +37,8 @@ class ByteSource:
         self._receive = getattr(file, "read1", file.read)
         self._ahead = b""  # of a pipe: bytes that head() has read and read() has not
         self._failure: BaseException | None = None
+        self._tail = b""  # of a pipe
+        self._listener: Callable[[bytes], object] = len
         if _can_seek(file):
             self.start = file.tell() if from_here else 0
             file.seek(0, io.SEEK_END)
@@ -51,13 +55,25 @@ class ByteSource:
         Of a pipe, before anything was read().
         """
         if self.seekable():
-            self.seek(0)
-            head = self._take(n)
+            head = self.at(0, n)
             self.seek(0)
             return head
         while len(self._ahead) < n and (more := self._wait(BLOCK)):
             self._ahead += more
         return self._ahead[:n]
+
+    def at(self, place: int, n: int) -> bytes:
+        """Return n bytes of a file from a place on, or fewer at its end."""
+        self.seek(place)
+        return self._take(n)
+
+    def tail(self, n: int) -> bytes:
+        """Return the last n bytes, at most TAIL of a pipe."""
+        return self._tail[-n:] if self.size is None else self.at(max(self.size - n, 0), n)
+
+    def watch(self, listener: Callable[[bytes], object]) -> None:
+        """Let somebody see all bytes that read() gives of a pipe."""
+        self._listener = listener
 
     def read(self, n: int) -> bytes:
         """Return what has come, at most n bytes; nothing at the end and after a failure."""
@@ -71,6 +87,8 @@ class ByteSource:
         self._ahead = self._ahead[n:]
         if self.size is None:
             self._n_read += len(data)
+            self._tail = (self._tail + data[-TAIL:])[-TAIL:]
+            self._listener(data)
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:

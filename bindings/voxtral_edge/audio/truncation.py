@@ -14,7 +14,7 @@ from .source import ByteSource
 
 ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # the file properties object
-TS_PACKETS = (188, 192, 204)  # bytes of one; with a time code, with a check sum
+NO_SIZE = 0x7F00_0000  # what writes to a pipe puts this or more where a size would be
 SLACK = 8  # bytes that writers miscount
 FARTHEST = 1 << 20  # bytes of a tag with a picture before the first frame
 
@@ -25,8 +25,14 @@ def announced_bytes(source: ByteSource) -> int:
     if form := wav.form(source):
         return form.start + (form.n_bytes or 0)
     if head[:4] == b"RIFF":  # AVI
-        size: int = struct.unpack_from("<I", head, 4)[0]
+        size = struct.unpack_from("<I", head, 4)[0]
         return size + 8 - SLACK if size < 1 << 31 else 0
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        size = int.from_bytes(head[4:8], "big")
+        return size + 8 if size < NO_SIZE else 0
+    if head[:4] == b".snd":
+        start, size = struct.unpack_from(">II", head, 4)
+        return start + size if size < NO_SIZE else 0
     if head[:4] == b"caff":
         return _announced_by_caf(source)
     if head == ASF:
@@ -40,11 +46,6 @@ def announced_bytes(source: ByteSource) -> int:
 def truncated(source: ByteSource, at_s: float) -> AudioTruncated:
     """Return the error of what breaks off at a time."""
     return AudioTruncated(f"{source.name} breaks off after {at_s:.1f} s: copy or record it again")
-
-
-def ends_in_packet(source: ByteSource) -> bool:
-    """Whether an MPEG transport stream ends in the middle of a packet."""
-    return all(source.n_bytes % size for size in TS_PACKETS)
 
 
 def _announced_by_caf(source: ByteSource) -> int:

@@ -27,7 +27,9 @@ TYPES = {
     (FLOAT, 8): "f8",
 }
 FARTHEST = 1 << 20  # bytes of other chunks that may stand before the samples
-NO_SIZE = (range(1), range(0x7FFF_0000, 0x8000_0001), range(0xFFFF_0000, 0x1_0000_0000))
+NO_SIZE = (
+    range(1), range(0x7FFF_0000, 0x8000_0001), range(0xFFFF_0000, 1 << 32), range(1 << 62, 1 << 64),
+)  # fmt: skip
 BLOCK = 1 << 16  # most bytes taken at a time
 
 
