@@ -12,8 +12,9 @@
 #include "check.h"
 #include "platform.h"
 #include "stream.h"
+#include "wav.h"
 
-enum { MAX_STREAMS = 12, MAX_SLOTS = 400, HEADER = 44 };
+enum { MAX_STREAMS = 12, MAX_SLOTS = 400 };
 
 /* Everything that a stream says. */
 typedef struct {
@@ -189,18 +190,6 @@ static void run_advanced(job *jobs, int n_jobs, uint32_t seed) {
             n_left--;
         }
     }
-}
-
-static float *read_wav(const char *path, size_t *n) {
-    FILE *f = fopen(path, "rb");
-    static int16_t raw[1 << 20];
-    CHECK(f && fseek(f, HEADER, SEEK_SET) == 0);
-    *n = fread(raw, sizeof *raw, sizeof raw / sizeof *raw, f);
-    fclose(f);
-    float *samples = malloc(*n * sizeof *samples);
-    CHECK(samples && *n > 0);
-    for (size_t i = 0; i < *n; i++) samples[i] = (float)raw[i] / 32768;
-    return samples;
 }
 
 static void make_job(job *j, vox_model *m, const float *samples, size_t n, uint32_t *seed) {
