@@ -17,6 +17,7 @@ import voxtral_edge as vox
 from serving import Serving, pcm, run, serving
 from voxtral_edge.serve.engine import Limits
 from voxtral_edge.serve.intake.objects import MAX_DEPTH, json_object
+from voxtral_edge.serve.session import Scheduler, Session
 
 websockets = pytest.importorskip("websockets")
 client = pytest.importorskip("websockets.asyncio.client")
@@ -142,6 +143,29 @@ def test_sessions_of_a_client_are_limited(demo: vox.Model, digits: np.ndarray) -
         run(main())
 
 
+def test_a_closed_session_ends_who_reads(demo: vox.Model, digits: np.ndarray) -> None:
+    """Before Python 3.12, wait_for() may swallow the cancellation of whoever tells the slots."""
+
+    async def main() -> None:
+        scheduler = Scheduler(1)
+        try:
+            session = Session(scheduler, demo.stream)
+            reading = asyncio.create_task(read(session))
+            await session.push(digits)
+            while not session._n_told:
+                await asyncio.sleep(0.01)
+            session.close()
+            assert await asyncio.wait_for(reading, 20) is None
+        finally:
+            scheduler.close()
+
+    async def read(session: Session) -> None:
+        async for _ in session.slots():
+            pass
+
+    run(main())
+
+
 def test_depth() -> None:
     def nested(n: int) -> str:
         return '{"a":' * n + "1" + "}" * n
@@ -151,6 +175,9 @@ def test_depth() -> None:
         assert json_object(text) is None
     wide: dict[str, Any] = {str(i): [{}] for i in range(100_000)}
     assert json_object(json.dumps(wide)) == wide
+    assert json_object('{"a": "\\ud83d\\ude00 \\u00e9"}') == {"a": "\U0001f600 \xe9"}
+    for half in ('{"a": "\\ud800"}', b'{"\\udc00": 1}'):
+        assert json_object(half) is None
     assert json_object("[1]") is json_object("{") is json_object(b"\xff{}") is None
 
 

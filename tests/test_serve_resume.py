@@ -32,7 +32,7 @@ class Client:
         self.address, self.data = address, pcm(audio)
         self.token = ""
         self.text, self.n_sent, self.n_cuts, self.done = "", 0, 0, ""
-        self.is_known, self.pause_s = True, 0.0
+        self.is_known, self.pause_s, self.read_pause_s = True, 0.0, 0.0
 
     async def send(self, socket: Any, kind: str, **fields: Any) -> None:
         await socket.send(json.dumps({"type": kind, **fields}))
@@ -40,7 +40,7 @@ class Client:
     async def connect(self, until: int) -> bool:
         """Send up to a byte, and vanish; or to the end. Whether all is done."""
         query = f"?resume={self.token}&chars={len(self.text)}" if self.token else ""
-        async with connect(f"ws://{self.address()}/v1/realtime{query}") as socket:
+        async with connect(f"ws://{self.address()}/v1/realtime{query}", max_queue=1) as socket:
             created = json.loads(await socket.recv())
             resumed = created.get("resumed")
             if self.is_known and not resumed:
@@ -58,6 +58,7 @@ class Client:
                     self.n_cuts += 1
                     reading.cancel()
                     socket.transport.abort()
+                    await asyncio.wait((reading,))
                     return False
                 audio = base64.b64encode(self.data[self.n_sent :][:CHUNK]).decode()
                 await self.send(socket, "input_audio_buffer.append", audio=audio)
@@ -74,6 +75,7 @@ class Client:
                 self.done = event["text"]
                 return
             self.text += event["delta"]
+            await asyncio.sleep(self.read_pause_s)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Messages that nobody would send: to all protocols of a server, for as long as asked.
 
-python tests/fuzz/fuzz_frames.py SECONDS [SEED]. Messages are real ones with something changed. At
-the end the server must still transcribe, and hold no session.
+python tests/fuzz/fuzz_frames.py SECONDS [SEED], or Nn for so many of them. Messages are real ones
+with something changed. At the end the server must still transcribe, and hold no session.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import base64
 import contextlib
 import json
+import math
 import random
 import sys
 import time
@@ -130,20 +131,20 @@ async def over_wyoming(server: Serving, choice: random.Random) -> int:
     return n
 
 
-async def fuzz(server: Serving, seconds: float, seed: int) -> int:
-    """Send for so long; return how many messages."""
+async def fuzz(server: Serving, seconds: float, seed: int, most: float = math.inf) -> int:
+    """Send for so long, or so many; return how many messages."""
     until, total = time.monotonic() + seconds, 0
 
-    async def one(number: int) -> int:
-        choice, n = random.Random(seed * 1000 + number), 0
-        while time.monotonic() < until:
+    async def one(number: int) -> None:
+        nonlocal total
+        choice = random.Random(seed * 1000 + number)
+        while time.monotonic() < until and total < most:
             if choice.random() < 0.3:
-                n += await over_wyoming(server, choice)
+                total += await over_wyoming(server, choice)
                 continue
-            n += await over_websocket(server, choice.choice(PATHS), choice)
-        return n
+            total += await over_websocket(server, choice.choice(PATHS), choice)
 
-    total = sum(await asyncio.gather(*(one(number) for number in range(4))))
+    await asyncio.gather(*(one(number) for number in range(4)))
     limit = time.monotonic() + 30
     while server.n_sessions:
         assert time.monotonic() < limit, "a session is stuck"
@@ -164,9 +165,11 @@ async def fuzz(server: Serving, seconds: float, seed: int) -> int:
 
 
 def main() -> None:
-    seconds, seed = float(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    limit, seed = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 0
+    is_number = limit.endswith("n")
+    seconds, most = (math.inf, int(limit[:-1])) if is_number else (float(limit), math.inf)
     with vox.Model() as model, serving(model, wyoming="tcp://127.0.0.1:0", limits=ROOMY) as server:
-        print(asyncio.run(fuzz(server, seconds, seed)), "messages")
+        print(asyncio.run(fuzz(server, seconds, seed, most)), "messages")
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ class Session:
         return await self._ask(lambda stream: (stream.save(), self._n_told))
 
     async def read(self) -> list[Piece] | None:
-        """Return slots as soon as there are any, all that wait; None when all is said.
+        """Return slots as soon as there are any, all that wait; None when all is said, or closed.
 
         Raises what the stream raised.
         """
@@ -118,6 +118,7 @@ class Session:
         """Give up the stream, after at most one more slot. May be repeated."""
         if not self._is_closed:
             self._is_closed = True
+            self._slots.put_nowait(None)  # for who reads, whatever became of its cancellation
             self._moved.set()
             self._scheduler.leave(self)
             self._schedule()
