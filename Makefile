@@ -34,7 +34,7 @@ aarch64:  ## the C tests on emulated 64-bit ARM (needs Debian's cross compiler a
 	@scripts/install
 	@scripts/aarch64
 
-soak:     ## memory refused at every place, and ThreadSanitizer: minutes
+soak:     ## memory refused at every place, ThreadSanitizer, sessions that break, messages nobody sends: hours
 	@scripts/soak
 
 wheel:    ## one abi3 wheel in dist/
