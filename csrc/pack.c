@@ -1,6 +1,6 @@
-/* pack.c - ggml's quantisers for the converter: rows of floats to blocks and back; and rows of
- * blocks to the groups that the kernels read. Stateless; the K-quant and Q4_0 quantisers need no
- * tables beyond ggml's constant ones.
+/* pack.c - quantisers for the converter: rows of floats to blocks and back; and rows of blocks to
+ * the groups that the kernels read. Types whose scales leave a choice are fitted by our own search,
+ * the others are ggml's. Stateless.
  */
 #include <assert.h>
 #include <ggml.h>
@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/fit.h"
 #include "kernels/matrix.h"
 #include "rounding.h"
 #include "voxtral.h"
@@ -26,6 +27,10 @@ static int type_known(int type) {
     }
 }
 
+static int is_fitted(int type) {
+    return type == GGML_TYPE_Q4_K || type == GGML_TYPE_Q5_K || type == GGML_TYPE_Q6_K;
+}
+
 size_t vox_packed_size(int type, int64_t n) {
     if (!type_known(type) || n < 0) return 0;
     int64_t block = ggml_blck_size((enum ggml_type)type);
@@ -40,7 +45,8 @@ int vox_pack(int type, const float *values, int64_t n, int64_t n_row, void *bloc
     if (type == GGML_TYPE_F32) memcpy(blocks, values, (size_t)n * sizeof(float));
     else if (n > 0) {
         fenv_t callers = rounding_default();
-        ggml_quantize_chunk((enum ggml_type)type, values, blocks, 0, n / n_row, n_row, NULL);
+        if (is_fitted(type)) fit_best()(type, values, (size_t)n, blocks);
+        else ggml_quantize_chunk((enum ggml_type)type, values, blocks, 0, n / n_row, n_row, NULL);
         fesetenv(&callers);
     }
     return VOX_OK;

@@ -1,8 +1,8 @@
 """Which type each tensor is stored as, and the packing into that type.
 
 A file type ("q4_k_m") names the types of the packed tensors; all others are F32. F32, F16 and BF16
-are made here, the block types by ggml through the compiled module, which releases the interpreter
-lock, so that threads pack in parallel.
+are made here, the block types by the compiled module, which releases the interpreter lock, so that
+threads pack in parallel.
 """
 
 from __future__ import annotations
