@@ -98,7 +98,7 @@ static int select_members(batch *b, pass_request **members) {
     for (int background = 0; background < 2; background++)
         for (pass_request **at = &b->first, *r; (r = *at);) {
             if (r->kind != kind || r->is_background != background || columns_needed(r) > left ||
-                (kind == PASS_START && n > 0)) {
+                (kind <= PASS_ADOPT && n > 0)) {
                 at = &r->after;
                 continue;
             }

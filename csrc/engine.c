@@ -108,13 +108,24 @@ static int decode_silence(engine *e, delay_start *d) {
 static int start(engine *e, const pass_request *r) {
     delay_start *d = find_delay(e, r->n_delay);
     if (!d) return VOX_ERR_MEMORY;
-    int status = e->has_encoder ? VOX_OK : encode_silence(e);
-    if (status == VOX_OK) e->has_encoder = 1;
+    int has_all = e->has_encoder && (e->has_audio || d->has_decoder);
+    int status = has_all ? VOX_OK : encode_silence(e);
+    if (status == VOX_OK && !has_all) e->has_encoder = e->has_audio = 1;
     if (status == VOX_OK && !d->has_decoder) status = decode_silence(e, d);
     if (status != VOX_OK) return status;
     d->has_decoder = 1;
     encoder_state_copy(r->enc.state, &e->silence_enc, e->m);
     kv_share(&r->dec.state->kv, &d->silence_dec.kv);
+    return VOX_OK;
+}
+
+/* The other way round: states that have heard these slots are the start from now on. */
+static int adopt(engine *e, const pass_request *r) {
+    delay_start *d = find_delay(e, r->n_delay);
+    if (!d) return VOX_ERR_MEMORY;
+    if (!e->has_encoder) encoder_state_copy(&e->silence_enc, r->enc.state, e->m);
+    if (!d->has_decoder) kv_share(&d->silence_dec.kv, &r->dec.state->kv);
+    e->has_encoder = d->has_decoder = 1;
     return VOX_OK;
 }
 
@@ -170,7 +181,7 @@ static void decode(engine *e, pass_request *const *requests, int n) {
 /* Whether a request has all the room and numbers that its pass needs. */
 static int reserve(engine *e, pass_request *r) {
     if (r->kind == PASS_ENCODE) return encoder_reserve(&r->enc);
-    if (r->kind == PASS_START) return VOX_OK;
+    if (r->kind <= PASS_ADOPT) return VOX_OK;
     const delay_start *d = find_delay(e, r->n_delay);
     if (!d) return VOX_ERR_MEMORY;
     r->dec.ffn_norm = d->ffn_norm;
@@ -195,6 +206,7 @@ void engine_run(engine *e, pass_request *const *requests, int n) {
     }
     if (n_ready > 0) switch (ready[0]->kind) {
         case PASS_START: ready[0]->status = start(e, ready[0]); break;
+        case PASS_ADOPT: ready[0]->status = adopt(e, ready[0]); break;
         case PASS_ENCODE: encode(e, ready, n_ready); break;
         case PASS_DECODE: decode(e, ready, n_ready); break;
         }
@@ -202,7 +214,7 @@ void engine_run(engine *e, pass_request *const *requests, int n) {
     for (int i = 0; i < n_ready; i++) {
         int w = ready[i]->kind == PASS_ENCODE ? ready[i]->enc.w : ready[i]->dec.w;
         ready[i]->width = width;
-        ready[i]->ns = ready[i]->kind == PASS_START ? ns : ns * w / width;
+        ready[i]->ns = ready[i]->kind <= PASS_ADOPT ? ns : ns * w / width;
     }
     fesetenv(&callers);
 }

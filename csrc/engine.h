@@ -13,9 +13,9 @@
 #include "draft.h"
 #include "encoder.h"
 
-/* The silence before the first sample; the next slots through the encoder; the next positions
- * through the decoder. */
-typedef enum { PASS_START, PASS_ENCODE, PASS_DECODE } pass_kind;
+/* The silence before the first sample; the same, known from an earlier run, given to the engine;
+ * the next slots through the encoder; the next positions through the decoder. */
+typedef enum { PASS_START, PASS_ADOPT, PASS_ENCODE, PASS_DECODE } pass_kind;
 
 typedef struct {
     int32_t token, n_alternatives;
@@ -67,8 +67,8 @@ typedef struct engine {
     decoder dec;
     int n_silence;             /* slots at the start that hear no sample */
     encoder_state silence_enc; /* after them; nothing in it until has_encoder */
-    float *audio;              /* [n_silence, dec.dim] their embeddings */
-    int has_encoder;
+    float *audio;              /* [n_silence, dec.dim] their embeddings, if has_audio */
+    int has_encoder, has_audio;
     delay_start *delays;
     pass_cost cost; /* of decoder passes that only speak, by their columns */
 } engine;
@@ -76,7 +76,8 @@ typedef struct engine {
 /* VOX_OK or VOX_ERR_MEMORY (no memory, or too few threads allowed); *e is NULL then. */
 int engine_open(engine **e, const vox_model *m, watch_list *watch);
 void engine_close(engine *e); /* NULL is fine */
-/* Run one pass for n requests of one kind: n 1 for PASS_START, else as many as its width allows. */
+/* Run one pass for n requests of one kind: n 1 for PASS_START and PASS_ADOPT, else as many as its
+ * width allows. */
 void engine_run(engine *e, pass_request *const *requests, int n);
 size_t engine_bytes(const engine *e);
 

@@ -360,6 +360,7 @@ static int settle(vox_stream *s) {
     int status = VOX_OK;
     switch (s->request.kind) {
     case PASS_START: status = settle_start(s); break;
+    case PASS_ADOPT: break; /* which streams do not ask for */
     case PASS_ENCODE: status = settle_encode(s); break;
     case PASS_DECODE: status = settle_decode(s); break;
     }
@@ -507,6 +508,21 @@ int stream_embed(vox_stream *s, float *audio) {
     memmove(s->audio, s->audio + dim,
             (size_t)(s->slots.n_encoded - s->slots.n_decoded) * dim * sizeof *s->audio);
     return VOX_SLOT;
+}
+
+int stream_give_start(vox_stream *s) {
+    int64_t n = s->m->n_left_pad - 1;
+    if (s->phase != STREAM_OPEN || s->clock != 0 || s->slots.n_pushed > 0 ||
+        s->slots.n_encoded != n || s->slots.n_decoded != n)
+        return VOX_ERR_FORMAT;
+    s->request.kind = PASS_ADOPT;
+    s->request.n_delay = s->slots.n_delay;
+    s->request.enc.state = &s->enc_state;
+    s->request.dec.state = &s->dec_state;
+    s->request.peer = NULL;
+    batch_run(s->m->batch, &s->request);
+    batch_leave(s->m->batch, &s->request);
+    return s->request.status;
 }
 
 /* ---- looking in ----------------------------------------------------------------------------- */

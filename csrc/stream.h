@@ -86,6 +86,10 @@ int64_t stream_save(vox_stream *s, void *bytes, size_t cap);
 /* Make *s, which is not a stream yet, the stream that was saved as bytes [n]. On failure message
  * says why. */
 int stream_load(vox_stream *s, vox_model *m, const void *bytes, size_t n, const char **message);
+/* Of a stream that has heard the silence before the first sample and nothing else: make this the
+ * start of the model's streams of its delay. VOX_OK, VOX_ERR_FORMAT (it is no such stream) or
+ * VOX_ERR_MEMORY. */
+int stream_give_start(vox_stream *s);
 int64_t stream_pending(const vox_stream *s);
 vox_stats stream_stats(const vox_stream *s);
 int64_t stream_memory(const vox_stream *s);

@@ -149,6 +149,14 @@ int vox_stream_load(vox_model *model, const void *bytes, size_t n, vox_stream **
     return VOX_OK;
 }
 
+int vox_model_start(vox_model *model, const void *bytes, size_t n) {
+    vox_stream *s;
+    int status = vox_stream_load(model, bytes, n, &s, NULL, 0);
+    if (status == VOX_OK) status = stream_give_start(s);
+    vox_stream_close(s);
+    return status;
+}
+
 int vox_stream_embed(vox_stream *stream, float *audio) {
     return stream && audio ? stream_embed(stream, audio) : VOX_ERR_ARGUMENT;
 }

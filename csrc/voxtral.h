@@ -129,8 +129,7 @@ int vox_model_open(const char *path, const vox_model_params *params, vox_model *
 void vox_model_close(vox_model *model);
 /* Fill *info. Strings belong to the model. */
 int vox_model_describe(const vox_model *model, vox_model_info *info);
-/* The bytes of a token, exactly as in the tokenizer (not always whole UTF-8). They belong to the
- * model. */
+/* The bytes of a token, exactly as in the tokenizer (not always whole UTF-8); the model's. */
 int vox_model_token(const vox_model *model, int32_t token, const char **bytes, size_t *n_bytes);
 
 /* All zero: the defaults. */
@@ -147,22 +146,24 @@ int vox_stream_finish(vox_stream *stream);
 int vox_stream_next(vox_stream *stream, vox_slot *slot);
 /* Compute for n streams of one model, in passes that they share, until vox_stream_next has
  * something to say of each without computing: status [n] is what it will return. For servers that
- * have one thread for many streams; threads of their own that call vox_stream_next share passes as
- * well. */
+ * have one thread for many streams; threads that call vox_stream_next share passes as well. */
 int vox_streams_advance(vox_stream *const *streams, int32_t n, int32_t *status);
 /* A second stream that goes on from where this one is, with memory of its own only for what the two
  * do not share. To know the words so far while the speaker may go on: finish the copy, drain it,
  * close it. Refused for a failed stream. On failure *copy is NULL. */
 int vox_stream_copy(vox_stream *stream, vox_stream **copy);
-/* Write the stream's state to bytes, which the caller owns: its size, or < 0 (cap is too small, the
- * stream has failed, or gives embeddings). bytes NULL: the size only. It holds until the next call
- * on the stream. */
+/* Write the stream's state to bytes [cap]: its size, or < 0 (cap is too small, the stream has
+ * failed, or gives embeddings). NULL: the size only, which holds until the stream's next call. */
 int64_t vox_stream_save(vox_stream *stream, void *bytes, int64_t cap);
 /* A stream that goes on where the saved one was, with its options; statistics begin anew. It must
  * be of the same model file and of this version of the library: else, or if it is cut short or
  * damaged, VOX_ERR_FORMAT. The rest as for vox_stream_open. */
 int vox_stream_load(vox_model *model, const void *bytes, size_t n, vox_stream **stream,
                     char *message, size_t n_message);
+/* Give a model the start of its streams, so that none of that delay computes it: what a stream
+ * saved whose first next() said VOX_WAIT with no sample pushed. Trust it as the model's file; else
+ * as vox_stream_load. */
+int vox_model_start(vox_model *model, const void *bytes, size_t n);
 /* Instead of next, for a decoder outside of this library: fill audio [decoder_dim] with the audio
  * embedding of the next slot, those of the left padding first. VOX_SLOT, VOX_WAIT, VOX_DONE or an
  * error. Until it is reset, a stream takes either this or next. */
@@ -193,9 +194,8 @@ int vox_stream_watch(vox_stream *stream, const char *name);
  * < 0. dst NULL: the count only. */
 int64_t vox_stream_tensor(const vox_stream *stream, const char *name, float *dst, int64_t cap);
 
-/* Quantisers for the converter, by ggml type id. packed_size: bytes of n values, or 0 if n is not a
- * whole number of blocks or the type is not supported. pack and unpack: n values, n a multiple of
- * n_row; thread safe. */
+/* Quantisers for the converter, by ggml type id; n values, n a multiple of n_row. packed_size:
+ * their bytes, or 0 if the type is not supported or n is not a whole number of its blocks. */
 size_t vox_packed_size(int type, int64_t n);
 int vox_pack(int type, const float *values, int64_t n, int64_t n_row, void *blocks);
 int vox_unpack(int type, const void *blocks, int64_t n, float *values);

@@ -116,7 +116,7 @@ def test_every_way_in_has_the_same_options() -> None:
         assert (args.delay, args.threads, args.model) == (None, None, None)
     model = inspect.signature(vox.Model).parameters
     assert [(name, option.default) for name, option in model.items()] == [
-        ("path", None), ("threads", None)
+        ("path", None), ("threads", None), ("cache", True)
     ]  # fmt: skip
     assert model["threads"].kind is inspect.Parameter.KEYWORD_ONLY
 

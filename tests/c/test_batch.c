@@ -213,12 +213,62 @@ static void make_job(job *j, vox_model *m, const float *samples, size_t n, uint3
     if (next(seed) % 4 == 0) memset(j->samples, 0, j->n / 2 * sizeof *j->samples);
 }
 
+/* A model that was given the start of one delay is like one that computes it, for every delay; and
+ * nothing but a start is taken for one. */
+static void test_start(const char *path, float *samples, size_t n) {
+    static job jobs[2];
+    vox_model *a, *b;
+    size_t n_start, n_other;
+    CHECK(vox_model_open(path, NULL, &a, NULL, 0) == VOX_OK);
+    CHECK(vox_model_open(path, NULL, &b, NULL, 0) == VOX_OK);
+    vox_slot slot;
+    jobs[0] = (job){.m = a, .params = {.delay_ms = 480}, .samples = samples, .n = n};
+    vox_stream *s = open_stream(&jobs[0]);
+    unsigned char *unheard = save(s, &n_other);
+    CHECK(vox_model_start(b, unheard, n_other) == VOX_ERR_FORMAT);
+    CHECK(vox_stream_next(s, &slot) == VOX_WAIT);
+    unsigned char *start = save(s, &n_start);
+    CHECK(vox_stream_push(s, samples, 5000) == VOX_OK);
+    unsigned char *waiting = save(s, &n_other);
+    CHECK(vox_model_start(b, waiting, n_other) == VOX_ERR_FORMAT);
+    vox_stream_close(s);
+    CHECK(vox_model_start(NULL, start, n_start) == VOX_ERR_ARGUMENT);
+    CHECK(vox_model_start(b, NULL, 0) == VOX_ERR_ARGUMENT);
+    CHECK(vox_model_start(b, start, n_start - 1) == VOX_ERR_FORMAT);
+    start[n_start / 2] ^= 4;
+    CHECK(vox_model_start(b, start, n_start) == VOX_ERR_FORMAT);
+    start[n_start / 2] ^= 4;
+    for (int i = 0; i < 2; i++) CHECK(vox_model_start(b, start, n_start) == VOX_OK);
+    s = open_stream(&(job){.m = b, .params = {.delay_ms = 480}});
+    vox_stats stats;
+    CHECK(vox_stream_next(s, &slot) == VOX_WAIT && vox_stream_stats(s, &stats) == VOX_OK);
+    CHECK(stats.scratch_bytes > 0 && vox_stream_memory(s) > 0);
+    unsigned char *again = save(s, &n_other);
+    CHECK(n_other == n_start && memcmp(again, start, n_start) == 0);
+    vox_stream_close(s);
+    for (int delay_ms = 480; delay_ms > 0; delay_ms -= 240) {
+        jobs[0] = (job){.m = a, .params = {.delay_ms = delay_ms}, .samples = samples, .n = n};
+        jobs[1] = jobs[0];
+        jobs[1].m = b;
+        for (int i = 0; i < 2; i++) run_alone(&jobs[i]);
+        check_same(&jobs[0].expected, &jobs[1].expected);
+        for (int i = 0; i < 2; i++) free(jobs[i].expected.saved);
+    }
+    free(unheard);
+    free(waiting);
+    free(start);
+    free(again);
+    vox_model_close(a);
+    vox_model_close(b);
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 5);
     size_t n;
     float *samples = read_wav(argv[2], &n);
     int n_rounds = atoi(argv[3]);
     uint32_t seed = (uint32_t)atoi(argv[4]);
+    test_start(argv[1], samples, n);
     for (int round = 0; round < n_rounds; round++) {
         vox_model *alone, *m;
         vox_model_params one = {.n_threads = 1},

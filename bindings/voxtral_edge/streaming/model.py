@@ -10,6 +10,7 @@ import contextlib
 import os
 import warnings
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +24,7 @@ from ..text.transcript import Transcript
 from .aio import AsyncStream
 from .handles import new_model, new_stream
 from .options import StreamOptions, core_params
+from .starts import Starts
 from .stream import Stream
 
 if TYPE_CHECKING:
@@ -55,11 +57,17 @@ class Model:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str] | None = None, *, threads: int | None = None
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        threads: int | None = None,
+        cache: bool = True,
     ) -> None:
         """Open a GGUF file made by `voxtral convert`; None: the embedded demo model.
 
-        `threads` compute for all streams together; None: what suits the size of the model. Raises
+        `threads` compute for all streams together; None: what suits the size of the model. `cache`:
+        the start that all streams of a delay share is kept in the user's cache directory, where the
+        model is so large that computing it takes a while; False: nothing is read or written. Raises
         ModelNotFound, ModelFormatError, ModelError (the file cannot be read), ArgumentError or
         OutOfMemory.
         """
@@ -68,12 +76,14 @@ class Model:
                 f"threads must be 1 to {MAX_THREADS}, not {threads}; None: what suits the model"
             )
         handle: Any = new_model()
+        self._starts: Starts | None = None
         if path is None:
             demo = resources.files("voxtral_edge") / "demo.gguf"
             with resources.as_file(demo) as file:
                 _open(file, threads or 0, handle)
         else:
             _open(Path(path), threads or 0, handle)
+            self._starts = Starts(Path(path)) if cache else None
         self._handle: Any = handle
         info = ffi.new("vox_model_info *")
         check(lib.vox_model_describe(handle[0], info), "the model cannot be described")
@@ -178,7 +188,10 @@ class Model:
         model = self._opened()
         status = lib.vox_stream_open(model[0], params, handle, message, N_MESSAGE)
         check(status, ffi.string(message).decode(errors="replace"))
-        return Stream(self, handle)
+        stream, delay_ms = Stream(self, handle), int(lib.vox_stream_delay(handle[0]))
+        if self._starts and self._starts.is_missing(model, delay_ms):
+            stream._on_close = partial(self._starts.keep, model, delay_ms)
+        return stream
 
     def astream(self, **options: Unpack[StreamOptions]) -> AsyncStream:
         """Return a stream for asyncio, to be entered with `async with`; options as for stream()."""

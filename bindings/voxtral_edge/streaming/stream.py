@@ -102,6 +102,7 @@ class Stream:
         self._guard = threading.RLock()  # held only while _inside is looked at and set
         self._inside: tuple[int, FrameType] | None = None  # thread and frame of the call at work
         self._closing = False  # a signal handler has closed what is inside
+        self._on_close: Callable[[], None] | None = None  # once, if it has come beyond its start
         # What the core hands out it forgets. An interruption may come at any moment, so a slot
         # stays in _slot until it is in _ready, and there until a call hands it on.
         self._slot = ffi.new("vox_slot *", {"index": -1})
@@ -260,12 +261,17 @@ class Stream:
         """Free the stream. May be repeated."""
         try:
             with self._held(closed=True):
+                on_close = self._on_close if self._has_started() else None
+                self._on_close = None
                 self._free()
         except StreamBusy:
             inside = self._inside
             if inside is None or inside[0] != threading.get_ident():
                 raise
             self._closing = True
+            return
+        if on_close:
+            on_close()
 
     @property
     def model(self) -> Model:
@@ -311,6 +317,7 @@ class Stream:
     def __del__(self) -> None:
         """Close a stream that was forgotten, and say so."""
         if getattr(self, "_handle", None) is not None:
+            self._on_close = None
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
             self.close()
 
@@ -344,6 +351,16 @@ class Stream:
                 if self._handle:
                     self._pending = int(lib.vox_stream_pending(self._core))
                 self._inside = None
+
+    def _has_started(self) -> bool:
+        """Whether something waits for that; a forgotten stream may have lost its core already."""
+        stats = ffi.new("vox_stats *")
+        return bool(
+            self._on_close
+            and self._handle
+            and lib.vox_stream_stats(self._core, stats) == lib.VOX_OK
+            and stats.n_prefill_passes > 0
+        )
 
     def _free(self) -> None:
         handle, self._handle = self._handle, None

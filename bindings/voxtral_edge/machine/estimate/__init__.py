@@ -79,7 +79,7 @@ def _measured(sizes: Params, n_left_pad: int, threads: int, end: float) -> Passe
     with tempfile.TemporaryDirectory(prefix="voxtral-") as folder:
         path = Path(folder) / "random.gguf"
         weights.write(path, sizes, n_left_pad)
-        with Model(path, threads=threads) as model:
+        with Model(path, threads=threads, cache=False) as model:
             path.unlink()  # it is mapped
             return measure(model, end)
 
