@@ -41,7 +41,10 @@ wheel:    ## one abi3 wheel in dist/
 	@scripts/install
 	@.venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
-clean:    ## remove everything that was built or installed here
-	rm -rf build dist .venv .oracle .mypy_cache .ruff_cache .pytest_cache
+web:      ## the core for browsers and node, into web/build
+	@scripts/web
 
-.PHONY: help demo test lint oracle llama evaluate bench fuzz aarch64 soak wheel clean
+clean:    ## remove everything that was built or installed here
+	rm -rf build dist web/build .venv .oracle .mypy_cache .ruff_cache .pytest_cache
+
+.PHONY: help demo test lint oracle llama evaluate bench fuzz aarch64 soak wheel web clean

@@ -2,9 +2,9 @@
 
 python blocks run as they stand. console blocks hold commands after "$ " and, below each, lines that
 its output must contain ("..." stands for lines left out). c blocks must compile against the public
-header. Commands run in a folder of their own that looks like the repository's root, with the
-package on PATH. `make VERB` is only checked to exist, since the verbs run these tests. Blocks of
-kind text and json are not code.
+header. js blocks are test_web.py's. Commands run in a folder of their own that looks like the
+repository's root, with the package on PATH. `make VERB` is only checked to exist, since the verbs
+run these tests. Blocks of kind text and json are not code.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def test_c(block: Block, tmp_path: Path) -> None:
 
 
 def test_kinds() -> None:
-    assert {block.kind for block in blocks()} <= {"python", "console", "c", "text", "json"}
+    assert {block.kind for block in blocks()} <= {"python", "console", "c", "js", "text", "json"}
 
 
 def test_links() -> None:

@@ -60,6 +60,11 @@ const kernels *kernels_at(int i) {
     list[n++] = &kernels_neon;
     if (features & ARM_DOTPROD) list[n++] = &kernels_neon_dotprod;
     if (features & ARM_DOTPROD && features & ARM_I8MM) list[n++] = &kernels_neon_i8mm;
+#elif defined(__wasm__)
+    list[n++] = &kernels_wasm;
+#if defined(VOXTRAL_WASM_RELAXED) /* a module that not every engine takes */
+    if (kernels_wasm_is_fused()) list[n++] = &kernels_wasm_relaxed;
+#endif
 #endif
     return i >= 0 && i < n ? list[i] : NULL;
 }

@@ -114,6 +114,9 @@ extern const kernels kernels_portable;
 extern const kernels kernels_avx2, kernels_avx_vnni, kernels_avx512, kernels_amx;
 #elif defined(__aarch64__)
 extern const kernels kernels_neon, kernels_neon_dotprod, kernels_neon_i8mm;
+#elif defined(__wasm__)
+extern const kernels kernels_wasm, kernels_wasm_relaxed;
+int kernels_wasm_is_fused(void); /* whether relaxed sums of products are rounded once */
 #endif
 
 /* exp(x) for x <= 0: 2^n * e^f with x = n ln 2 + f and e^f = 1 + f + f^2 (C2 + C3 f + ... + C6

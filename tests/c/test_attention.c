@@ -65,6 +65,9 @@ static void run(const shape *s, int n, int first, int width, const int *beside, 
     compute c;
     attention a;
     kv_ring kv[N_RINGS];
+#if defined(__wasm__)
+    n_threads = 1; /* none can be started */
+#endif
     CHECK(compute_init(&c, n_threads, table, NULL) == VOX_OK);
     CHECK(attention_init(&a, &p, s->type, WIDEST, c.kernels) == VOX_OK);
     for (int i = 0; i < N_RINGS; i++) {

@@ -15,6 +15,9 @@
 #include "stream.h"
 #include "voxtral.h"
 #include "wav.h"
+#if defined(__wasm__)
+#include "web.h"
+#endif
 
 enum { N_ROWS = 37, N_INPUTS = 512, N_COLUMNS = 11, MAX_LINE = 1000 };
 
@@ -78,6 +81,19 @@ static void add_piece(void *user, void *piece, size_t n) {
     *(uint64_t *)user = hash_bytes(*(uint64_t *)user, piece, n);
 }
 
+/* Where there are no files, the model's is given before it is opened. */
+static void give(const char *path) {
+#if defined(__wasm__)
+    FILE *f = fopen(path, "rb");
+    CHECK(f && fseek(f, 0, SEEK_END) == 0);
+    size_t size = (size_t)ftell(f);
+    CHECK(fseek(f, 0, SEEK_SET) == 0 && fread(web_give_file(size), 1, size, f) == size);
+    fclose(f);
+#else
+    (void)path;
+#endif
+}
+
 static void hear(const char *path, const kernels *table, const char *wav) {
     size_t n;
     float *samples = read_wav(wav, &n);
@@ -85,6 +101,7 @@ static void hear(const char *path, const kernels *table, const char *wav) {
     vox_stream *s;
     vox_model_params one = {.n_threads = 1};
     vox_stream_params params = {.confidence = 1};
+    give(path);
     CHECK(vox_model_open(path, &one, &m, NULL, 0) == VOX_OK);
     m->kernels = table;
     CHECK(vox_stream_open(m, &params, &s, NULL, 0) == VOX_OK);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "kernels/functions.h"
 #include "kernels/kernels.h"
 #include "voxtral.h"
 
@@ -182,6 +183,31 @@ static void test_floats(float_type type, int n_rows, int n, int n_columns) {
     free(m_rows);
 }
 
+/* x * y + z in every table, where rounding twice is not rounding once: the product, (1 + d) (1 - d)
+ * half of z's last place, takes the sum less than a double can tell away from half-way. */
+static void test_rounding(void) {
+    enum { N = 2 * FLOAT_SUMS };
+    for (int power = -149; power < 100; power++)
+        for (int k = 8; k < 24; k++)
+            for (int last = 0; last < 16; last++) {
+                float d = ldexpf(1, -k),
+                      z = ldexpf((float)(last / 4 + (last & 4 ? 1 << 23 : 4)), power);
+                float row[N] = {z}, by[N] = {1};
+                row[FLOAT_SUMS] = ldexpf(1 + d, (power - 1) / 2);
+                by[FLOAT_SUMS] = ldexpf(last & 1 ? d - 1 : 1 - d, power - 1 - (power - 1) / 2);
+                if (last & 2) row[0] = -z;
+                float sum = fmaf(row[FLOAT_SUMS], by[FLOAT_SUMS], row[0]);
+                float once = fused(row[FLOAT_SUMS], by[FLOAT_SUMS], row[0]);
+                CHECK(memcmp(&once, &sum, sizeof sum) == 0);
+                float_matrix m = {.rows = row, .type = FLOATS, .n_columns = N};
+                for (int i = 0; kernels_at(i); i++) {
+                    float y;
+                    kernels_at(i)->float_product(&m, 0, 1, by, N, 1, &y, 1);
+                    CHECK(memcmp(&y, &sum, sizeof y) == 0);
+                }
+            }
+}
+
 int main(void) {
     static const int n_rows[] = {1, 15, 17, 33, 64}, ks[] = {32, 64, 96, 256, 512};
     static const int columns[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 33, 48};
@@ -197,5 +223,6 @@ int main(void) {
     for (int type = FLOATS; type <= BRAINS; type++)
         for (int n = 1; n < 200; n += n < 40 ? 1 : 37)
             for (int c = 1; c < 10; c++) test_floats((float_type)type, 3, n, c);
+    test_rounding();
     return 0;
 }

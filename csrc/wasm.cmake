@@ -1,0 +1,17 @@
+# Toolchain of scripts/web: Zig's clang and C library for WebAssembly, both of the PyPI package ziglang, whose path
+# -DVOXTRAL_ZIG names. -DVOXTRAL_WASM is one of simd128, relaxed, simd128-threads, relaxed-threads.
+set(CMAKE_SYSTEM_NAME Generic)
+set(CMAKE_SYSTEM_PROCESSOR wasm32)
+set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
+set(CMAKE_TRY_COMPILE_PLATFORM_VARIABLES VOXTRAL_ZIG VOXTRAL_WASM)
+set(CMAKE_C_COMPILER "${VOXTRAL_ZIG}" cc)
+set(CMAKE_C_COMPILER_TARGET wasm32-wasi)
+set(CMAKE_C_FLAGS_INIT "-mcpu=generic+simd128+bulk_memory -D_WASI_EMULATED_SIGNAL")
+if(VOXTRAL_WASM MATCHES threads)
+  set(CMAKE_C_FLAGS_INIT "-mcpu=generic+simd128+bulk_memory+atomics -D_WASI_EMULATED_SIGNAL")
+endif()
+set(CMAKE_AR "${VOXTRAL_ZIG}")
+set(CMAKE_C_ARCHIVE_CREATE "\"${VOXTRAL_ZIG}\" ar qc <TARGET> <OBJECTS>")
+set(CMAKE_C_ARCHIVE_FINISH "\"${VOXTRAL_ZIG}\" ranlib <TARGET>")
+set(CMAKE_HAVE_LIBC_PTHREAD ON)
+set(CMAKE_EXE_LINKER_FLAGS_INIT "-lwasi-emulated-signal")
