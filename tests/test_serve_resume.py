@@ -109,6 +109,21 @@ def test_random_cuts(server: Serving, long: np.ndarray, whole: str) -> None:
     assert sum(run(all_of_them())) > 10
 
 
+def test_slow_readers(server: Serving, long: np.ndarray, whole: str) -> None:
+    """They get every word, and so do those beside them."""
+
+    async def one(is_slow: bool) -> None:
+        client = Client(lambda: server.address, long)
+        client.read_pause_s = 0.04 if is_slow else 0.0
+        assert await client.connect(1 << 30)
+        assert client.text == client.done == whole
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(one(i < 2) for i in range(4)))
+
+    run(all_of_them())
+
+
 def test_unknown_token_begins_anew(server: Serving, digits: np.ndarray, digits_words: str) -> None:
     async def main() -> None:
         client = Client(lambda: server.address, digits)

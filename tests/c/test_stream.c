@@ -24,6 +24,7 @@ typedef struct {
     size_t n_tokens, n_text;
     float *logits; /* [n_tokens, n_vocab] */
     int64_t n_logits;
+    float turns[4096][VOX_N_TURNS]; /* of a model that has them; else 0 */
 } result;
 
 static void drain(vox_stream *s, result *r) {
@@ -31,6 +32,8 @@ static void drain(vox_stream *s, result *r) {
     vox_slot slot;
     while ((status = vox_stream_next(s, &slot)) == VOX_SLOT) {
         CHECK(slot.index == (int64_t)r->n_tokens && r->n_tokens < 4096);
+        CHECK((slot.turn >= 0) == s->m->info.has_turns && slot.turn < VOX_N_TURNS);
+        memcpy(r->turns[r->n_tokens], slot.turns, sizeof slot.turns);
         r->tokens[r->n_tokens++] = slot.token;
         memcpy(r->text + r->n_text, slot.text, slot.n_text);
         r->n_text += slot.n_text;
@@ -81,6 +84,7 @@ static float distance(const result *a, const result *b) {
     CHECK(a->n_tokens == b->n_tokens && a->n_text == b->n_text);
     CHECK(memcmp(a->tokens, b->tokens, a->n_tokens * sizeof *a->tokens) == 0);
     CHECK(memcmp(a->text, b->text, a->n_text) == 0);
+    CHECK(memcmp(a->turns, b->turns, a->n_tokens * sizeof *a->turns) == 0);
     float max = 0;
     for (int64_t i = 0; i < a->n_logits; i++) max = fmaxf(max, fabsf(a->logits[i] - b->logits[i]));
     return max;
@@ -177,6 +181,7 @@ static void take(vox_stream *s, result *r, int max) {
     vox_slot slot;
     for (int i = 0; i < max && vox_stream_next(s, &slot) == VOX_SLOT; i++) {
         CHECK(slot.index == (int64_t)r->n_tokens);
+        memcpy(r->turns[r->n_tokens], slot.turns, sizeof slot.turns);
         r->tokens[r->n_tokens++] = slot.token;
         memcpy(r->text + r->n_text, slot.text, slot.n_text);
         r->n_text += slot.n_text;
@@ -300,7 +305,7 @@ static void test_damaged_saves(vox_model *m, vox_model *other, const float *samp
     unsigned seed = 1;
     int n_loaded = 0;
     enum { ROUNDS = 1000, N_SUMMED = 56, N_HEADER = N_SUMMED + 8 };
-    size_t n_each = 12 + 8 * VOX_MAX_ALTERNATIVES;
+    size_t n_each = 12 + 8 * VOX_MAX_ALTERNATIVES + (m->turn_head ? sizeof s->said->turns : 0);
     size_t n_numbers =
         112 + (size_t)s->text.n_kept + n_each * (size_t)(s->slots.n_said - s->slots.n_given);
     for (int i = 0; i < ROUNDS; i++) {
