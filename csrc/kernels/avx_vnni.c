@@ -15,6 +15,7 @@ INLINE ivec dot(const ivec *v, const int8_t *q, const int n, const int most, ive
 }
 
 #include "product.h"
+#include "wide.h"
 
-const kernels kernels_avx_vnni = {"avx-vnni",     attend,        narrow, quantise,
-                                  matrix_product, float_product, LOOPS};
+const kernels kernels_avx_vnni = {"avx-vnni",   attend,        narrow, quantise,
+                                  wide_product, float_product, LOOPS};

@@ -11,12 +11,59 @@
 
 enum { AHEAD = 16384 /* bytes fetched before they are needed */ };
 
+/* What the blocks of a super-block share, of the rows of one part, and where the rest begins. */
+typedef struct {
+    vec d, d_min;
+    const unsigned char *scales, *numbers;
+} super_block;
+
+INLINE super_block super_block_at(const matrix_type type, const unsigned char *p, int n_blocks,
+                                  int part) {
+    const int row = part * LANES;
+    super_block s = {vec_all(0), vec_all(0), p, p + scale_bytes(type, n_blocks)};
+    if (type > Q8_0) {
+        s.d = vec_load_half((const uint16_t *)s.scales + row);
+        s.scales += 2 * GROUP;
+    }
+    if (type == Q4_K || type == Q5_K) {
+        s.d_min = vec_mul(vec_load_half((const uint16_t *)s.scales + row), vec_all(0.125f));
+        s.scales += 2 * GROUP;
+    }
+    return s;
+}
+
+/* Block b: its numbers, and what they are multiplied by. Each part fetches its share of what comes
+ * later, so that memory is never idle. */
+INLINE block_scales load_block(const matrix_type type, super_block s, int b, int part, ivec v[8]) {
+    const size_t step = number_bytes(type);
+    const unsigned char *p = s.numbers + (size_t)b * step + part * PART;
+    const unsigned char *scales = s.scales + b * 2 * GROUP;
+    const int row = part * LANES;
+    block_scales by = {.w = s.d, .w_min = s.d_min};
+    for (size_t line = (size_t)part * LINE; line < step; line += PARTS * LINE)
+        fetch((uintptr_t)p + AHEAD + line);
+    load_numbers(type, p, v);
+    if (type <= Q8_0) {
+        by.w = vec_load_half((const uint16_t *)scales + row);
+    } else if (type == Q6_K) {
+        by.low = vec_load_i8((const int8_t *)scales + row);
+        by.high = vec_load_i8((const int8_t *)scales + GROUP + row);
+    } else {
+        by.w = vec_mul(s.d, vec_load_u8(scales + row));
+        by.w_min = vec_mul(s.d_min, vec_load_u8(scales + GROUP + row));
+    }
+    return by;
+}
+
+INLINE void fetch_scales(const matrix_type type, const unsigned char *p) {
+    for (size_t line = 0; line < scale_bytes(type, SUPER); line += LINE)
+        fetch((uintptr_t)p + AHEAD + line);
+}
+
 /* One group times columns first .. first + n - 1 of a tile; to[c] has the group's rows. */
 INLINE void multiply_group(const matrix_type type, const packed_matrix *m,
                            const unsigned char *group, const char *tile, const int width, int first,
                            const int n, float to[][GROUP]) {
-    const int has_minimum = type == Q4_K || type == Q5_K;
-    const size_t step = number_bytes(type);
     /* Blocks that one part goes through before the other one does: one, as memory would have it,
      * but where all sums together leave too few registers, SUPER. */
     const int run = PARTS * n <= 4 ? 1 : SUPER;
@@ -25,45 +72,18 @@ INLINE void multiply_group(const matrix_type type, const packed_matrix *m,
         for (int c = 0; c < n; c++) sum[part][c] = vec_all(0);
     for (int left = m->n_blocks; left > 0; left -= SUPER) {
         const int n_blocks = type > Q8_0 || left >= SUPER ? SUPER : left;
-        const unsigned char *shared = group;
-        const unsigned char *scales = group + (type <= Q8_0  ? 0
-                                               : has_minimum ? 4 * GROUP
-                                                             : 2 * GROUP);
-        const unsigned char *numbers = group + scale_bytes(type, n_blocks);
-        for (size_t line = 0; line < scale_bytes(type, SUPER); line += LINE)
-            fetch((uintptr_t)group + AHEAD + line);
+        fetch_scales(type, group);
         for (int at = 0; at < n_blocks; at += run)
 #pragma GCC unroll 2
             for (int part = 0; part < PARTS; part++) {
-                const int row = part * LANES;
-                vec d = vec_all(0), d_min = d;
-                if (type > Q8_0) d = vec_load_half((const uint16_t *)shared + row);
-                if (has_minimum)
-                    d_min = vec_mul(vec_load_half((const uint16_t *)(shared + 2 * GROUP) + row),
-                                    vec_all(0.125f));
+                const super_block s = super_block_at(type, group, n_blocks, part);
                 for (int b = at; b < at + run && b < n_blocks; b++) {
-                    const unsigned char *p = numbers + (size_t)b * step + part * PART;
-                    const unsigned char *s = scales + b * 2 * GROUP;
-                    column_block x = column_block_at(tile, width, first, b);
                     ivec v[8];
-                    block_scales by = {.w = d, .w_min = d_min};
-                    /* Each part fetches its share, so that memory is never idle. */
-                    for (size_t line = (size_t)part * LINE; line < step; line += PARTS * LINE)
-                        fetch((uintptr_t)p + AHEAD + line);
-                    load_numbers(type, p, v);
-                    if (type <= Q8_0) by.w = vec_load_half((const uint16_t *)s + row);
-                    if (type == Q6_K) {
-                        by.low = vec_load_i8((const int8_t *)s + row);
-                        by.high = vec_load_i8((const int8_t *)s + GROUP + row);
-                    }
-                    if (has_minimum) {
-                        by.w = vec_mul(d, vec_load_u8(s + row));
-                        by.w_min = vec_mul(d_min, vec_load_u8(s + GROUP + row));
-                    }
-                    ADD_COLUMNS(type, v, by, x, n, sum[part]);
+                    block_scales by = load_block(type, s, b, part, v);
+                    ADD_COLUMNS(type, v, by, column_block_at(tile, width, first, b), n, sum[part]);
                 }
             }
-        group = numbers + (size_t)n_blocks * step;
+        group += scale_bytes(type, n_blocks) + (size_t)n_blocks * number_bytes(type);
         tile += (size_t)(n_blocks * width) * COLUMN_BLOCK;
     }
     for (int part = 0; part < PARTS; part++) STORE_COLUMNS(sum[part], n, part * LANES, to);
