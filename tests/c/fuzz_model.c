@@ -5,27 +5,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "platform.h"
 #include "voxtral.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    char path[] = "/tmp/fuzz_model_XXXXXX", message[200] = "";
-    int fd = mkstemp(path);
-    if (fd < 0) abort();
-    size_t written = 0;
-    while (written < size) {
-        ssize_t n = write(fd, data + written, size - written);
-        if (n <= 0) abort();
-        written += (size_t)n;
-    }
-    close(fd);
+    char path[40], message[200] = "";
+    snprintf(path, sizeof path, "fuzz_model_%d.tmp", platform_process());
+    FILE *f = fopen(path, "wb");
+    if (!f || fwrite(data, 1, size, f) != size || fclose(f) != 0) abort();
     vox_model *m;
     vox_model_params params = {.n_threads = 1};
     int status = vox_model_open(path, &params, &m, message, sizeof message);
-    unlink(path);
     if (status != VOX_OK && (m || !*message)) abort();
     if (status == VOX_OK) {
         vox_stream *s;
@@ -37,6 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         }
         vox_model_close(m);
     }
+    remove(path);
     return 0;
 }
 

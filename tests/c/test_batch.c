@@ -4,7 +4,6 @@
  *
  * test_batch MODEL.gguf AUDIO.wav ROUNDS SEED
  */
-#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -276,7 +275,7 @@ int main(int argc, char **argv) {
         CHECK(vox_model_open(argv[1], &one, &alone, NULL, 0) == VOX_OK);
         CHECK(vox_model_open(argv[1], &some, &m, NULL, 0) == VOX_OK);
         static job jobs[MAX_STREAMS];
-        pthread_t threads[MAX_STREAMS];
+        platform_thread threads[MAX_STREAMS];
         int n_jobs = 2 + (int)(next(&seed) % (MAX_STREAMS - 1));
         for (int i = 0; i < n_jobs; i++) {
             make_job(&jobs[i], alone, samples, n, &seed);
@@ -284,8 +283,8 @@ int main(int argc, char **argv) {
             jobs[i].m = m;
         }
         for (int i = 0; i < n_jobs; i++)
-            CHECK(pthread_create(&threads[i], NULL, run_in_a_thread, &jobs[i]) == 0);
-        for (int i = 0; i < n_jobs; i++) pthread_join(threads[i], NULL);
+            CHECK(platform_thread_start(&threads[i], run_in_a_thread, &jobs[i]) == 0);
+        for (int i = 0; i < n_jobs; i++) platform_thread_join(&threads[i]);
         run_advanced(jobs, n_jobs, next(&seed));
         for (int i = 0; i < n_jobs; i++) {
             free(jobs[i].samples);

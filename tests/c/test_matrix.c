@@ -9,6 +9,7 @@
 #include "check.h"
 #include "kernels/functions.h"
 #include "kernels/kernels.h"
+#include "platform.h"
 #include "voxtral.h"
 
 enum { MAX_ROWS = 64, MAX_K = 3072, MAX_COLUMNS = 100 };
@@ -41,8 +42,8 @@ static float noise(void) {
 }
 
 static void *room(size_t size) {
-    void *p = NULL;
-    CHECK(posix_memalign(&p, 64, size) == 0 && p);
+    void *p = platform_alloc_large(size);
+    CHECK(p);
     memset(p, 0xff, size); /* NaN: what is not written shows */
     return p;
 }
@@ -57,7 +58,7 @@ static float *multiply(const kernels *k, const packed_matrix *m, int n_columns) 
     k->quantise(x, (size_t)n, n_columns, m->n_blocks, half, m->n_blocks, columns);
     k->product(m, 0, n_groups / 2, columns, n_columns, y, (size_t)m->n_rows);
     k->product(m, n_groups / 2, n_groups, columns, n_columns, y, (size_t)m->n_rows);
-    free(columns);
+    platform_free_large(columns);
     return y;
 }
 
@@ -102,16 +103,16 @@ static void test_size(matrix_type type, int n_rows, int n, int n_columns) {
     for (int i = 0; compared(i); i++) {
         float *y = multiply(compared(i), &m, n_columns);
         CHECK(memcmp(y, portable, (size_t)(n_rows * n_columns) * sizeof *y) == 0);
-        free(y);
+        platform_free_large(y);
     }
     /* A column's numbers do not depend on the others. */
     if (n_columns > 1) {
         float *alone = multiply(kernels_best(), &m, 1);
         CHECK(memcmp(alone, portable, (size_t)n_rows * sizeof *alone) == 0);
-        free(alone);
+        platform_free_large(alone);
     }
-    free(portable);
-    free(m.groups);
+    platform_free_large(portable);
+    platform_free_large(m.groups);
 }
 
 /* Columns that are zero, tiny, not finite, or have numbers half-way between two integers. */
@@ -140,9 +141,9 @@ static void test_columns(void) {
         char *y = room(column_bytes(N));
         compared(i)->quantise(v, N, 1, N / BLOCK, 0, N / BLOCK, y);
         CHECK(memcmp(y, expected, column_bytes(N)) == 0);
-        free(y);
+        platform_free_large(y);
     }
-    free(expected);
+    platform_free_large(expected);
 }
 
 /* Matrices that are not quantised: every table gives the same bits, near the exact sums. */
@@ -179,8 +180,8 @@ static void test_floats(float_type type, int n_rows, int n, int n_columns) {
             }
             CHECK(fabs(y[0][(size_t)c * stride + (size_t)r] - sum) < 1e-6 * most);
         }
-    for (int i = 0; kernels_at(i); i++) free(y[i]);
-    free(m_rows);
+    for (int i = 0; kernels_at(i); i++) platform_free_large(y[i]);
+    platform_free_large(m_rows);
 }
 
 /* x * y + z in every table, where rounding twice is not rounding once: the product, (1 + d) (1 - d)

@@ -4,10 +4,10 @@
  *
  * test_threads MODEL ROUNDS
  */
-#include <pthread.h>
 #include <string.h>
 
 #include "check.h"
+#include "platform.h"
 #include "voxtral.h"
 
 enum { N_SAMPLES = 24000, N_USERS = 6, N_OPENERS = 2 };
@@ -107,19 +107,19 @@ int main(int argc, char **argv) {
         use(&alone[i]);
     }
     for (int round = 0; round < atoi(argv[2]); round++) {
-        pthread_t threads[N_USERS], openers[N_OPENERS];
+        platform_thread threads[N_USERS], openers[N_OPENERS];
         uint64_t sums[N_OPENERS] = {0};
         for (int i = 0; i < N_USERS; i++) {
             together[i] = (user){.m = m, .id = i};
-            CHECK(pthread_create(&threads[i], NULL, use, &together[i]) == 0);
+            CHECK(platform_thread_start(&threads[i], use, &together[i]) == 0);
         }
         for (int i = 0; i < N_OPENERS; i++)
-            CHECK(pthread_create(&openers[i], NULL, open_and_close, &sums[i]) == 0);
+            CHECK(platform_thread_start(&openers[i], open_and_close, &sums[i]) == 0);
         for (int i = 0; i < N_USERS; i++) {
-            CHECK(pthread_join(threads[i], NULL) == 0);
+            platform_thread_join(&threads[i]);
             CHECK(together[i].sum == alone[i].sum);
         }
-        for (int i = 0; i < N_OPENERS; i++) CHECK(pthread_join(openers[i], NULL) == 0);
+        for (int i = 0; i < N_OPENERS; i++) platform_thread_join(&openers[i]);
         CHECK(sums[0] == sums[1]);
     }
     vox_model_close(m);
