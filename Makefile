@@ -34,6 +34,14 @@ aarch64:  ## the C tests on emulated 64-bit ARM (needs Debian's cross compiler a
 	@scripts/install
 	@scripts/aarch64
 
+cross:    ## the core for Windows, macOS and musl, compiled and linked by Zig
+	@scripts/install web
+	@scripts/cross
+
+windows:  ## the C tests as Windows programs (needs Debian's wine)
+	@scripts/install test web
+	@scripts/windows
+
 soak:     ## memory refused at every place, ThreadSanitizer, sessions that break, messages nobody sends: hours
 	@scripts/soak
 
@@ -47,4 +55,4 @@ web:      ## the core for browsers and node, into web/build
 clean:    ## remove everything that was built or installed here
 	rm -rf build dist web/build .venv .oracle .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help demo test lint oracle llama evaluate bench fuzz aarch64 soak wheel web clean
+.PHONY: help demo test lint oracle llama evaluate bench fuzz aarch64 cross windows soak wheel web clean

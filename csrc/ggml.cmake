@@ -1,4 +1,4 @@
-# Fetch ggml's source, pinned by version and hash, and make a static library of the part that the core uses.
+# Fetch ggml's source, pinned by version and hash, and compile the part that the core uses.
 #
 # The source comes out of a PyPI source distribution, through pip, so that an ordinary package index or
 # mirror is all a build needs. A local tree may be named with -DVOXTRAL_GGML_DIR=... instead. The archive
@@ -53,7 +53,7 @@ endif()
 file(STRINGS "${ggml_dir}/CMakeLists.txt" ggml_numbers REGEX "^set\\(GGML_VERSION_(MAJOR|MINOR|PATCH) ")
 list(TRANSFORM ggml_numbers REPLACE "[^0-9]" "")
 list(JOIN ggml_numbers "." ggml_numbers)
-add_library(ggml STATIC "${ggml_dir}/src/ggml.c" "${ggml_dir}/src/ggml-quants.c" ggml_rest.c)
+add_library(ggml OBJECT "${ggml_dir}/src/ggml.c" "${ggml_dir}/src/ggml-quants.c" ggml_rest.c)
 target_include_directories(ggml SYSTEM PUBLIC "${ggml_dir}/include" PRIVATE "${ggml_dir}/src")
 target_compile_definitions(ggml PRIVATE _GNU_SOURCE NDEBUG GGML_VERSION="${ggml_numbers}" GGML_COMMIT="")
 target_compile_options(ggml PRIVATE -w -ffp-contract=off -ffunction-sections -fdata-sections)

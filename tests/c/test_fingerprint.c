@@ -12,6 +12,7 @@
 
 #include "check.h"
 #include "hash.h"
+#include "platform.h"
 #include "stream.h"
 #include "voxtral.h"
 #include "wav.h"
@@ -40,16 +41,16 @@ static uint64_t of_product(const kernels *k, matrix_type type, const void *rows,
     packed_matrix m;
     size_t size = matrix_layout(&m, type, N_ROWS, N_INPUTS),
            n_groups = (N_ROWS + GROUP - 1) / GROUP;
-    void *groups, *tiles;
+    void *groups = platform_alloc_large(size);
+    void *tiles = platform_alloc_large(N_COLUMNS * column_bytes(N_INPUTS));
     float y[N_COLUMNS * N_ROWS];
-    CHECK(posix_memalign(&groups, LINE, size) == 0);
-    CHECK(posix_memalign(&tiles, LINE, N_COLUMNS * column_bytes(N_INPUTS)) == 0);
+    CHECK(groups && tiles);
     m.groups = groups;
     matrix_pack(&m, rows, 0, (int)n_groups);
     k->quantise(x, N_INPUTS, N_COLUMNS, m.n_blocks, 0, m.n_blocks, tiles);
     k->product(&m, 0, (int)n_groups, tiles, N_COLUMNS, y, N_ROWS);
-    free(groups);
-    free(tiles);
+    platform_free_large(groups);
+    platform_free_large(tiles);
     return hash_bytes(0, y, sizeof y);
 }
 
