@@ -80,6 +80,13 @@ def test_what_is_found(main: Main, demo: vox.Model) -> None:
     assert machine["estimate"] == ESTIMATE and "hearing" not in machine
 
 
+def test_plain_kernels_are_told(main: Main, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = checks._self_test
+    monkeypatch.setattr(checks, "_self_test", lambda: {**real(), "kernels": "portable"})
+    _, out, _ = main("doctor")
+    assert rows(out)["kernels"].startswith("portable: ") and "slow" in rows(out)["kernels"]
+
+
 def test_text(main: Main, tmp_path: Path, tiny_path: Path) -> None:
     store = tmp_path / "voxtral-edge" / "models"
     store.mkdir(parents=True)

@@ -18,7 +18,7 @@ def report(found: Found) -> str:
         ("system", ", ".join(filter(None, (versions["system"], versions["distribution"])))),
         ("processor", _processor(machine)),
         ("features", " ".join(machine["cpu_flags"]) or "none of those that are used"),
-        ("kernels", found["self_test"].get("kernels", "-")),
+        ("kernels", _kernels(found["self_test"].get("kernels", "-"))),
         ("memory", _memory(found["memory"])),
         ("microphone", _microphone(found["microphone"])),
         ("media", _media(found["media"])),
@@ -34,6 +34,12 @@ def _processor(machine: Found) -> str:
     if machine["cpu_quota"] is not None:
         text += f", of which {machine['cpu_quota']:g} may be used (the limit of a control group)"
     return text
+
+
+def _kernels(name: str) -> str:
+    if name == "portable":
+        return "portable: none for this processor's vectors (x86-64: AVX2), so right but slow"
+    return name
 
 
 def _memory(memory: Found) -> str:
