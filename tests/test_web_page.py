@@ -212,17 +212,18 @@ def test_pieces_are_kept_and_gone_on_with(browser: Any, tmp_path: Path) -> None:
         page.close()
 
 
-def test_threads_where_isolated(browser: Any, digits_words: str) -> None:
+def test_threads_where_isolated(browser: Any, digits: np.ndarray, digits_words: str) -> None:
     for address, _ in serve(WEB, is_isolated=True):
         page = browser.new_page()
         page.goto(address)
         told = page.evaluate(
-            """async () => {
+            """async (samples) => {
                 const { Model } = await import("/voxtral.js");
                 const model = await Model.load(undefined, { threads: 2 });
-                const text = await model.transcribe(new Float32Array(16000));
-                return [crossOriginIsolated, model.threads, text];
-            }"""
+                const text = await model.transcribe(Float32Array.from(samples));
+                return [crossOriginIsolated, model.threads, text.trim()];
+            }""",
+            digits.tolist(),
         )
-        assert told == [True, 2, ""]
+        assert told == [True, 2, digits_words]
         page.close()
