@@ -3,9 +3,9 @@
 help:     ## list these verbs
 	@sed -n 's/^\([a-z0-9]*\): *## */  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
 
-demo:     ## set up, build, and transcribe a recording of a real person with the embedded model
+demo:     ## set up, build, and transcribe recordings of real people with the embedded model
 	@scripts/install
-	@.venv/bin/voxtral transcribe --stats samples/digits_1.wav
+	@.venv/bin/voxtral transcribe --stats samples/digits_1.wav samples/order_1.wav
 
 test:     ## set up, build, and run every test
 	@scripts/test
@@ -19,7 +19,7 @@ oracle:   ## compare with transformers (fetches torch)
 llama:    ## compare with llama.cpp (builds it: minutes)
 	@scripts/llama
 
-evaluate: ## word error rates of the demo model on real digits, clean and disturbed
+evaluate: ## word error rates of the demo model on real digits and orders, clean and disturbed
 	@scripts/install test lint
 	@.venv/bin/python scripts/evaluate.py
 

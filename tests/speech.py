@@ -1,7 +1,8 @@
 """Real and artificial audio for judging the demo model, the same in every run.
 
-connected() joins single spoken digits to strings, as people read out numbers; the recordings are in
-tests/data. All audio is float32 at 16 kHz and representable in 16 bits, like a sound file's.
+digits() are single recordings joined to strings, as people read out numbers, strangers() whole
+orders; the recordings are in tests/data. All audio is float32 at 16 kHz and representable in 16
+bits, like a sound file's.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ import soxr
 
 DATA = Path(__file__).with_name("data")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-UNSEEN_SPEAKER = "lucas"
-TRAINING_SPEAKERS = ("jackson", "nicolas", "theo", "yweweler")
+SPEAKERS = ("jackson", "lucas", "nicolas", "theo", "yweweler")
 RATE = 16000
 LEVEL = 0.1  # RMS of the loud part of a digit, -20 dBFS
 
@@ -69,14 +69,15 @@ def connected(speaker: str, n_words: int, seed: int, snr_db: float | None = None
     return clips
 
 
-def unseen_speaker(n_words: int, snr_db: float | None = None) -> list[Clip]:
-    return connected(UNSEEN_SPEAKER, n_words, 1, snr_db)
-
-
-def training_speakers(n_words: int) -> list[Clip]:
+def digits(n_words: int, snr_db: float | None = None) -> list[Clip]:
     """Recordings that were kept out of the training, of speakers who were in it."""
-    share = -(-n_words // len(TRAINING_SPEAKERS))
-    return [clip for speaker in TRAINING_SPEAKERS for clip in connected(speaker, share, 2)]
+    share = -(-n_words // len(SPEAKERS))
+    return [clip for speaker in SPEAKERS for clip in connected(speaker, share, 2, snr_db)]
+
+
+def strangers() -> list[Clip]:
+    """Orders by six people whom the demo model never heard in training."""
+    return [clip for _, clip in spoken(DATA / "orders")]
 
 
 def spoken(folder: Path, speakers: Collection[str] | None = None) -> Iterator[tuple[str, Clip]]:

@@ -36,12 +36,12 @@ def word_error_rate(model: vox.Model, clips: list[speech.Clip]) -> float:
     return wrong / sum(len(clip.words) for clip in clips)
 
 
-def test_a_speaker_it_never_heard(model: vox.Model) -> None:
-    assert word_error_rate(model, speech.unseen_speaker(300)) <= 0.06
+def test_people_it_never_heard(model: vox.Model) -> None:
+    assert word_error_rate(model, speech.strangers()) <= 0.06
 
 
 def test_recordings_it_never_heard(model: vox.Model) -> None:
-    assert word_error_rate(model, speech.training_speakers(300)) <= 0.005
+    assert word_error_rate(model, speech.digits(300)) <= 0.005
 
 
 def test_tokens_equal_transformers(tmp_path: Path) -> None:

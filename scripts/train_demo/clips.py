@@ -87,7 +87,7 @@ class Planner:
         self.alone = People(people["alone"])
         self.orders, self.names = People(people["spoken-order"]), People(people["spoken-name"])
         self.said = [i for kind in (*KINDS, "mixed") for i in groups[kind]]
-        self.other, self.prompts = groups["other"], groups["prompt"]
+        self.other, self.prompts = groups["other"], People(people["prompt"])
         self.music = groups["music"]
 
     def gap(self) -> float:
@@ -100,6 +100,7 @@ class Planner:
         """Lists to draw each segment from, and how far the speed may differ, for one clip."""
         r, said, digits = self.r, self.said, self.digits
         order, other_order, name = self.orders.one(r), self.orders.one(r), self.names.one(r)
+        prompts, other_prompts = self.prompts.one(r), self.prompts.one(r)
         styles = (
             (REAL * 0.20, [r.choice(self.speakers)], 0.28),
             (REAL * 0.16, [digits], 0.28),
@@ -112,9 +113,10 @@ class Planner:
             (0.03, [self.alone.one(r)], 0.28),
             (0.03, [self.alone.one(r), self.alone.one(r), digits, order], 0.24),
             (0.55 - REAL, [said], 0.22),
-            (0.05, [digits, self.other, self.prompts, said], 0.2),
+            (0.05, [digits, order, self.other, prompts, said], 0.2),
             (0.06, [self.other], 0.2),
-            (0.10, [self.prompts, self.prompts, self.other], 0.2),
+            (0.06, [prompts], 0.2),
+            (0.05, [prompts, other_prompts, self.other], 0.2),
             (0.03, [], 0.0),
         )
         _, lists, spread = r.choices(styles, [style[0] for style in styles])[0]

@@ -5,8 +5,9 @@
 DIGITS: the folder of the Free Spoken Digit Dataset's WAV files ({digit}_{speaker}_{index}.wav).
 SPOKEN: a folder with orders/ and words/, recordings of coffee orders and of single words by many
 people, in each an index.json of their files, groups of speakers, words and times.
-Single words of the Asterisk prompts, their French and Spanish prompts (speech that is not to be
-written) and music come from Debian packages, the tokens of the vocabulary from demo/tekken.json.
+Single words of the Asterisk prompts, speech that is not to be written (their French and Spanish
+prompts, and what people say in some thirty languages in games for children) and music come from
+Debian packages, the tokens of the vocabulary from demo/tekken.json.
 Writes work/recorded.npz, work/tokens.json, work/other_words.txt (English words that do not sound
 like any of the vocabulary), work/phonemes.json (all English words for Hibari),
 work/foreign_words.json (words of other languages), and for judging
@@ -22,6 +23,8 @@ from __future__ import annotations
 import argparse
 import base64
 import json
+import re
+from collections import defaultdict
 from pathlib import Path
 from random import Random
 
@@ -52,8 +55,21 @@ DICTIONARIES = Path("/usr/share/dict")
 N_OTHER_HELD = 500  # words
 N_UNSEEN = 5  # recordings 0..4 of each speaker are never trained on
 MARGIN = 0.15  # seconds of a recording that stay beside its speech
-PROMPTS_ABROAD = {"fr": "fr_CA_f_June", "fr-armelle": "fr", "es": "es_MX_f_Allison"}
+PROMPTS_ABROAD = {
+    "fr": "fr_CA_f_June",
+    "fr-armelle": "fr",
+    "es": "es_MX_f_Allison",
+    "es-co": "es",
+}  # fmt: skip
 PROMPTS_HELD = {"it": "it_IT_m_Carlo", "ru": "ru_RU_f_IvrvoiceRU"}
+# Recordings of games: their folder, and the language in a path from there. Italian and Russian are
+# for judging, and the English alphabets have "oh", "you" and "are" in them.
+GAMES = (
+    (Path("/usr/share/klettres"), re.compile(r"(?P<language>[^/]+)/(?:alpha|syllab)/[^/]+\.ogg")),
+    (Path("/usr/share/ktuberling/sounds"), re.compile(r"(?P<language>[^/]+)/[^/]+\.ogg")),
+    (Path("/usr/share/tuxpaint/stamps"), re.compile(r".*_desc_(?P<language>[a-z]+)\.ogg")),
+)
+GAMES_HELD = {"it", "ru", "klettres-en", "klettres-en_GB"}
 MUSIC_HELD = ("manolo_camp-morning_coffee", "reno_project-system")
 
 PROMPTS = {
@@ -118,6 +134,32 @@ def add_foreign(bank: Bank, folders: dict[str, str], seconds: float) -> None:
                 samples, _ = trimmed(samples, [])
                 bank.add(samples, [], [], "prompt", f"asterisk-{language}")
                 left -= len(samples) / 16000
+
+
+def add_games(bank: Bank, seconds: float) -> None:
+    """What people say in games, up to so many seconds of each voice: a language of a game.
+
+    Of English words those that are not to be written.
+    """
+    for folder, pattern in GAMES:
+        left: dict[str, float] = defaultdict(lambda: seconds)
+        paths = sorted(folder.rglob("*.ogg"))
+        Random(folder.name).shuffle(paths)
+        for path in paths:
+            found = pattern.fullmatch(path.relative_to(folder).as_posix())
+            if not found:
+                continue
+            language, voice = found["language"], f"{folder.parts[3]}-{found['language']}"
+            known = language == "en" and path.stem.split("_")[-1] in WORD_ID
+            if known or language in GAMES_HELD or voice in GAMES_HELD:
+                continue
+            samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
+            samples = at_16k(samples[:, 0], rate)
+            loud = np.abs(samples.astype(np.int32)).max() > 1000
+            if left[voice] > 0 and 0.15 < len(samples) / RATE < 8 and loud:
+                samples, _ = trimmed(samples, [])
+                bank.add(samples, [], [], "prompt", voice)
+                left[voice] -= len(samples) / RATE
 
 
 def add_music(bank: Bank, held: bool, seconds: float) -> None:
@@ -200,6 +242,7 @@ def main() -> None:
     parser.add_argument("spoken", type=Path)
     parser.add_argument("--out", type=Path, default=Path("work"))
     parser.add_argument("--seconds", type=float, default=90, help="of each piece of music")
+    parser.add_argument("--of-voice", type=float, default=600, help="seconds of speech in games")
     parser.add_argument("--words", type=int, default=4000, help="that are not to be written")
     args = parser.parse_args()
     (args.out / "judge").mkdir(parents=True, exist_ok=True)
@@ -209,6 +252,7 @@ def main() -> None:
     add_spoken(bank, args.spoken / "words", "spoken-name")
     add_prompts(bank)
     add_foreign(bank, PROMPTS_ABROAD, float("inf"))
+    add_games(bank, args.of_voice)
     add_music(bank, False, args.seconds)
     bank.save(args.out / "recorded.npz")
     foreign, music = Bank(), Bank()

@@ -104,7 +104,7 @@ def test_demo_model_on_real_speech(tmp_path: Path) -> None:
     convert(DEMO, tmp_path / "demo.gguf", type="f32")
 
     clips = [clip for clip, _ in speech.held_out()]
-    clips += speech.unseen_speaker(300) + speech.training_speakers(400)
+    clips += speech.strangers() + speech.digits(400)
     assert len(clips) >= 100
     for number, clip in enumerate(clips[:100]):
         expected = transformers.tokens(clip.samples)

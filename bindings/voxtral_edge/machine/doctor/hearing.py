@@ -23,6 +23,7 @@ Found = host.Found
 # What a description says, and the recordings of the package for it; SPEECH is for all others.
 LIMITED = {
     "digits": ("digits_1.wav", "digits_2.wav", "digits_3.wav"),
+    "orders": ("order_1.wav",),
     "sentences": ("sentence_1.wav",),
 }
 SPEECH = ("jfk.flac",)
