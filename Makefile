@@ -1,7 +1,7 @@
 # The public verbs; each is a few lines over scripts/. Plain `make` lists them.
 
 help:     ## list these verbs
-	@sed -n 's/^\([a-z0-9]*\): *## */  make \1\t/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z0-9_]*\): *## */  make \1\t/p' $(MAKEFILE_LIST) | expand -t 21
 
 demo:     ## set up, build, and transcribe recordings of real people with the embedded model
 	@scripts/install
@@ -49,10 +49,14 @@ wheel:    ## one abi3 wheel in dist/
 	@scripts/install
 	@.venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
+wheel_aarch64: ## the same for 64-bit ARM, tried on an emulated one (Debian's cross compiler, debootstrap and qemu)
+	@scripts/install
+	@scripts/wheel_aarch64
+
 web:      ## the core for browsers and node, into web/build
 	@scripts/web
 
 clean:    ## remove everything that was built or installed here
 	rm -rf build dist web/build .venv .oracle .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help demo test lint oracle llama evaluate bench fuzz aarch64 cross windows soak wheel web clean
+.PHONY: help demo test lint oracle llama evaluate bench fuzz aarch64 cross windows soak wheel wheel_aarch64 web clean
