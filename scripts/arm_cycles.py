@@ -26,8 +26,7 @@ CORES = ("neoverse-n1", "neoverse-v1", "neoverse-v2")
 MACS = {"sdot": 16, "smmla": 32}  # multiply-adds of an instruction; the others' are of 8
 PROBE = """
 #include "kernels/{table}.c"
-void probe(const packed_matrix *m, const unsigned char *group, const char *tile, float to[][GROUP]);
-void probe(const packed_matrix *m, const unsigned char *group, const char *tile, float to[][GROUP]) {{
+void probe(const packed_matrix *m, const void *group, const char *tile, float to[][GROUP]) {{
     multiply_group({type}, m, group, tile, {n}, 0, {n}, to);
 }}
 """
@@ -38,8 +37,8 @@ def compiled(table: str, type_: str, n: int, folder: Path) -> list[str]:
     """The lines of assembly of multiply_group()."""
     source, assembly = folder / "probe.c", folder / "probe.s"
     source.write_text(PROBE.format(table=table, type=type_, n=n))
-    command = ["aarch64-linux-gnu-gcc", "-std=gnu11", "-O3", "-DNDEBUG", "-fPIC", "-ffp-contract=off"]
-    command += ["-fno-trapping-math", "-w", OPTIONS[table], "-I", str(CSRC)]
+    command = ["aarch64-linux-gnu-gcc", "-std=gnu11", "-O3", "-DNDEBUG", "-fPIC"]
+    command += ["-ffp-contract=off", "-fno-trapping-math", "-w", OPTIONS[table], "-I", str(CSRC)]
     subprocess.run([*command, "-S", "-o", str(assembly), str(source)], check=True)
     text = assembly.read_text()
     return text[text.index("\nprobe:") :].split(".size\tprobe", 1)[0].splitlines()
@@ -62,7 +61,8 @@ def inner_loop(lines: list[str]) -> list[str]:
 def cycles(mca: str, core: str, body: list[str]) -> float:
     command = [mca, "-mtriple=aarch64", f"-mcpu={core}", "-mattr=+dotprod,+i8mm"]
     command += ["-iterations=100", "-all-views=0", "-summary-view"]
-    said = subprocess.run(command, input="\n".join(body), text=True, capture_output=True, check=True)
+    code = "\n".join(body)
+    said = subprocess.run(command, input=code, text=True, capture_output=True, check=True)
     return int(re.search(r"Total Cycles:\s+(\d+)", said.stdout)[1]) / 100
 
 
