@@ -17,6 +17,7 @@ import pytest
 import voxtral_edge as vox
 from conftest import SAMPLES
 from voxtral_edge._voxtral import lib
+from voxtral_edge.streaming import model as model_module
 from voxtral_edge.streaming import stream as stream_module
 
 
@@ -330,6 +331,24 @@ for name, (call, longest, n) in ways.items():
         name, n_interrupted, grown = line.split()
         assert int(n_interrupted) > 0, name
         assert int(grown) < 12e6, line
+
+
+def test_what_is_half_made_goes_in_silence(
+    demo: vox.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in the middle of a constructor: no warning, and no error of what is not there yet."""
+
+    def interrupt(*args: object) -> None:
+        if not args or str(args[-1]).endswith("described"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(stream_module, "deque", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        demo.stream()
+    monkeypatch.setattr(model_module, "check", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        vox.Model()
+    gc.collect()
 
 
 @pytest.mark.parametrize("seed", range(3))

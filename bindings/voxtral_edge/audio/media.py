@@ -188,6 +188,9 @@ class _Track:
             except av.FFmpegError:
                 packet = None
                 self._has_stopped = True
+            except IndexError:  # of a track that was not there at first: passed over
+                packets = self._container.demux()
+                continue
             self._source.check()
             if packet is None:
                 return

@@ -84,7 +84,6 @@ class Model:
         else:
             _open(Path(path), threads or 0, handle)
             self._starts = Starts(Path(path)) if cache else None
-        self._handle: Any = handle
         info = ffi.new("vox_model_info *")
         check(lib.vox_model_describe(handle[0], info), "the model cannot be described")
         self.name: Final = ffi.string(info.name).decode(errors="replace")
@@ -102,6 +101,7 @@ class Model:
         self.decoder_window: Final[int] = info.decoder_window
         self.decoder_dim: Final[int] = info.decoder_dim
         self.has_turns: Final = bool(info.has_turns)
+        self._handle: Any = handle  # last: what is only half made needs no close()
 
     def transcribe(
         self,

@@ -97,7 +97,6 @@ class Stream:
 
     def __init__(self, model: Model, handle: Any) -> None:
         """Take over the vox_stream that `handle` owns: Model.stream() makes one."""
-        self._handle: Any = handle
         self._model = model
         self._guard = threading.RLock()  # held only while _inside is looked at and set
         self._inside: tuple[int, FrameType] | None = None  # thread and frame of the call at work
@@ -114,6 +113,7 @@ class Stream:
         self._has_heard = False  # audio since it was made
         self._turns: Turns | None = None  # once they were asked for
         self._told: list[Turn] = []
+        self._handle: Any = handle  # last: what is only half made needs no close()
 
     def feed(self, samples: ArrayLike) -> list[Piece]:
         """Add audio and return the new text: push() and all of slots() that has text.
