@@ -14,6 +14,14 @@
 
 enum { N_SAMPLES = 12000, MAX_TOKENS = 100, PATIENCE_S = 60 };
 
+/* GCC's AddressSanitizer leaves its allocator locked in a child that is forked while another thread
+ * allocates: there the parent's threads are idle. */
+#if defined(__SANITIZE_ADDRESS__)
+enum { MAY_BE_BUSY = 0 };
+#else
+enum { MAY_BE_BUSY = 1 };
+#endif
+
 static float samples[N_SAMPLES];
 static int32_t expected[MAX_TOKENS];
 static int n_expected;
@@ -87,7 +95,7 @@ int main(int argc, char **argv) {
     s = open_stream(m);
     pthread_t busy[2];
     for (int round = 0; round < atoi(argv[2]); round++) {
-        int is_busy = round % 2;
+        int is_busy = round % 2 && MAY_BE_BUSY;
         atomic_store(&is_over, 0);
         for (int i = 0; i < 2 * is_busy; i++)
             CHECK(pthread_create(&busy[i], NULL, keep_busy, m) == 0);
