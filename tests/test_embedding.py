@@ -63,8 +63,9 @@ def test_cpp(tmp_path: Path, archive: Path) -> None:
 
 
 def test_rust(tmp_path: Path, archive: Path) -> None:
-    if not shutil.which("rustc"):
-        pytest.skip("there is no rustc (Debian: apt install rustc)")
+    rustc = shutil.which("rustc")
+    if not rustc or subprocess.run([rustc, "--version"], capture_output=True).returncode:
+        pytest.skip("there is no rustc that runs (Debian: apt install rustc)")
     path, out = source(tmp_path, "rust", "hear.rs"), tmp_path / "program"
     link = ["-L", archive.parent, "-l", "static=voxtral", "-l", "m"]
     run("rustc", "-O", *link, path, "-o", out)

@@ -198,7 +198,7 @@ class Session:
         if slots or end:
             self._tell(self._receive, slots, end)
         if end or self._is_closed:
-            self._free()  # and no thread ever runs it again, since it stays scheduled
+            self.free()  # and no thread ever runs it again, since it stays scheduled
             return False
         with self._lock:
             self._is_scheduled = more or bool(self._line) or self._is_closed
@@ -231,7 +231,8 @@ class Session:
             stream.end()
             self._is_ended = True
 
-    def _free(self) -> None:
+    def free(self) -> None:
+        """Close the stream; questions that wait are told that the session is closed."""
         if self._stream is not None:
             with contextlib.suppress(VoxtralError):
                 self.stats = self._stream.stats()
@@ -318,11 +319,15 @@ class Scheduler:
         self._waiting.put((session.kind, next(self._order), session))
 
     def close(self) -> None:
-        """End the threads; sessions that wait are not run any more."""
+        """End the threads; sessions that wait are not run any more, but freed."""
         for _ in self._threads:
             self._waiting.put((-1, next(self._order), None))
         for thread in self._threads:
             thread.join()
+        while not self._waiting.empty():
+            session = self._waiting.get()[2]
+            if session is not None:
+                session.free()
 
     def _count(self, change: int) -> None:
         with self._lock:
