@@ -53,7 +53,8 @@ class Resampler:
     def __init__(self, rate: float) -> None:
         """Begin anew."""
         self.rate = rate
-        self._stream = soxr.ResampleStream(rate, RATE, 1, "float32", quality="HQ")
+        if rate != RATE:
+            self._stream = soxr.ResampleStream(rate, RATE, 1, "float32", quality="HQ")
 
     def push(self, samples: Floats) -> Samples:
         """Return what is due after another block; some wait for the next one."""
