@@ -9,6 +9,7 @@ approximate, as those of words are; a turn is told as soon as it is known, never
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,27 +28,32 @@ LEAST_DB = -55.0  # what is quieter is never loud
 SENTENCE_SHARE = 0.6  # of the silence, after the end of a sentence
 
 
+@dataclass(frozen=True)
+class Settings:
+    """What TurnOptions of turns.py ask for, and what they are when left out."""
+
+    silence_ms: int = 500
+    prefix_ms: int = 0
+    min_ms: int = 0
+    max_ms: int | None = None
+    threshold: float = 0.5
+
+    def is_too_long(self, turn_ms: int) -> bool:
+        """Whether a turn of so long ends at the next pause between words."""
+        return self.max_ms is not None and turn_ms >= self.max_ms
+
+
 class Pauses:
     """Makes turns of slots that come one by one, and of the audio they come from."""
 
     def __init__(
-        self,
-        tokens: Tokens,
-        *,
-        delay_ms: int,
-        n_before: int = 0,
-        silence_ms: int = 500,
-        prefix_ms: int = 0,
-        min_ms: int = 0,
-        max_ms: int | None = None,
-        threshold: float = 0.5,
+        self, tokens: Tokens, settings: Settings, *, delay_ms: int, n_before: int = 0
     ) -> None:
         """Begin before a slot; see turns_of()."""
         self._word, self._n_special = tokens.token_word, tokens.n_special
         self._n_ahead = delay_ms // SLOT_MS
-        self._silence_ms, self._prefix_ms = silence_ms, prefix_ms
-        self._min_ms, self._max_ms = min_ms, max_ms
-        self._rise_db = 6 + 12 * threshold
+        self._settings = settings
+        self._rise_db = 6 + 12 * settings.threshold
         self._rest = np.empty(0, np.float32)  # of a slot that is not whole
         self._is_loud = [False] * -(-n_before // N_SLOT)  # from slot _first on
         self._n_skipped = -n_before % N_SLOT  # samples of a slot whose beginning is not known
@@ -86,7 +92,7 @@ class Pauses:
             return []
         if self._is_loud and self._is_loud[0]:
             self._end_ms = max(self._end_ms, slot.end_ms)
-        needed_ms = self._silence_ms
+        needed_ms = self._settings.silence_ms
         if self._text.rstrip().rstrip(QUOTES).endswith(tuple(SENTENCE)):
             needed_ms = round(SENTENCE_SHARE * needed_ms)
         # Text trails, so more audio is known than slots are, up to the delay: if it is loud before
@@ -97,7 +103,7 @@ class Pauses:
             return self._cut(slot)
         heard_ms = slot.end_ms + SLOT_MS * self._n_ahead
         is_over = heard_ms >= until_ms and self._n_pads >= N_SETTLED
-        if is_over and heard_ms - self._start_ms >= self._min_ms:
+        if is_over and heard_ms - self._start_ms >= self._settings.min_ms:
             return [self._close()]
         return self._cut(slot)
 
@@ -114,14 +120,14 @@ class Pauses:
             return []
         # How long its first word was is not known yet: as long as a short one, but not in the past.
         word_ms = slot.end_ms - 4 * LETTER_MS
-        self._start_ms = max(word_ms - self._prefix_ms, self._said_ms, 0)
+        self._start_ms = max(word_ms - self._settings.prefix_ms, self._said_ms, 0)
         self._end_ms = max(self._end_ms, slot.end_ms)
         return [Turn(SPEAKING, self._start_ms, self._end_ms)]
 
     def _cut(self, slot: Piece) -> list[Turn]:
         """End a turn that has lasted too long, between two words."""
         assert self._start_ms is not None
-        if self._max_ms is None or slot.end_ms - self._start_ms < self._max_ms:
+        if not self._settings.is_too_long(slot.end_ms - self._start_ms):
             return []
         return [self._close()] if self._n_pads >= N_SETTLED else []
 

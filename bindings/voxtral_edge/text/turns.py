@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Protocol, TypedDict
 
-from .pauses import Pauses
+from .pauses import Pauses, Settings
 from .pieces import BACKCHANNEL, SPEAKING, TURN_END, TURN_STATES, Piece, Turn
 from .words import Tokens
 
@@ -68,9 +68,10 @@ def turns_of(
     `delay_ms` is that of the stream; of its audio, `n_before` samples came before this, counted
     from the beginning of the next slot.
     """
+    settings = Settings(**options)
     if model.has_turns:
-        return States(model, **options)
-    return Pauses(model, delay_ms=delay_ms, n_before=n_before, **options)
+        return States(model, settings)
+    return Pauses(model, settings, delay_ms=delay_ms, n_before=n_before)
 
 
 class States:
@@ -81,21 +82,10 @@ class States:
     for `silence_ms`. A backchannel, "hm" or "yes" of a listener, is no turn, and is told by itself.
     """
 
-    def __init__(
-        self,
-        tokens: Tokens,
-        *,
-        silence_ms: int = 500,
-        prefix_ms: int = 0,
-        min_ms: int = 0,
-        max_ms: int | None = None,
-        threshold: float = 0.5,
-    ) -> None:
+    def __init__(self, tokens: Tokens, settings: Settings) -> None:
         """Begin before the first slot."""
         self._word, self._n_special = tokens.token_word, tokens.n_special
-        self._silence_ms, self._prefix_ms = silence_ms, prefix_ms
-        self._min_ms, self._max_ms = min_ms, max_ms
-        self._threshold = threshold
+        self._settings = settings
         self._recent: deque[Piece] = deque(maxlen=N_MEAN)
         self._start_ms: int | None = None  # None: nobody speaks
         self._aside: list[Piece] = []  # slots of a backchannel
@@ -121,8 +111,8 @@ class States:
             self._told = max(self._told, _likelihood(slot, TURN_END))
         self._n_quiet = 0 if has_text or slot.turn == TURN_END else self._n_quiet + 1
         quiet_ms = slot.end_ms - self._end_ms
-        is_over = (self._told and self._n_quiet >= N_TAIL) or quiet_ms >= self._silence_ms
-        if is_over and not has_text and slot.end_ms - self._start_ms >= self._min_ms:
+        is_over = (self._told and self._n_quiet >= N_TAIL) or quiet_ms >= self._settings.silence_ms
+        if is_over and not has_text and slot.end_ms - self._start_ms >= self._settings.min_ms:
             return [self._close(self._told or self._mean("idle"))]
         return self._cut(slot)
 
@@ -136,11 +126,11 @@ class States:
             self._aside.append(slot)
             return []
         likely = self._mean(SPEAKING) + self._mean(TURN_END)
-        if likely < self._threshold or slot.turn not in (SPEAKING, TURN_END):
+        if likely < self._settings.threshold or slot.turn not in (SPEAKING, TURN_END):
             return self._backchannel() if slot.turn == "idle" else []
         self._aside.clear()
         speaking = (s.start_ms for s in self._recent if s.turn in (SPEAKING, TURN_END))
-        self._start_ms = max(min(speaking) - self._prefix_ms, self._said_ms, 0)
+        self._start_ms = max(min(speaking) - self._settings.prefix_ms, self._said_ms, 0)
         self._end_ms, self._n_quiet = slot.end_ms, 0
         self._told = _likelihood(slot, TURN_END) if slot.turn == TURN_END else 0.0
         return [Turn(SPEAKING, self._start_ms, slot.end_ms, min(likely, 1.0))]
@@ -156,7 +146,7 @@ class States:
     def _cut(self, slot: Piece) -> list[Turn]:
         """End a turn that has lasted too long, between two words."""
         assert self._start_ms is not None
-        if self._max_ms is None or slot.end_ms - self._start_ms < self._max_ms:
+        if not self._settings.is_too_long(slot.end_ms - self._start_ms):
             return []
         is_pause = not any(s.text or s.token == self._word for s in (*self._recent,)[-N_TAIL:])
         return [self._close(self._told or None)] if is_pause else []
