@@ -90,7 +90,7 @@ async function start() {
   say("Opening the microphone.");
   try {
     opened.media = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } });
-    await opened.context.audioWorklet.addModule(new URL("./tap.js", import.meta.url));
+    await opened.context.audioWorklet.addModule(new URL("../build/worklet.js", import.meta.url));
     const tap = new AudioWorkletNode(opened.context, "tap");
     tap.port.onmessage = ({ data }) => hear(opened, data);
     opened.context.createMediaStreamSource(opened.media).connect(tap);
