@@ -32,9 +32,13 @@ int platform_n_processors(double *quota);
 /* That quota, with the two folders named. */
 double platform_cpu_quota(const char *proc, const char *groups);
 #endif
-#if defined(__x86_64__)
+#if defined(__x86_64__) && defined(__linux__)
 /* Whether the system lets this process use the tile registers of AMX: it must be asked first. */
 int platform_may_use_tiles(void);
+#elif defined(__x86_64__)
+static inline int platform_may_use_tiles(void) {
+    return 0; /* how others are asked is not known */
+}
 #elif defined(__aarch64__)
 /* What this processor has beyond the first ones of ARM's 64 bits, as a sum. */
 enum { ARM_DOTPROD = 1, ARM_I8MM = 2 };

@@ -18,11 +18,7 @@ int platform_n_processors(double *quota) {
     return n < 1 ? 1 : n;
 }
 
-#if defined(__x86_64__)
-int platform_may_use_tiles(void) {
-    return 0;
-}
-#elif defined(__aarch64__)
+#if defined(__aarch64__)
 int platform_arm_features(void) {
     return (number("hw.optional.arm.FEAT_DotProd") ? ARM_DOTPROD : 0) |
            (number("hw.optional.arm.FEAT_I8MM") ? ARM_I8MM : 0);

@@ -1,5 +1,5 @@
 /* platform_other.c - what is left of platform.h on a system that has POSIX and nothing that the
- * core knows of beyond it, such as Emscripten's. */
+ * core knows of beyond it. */
 #include <unistd.h>
 
 #include "platform.h"
@@ -10,11 +10,7 @@ int platform_n_processors(double *quota) {
     return n < 1 ? 1 : (int)n;
 }
 
-#if defined(__x86_64__)
-int platform_may_use_tiles(void) {
-    return 0;
-}
-#elif defined(__aarch64__)
+#if defined(__aarch64__)
 int platform_arm_features(void) {
     return 0;
 }

@@ -104,11 +104,7 @@ int platform_n_processors(double *quota) {
     return n < 1 ? 1 : n;
 }
 
-#if defined(__x86_64__)
-int platform_may_use_tiles(void) {
-    return 0;
-}
-#elif defined(__aarch64__)
+#if defined(__aarch64__)
 int platform_arm_features(void) {
     return IsProcessorFeaturePresent(PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE) ? ARM_DOTPROD : 0;
 }
