@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ import voxtral_edge as vox
 from voxtral_edge.convert import convert
 
 SAMPLES = Path(__file__).parents[1] / "samples"
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 # A shell that runs the tests in the background has Ctrl-C ignored, here and in every child.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -75,6 +78,26 @@ def digits() -> np.ndarray:
 @pytest.fixture(scope="session")
 def digits_words() -> str:
     return (SAMPLES / "digits_1.txt").read_text(encoding="utf-8").strip()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory, digits: np.ndarray) -> Iterator[Any]:
+    """A headless Chromium whose microphone plays `digits`, and then silence."""
+    from playwright.sync_api import sync_playwright
+    from serving import wav
+
+    heard = tmp_path_factory.mktemp("heard") / "heard.wav"
+    heard.write_bytes(wav(np.concatenate([digits, np.zeros(30 * vox.RATE, np.float32)])))
+    options = [
+        "--no-sandbox",
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={heard}%noloop",
+    ]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import voxtral_edge as vox
-from conftest import SAMPLES
-from serving import Serving, serving, wav
+from conftest import CHROMIUM, SAMPLES
+from serving import Serving, serving
 
 browsers = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 
 
@@ -23,22 +20,6 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium")
 def server(demo: vox.Model) -> Iterator[Serving]:
     with serving(demo) as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory, digits: np.ndarray) -> Iterator[Any]:
-    heard = tmp_path_factory.mktemp("heard") / "heard.wav"
-    heard.write_bytes(wav(np.concatenate([digits, np.zeros(30 * vox.RATE, np.float32)])))
-    options = [
-        "--no-sandbox",
-        "--use-fake-ui-for-media-stream",
-        "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-audio-capture={heard}%noloop",
-    ]
-    with browsers.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

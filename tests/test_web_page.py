@@ -15,13 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import voxtral_edge as vox
-from conftest import SAMPLES
-from serving import wav
+from conftest import CHROMIUM, SAMPLES
 
 WEB = Path(__file__).parents[1] / "web"
 browsers = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium"),
     pytest.mark.skipif(not (WEB / "build" / "demo.gguf").exists(), reason="make web was not run"),
@@ -79,22 +76,6 @@ def serve(folder: Path, **settings: Any) -> Iterator[tuple[str, type[Files]]]:
 def url() -> Iterator[str]:
     for address, _ in serve(WEB):
         yield address
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory, digits: np.ndarray) -> Iterator[Any]:
-    heard = tmp_path_factory.mktemp("heard") / "heard.wav"
-    heard.write_bytes(wav(np.concatenate([digits, np.zeros(30 * vox.RATE, np.float32)])))
-    options = [
-        "--no-sandbox",
-        "--use-fake-ui-for-media-stream",
-        "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-audio-capture={heard}%noloop",
-    ]
-    with browsers.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
