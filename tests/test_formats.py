@@ -22,8 +22,9 @@ import voxtral_edge as vox
 from conftest import SAMPLES
 from media import KINDS, Pipe
 from voxtral_edge import audio
-from voxtral_edge.audio import read_pcm, signatures
-from voxtral_edge.audio.clock import Clock
+from voxtral_edge.audio import read_pcm
+from voxtral_edge.audio.containers import signatures
+from voxtral_edge.audio.containers.clock import Clock
 from voxtral_edge.audio.source import ByteSource
 
 CLIP = SAMPLES / "digits_3.wav"

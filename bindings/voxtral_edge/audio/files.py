@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias, cast
 
 from ..errors import AudioError, AudioTruncated
-from . import media, signatures, truncation, wav
 from .arrays import (
     RATE,
     ArrayLike,
@@ -27,6 +26,7 @@ from .arrays import (
     one_channel,
     to_rate,
 )
+from .containers import media, signatures, truncation, wav
 from .source import NAMELESS, ByteSource
 
 Source: TypeAlias = "str | os.PathLike[str] | BinaryIO"

@@ -18,7 +18,8 @@ import tempfile
 from collections.abc import Iterator
 from typing import BinaryIO, cast
 
-from ...audio import Samples, read, signatures
+from ...audio import Samples, read
+from ...audio.containers import signatures
 from ...audio.source import ByteSource
 from ...errors import AudioError, AudioTruncated
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 
-from ..errors import AudioError
-from .source import ByteSource
+from ...errors import AudioError
+from ..source import ByteSource
 
 # Sound, video and what is met in their place, by their first bytes.
 MAGIC = re.compile(

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import struct
 
-from ..errors import AudioTruncated
+from ...errors import AudioTruncated
+from ..source import ByteSource
 from . import wav
 from .signatures import frame_bytes, tag_bytes
-from .source import ByteSource
 
 ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # the file properties object

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from ..errors import AudioError
+from ...errors import AudioError
+from ..arrays import Floats, convert, mixed
+from ..source import NAMELESS, ByteSource
 from . import ogg, truncation
-from .arrays import Floats, convert, mixed
 from .clock import Clock
 from .signatures import FRAME_HEAD, frame_bytes
-from .source import NAMELESS, ByteSource
 from .units import Units
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .arrays import RATE, Floats, convert, mixed
+from ..arrays import RATE, Floats, convert, mixed
+from ..source import ByteSource
 from .signatures import tag_bytes
-from .source import ByteSource
 
 ORDERS = {b"RIFF": "<", b"RIFX": ">", b"RF64": "<", b"BW64": "<"}  # of the bytes of a number
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # format tags

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .source import ByteSource
+from ..source import ByteSource
 
 MAGIC = b"OggS"
 HEADER = 27  # bytes of a page; the sixth has flags, the last is the length of the table after it

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..source import ByteSource
 from .signatures import TS_SYNC, ts_packet
-from .source import ByteSource
 
 HEAD = 16  # bytes that tell the length of every unit
 EBML = (  # the elements that are met outside of others with an end: header, segment,
