@@ -61,13 +61,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("logs", type=Path, nargs="+")
     logs = [
-        [json.loads(line) for line in path.read_text().splitlines()]
+        {row["step"]: row["errors"] for row in map(json.loads, path.open()) if "errors" in row}
         for path in parser.parse_args().logs
     ]
-    checks = [[row for row in log if "errors" in row] for log in logs]
-    for rows in zip(*checks, strict=False):
-        print(f"\nafter {' '.join(str(row['step']) for row in rows)} steps\n")
-        print("\n".join(table([row["errors"] for row in rows])))
+    for step in sorted(set.intersection(*map(set, logs))):
+        print(f"\nafter {step} steps\n")
+        print("\n".join(table([log[step] for log in logs])))
 
 
 if __name__ == "__main__":
