@@ -22,7 +22,7 @@ import voxtral_edge as vox
 from conftest import SAMPLES
 from media import KINDS, Pipe
 from voxtral_edge import audio
-from voxtral_edge.audio import read_pcm
+from voxtral_edge.audio import duration_s, read_pcm
 from voxtral_edge.audio.containers import signatures
 from voxtral_edge.audio.containers.clock import Clock
 from voxtral_edge.audio.source import ByteSource
@@ -126,6 +126,37 @@ def test_a_size_that_stands_for_none(
             is_told = kind in ("avi", "flac") and cut is not data  # by what their units are
             got = until_cut(blocks) if is_told else all_of(blocks)
             assert abs(len(got) - media.RATE * media.decoded_s(source(bytes(cut)))) < 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "sizes"),
+    [
+        ("au", {8: bytes(4)}),
+        ("aiff", {4: bytes(4)}),
+        ("aiff", {4: bytes(4), b"SSND": bytes(4)}),
+        ("aiff", {4: b"\0\0\0\x2e", b"SSND": b"\0\0\0\x08"}),
+        ("w64", {16: bytes(8), b"data\xf3": bytes(8)}),
+        ("w64", {16: b"\x68" + bytes(7), b"data\xf3": b"\x18" + bytes(7)}),
+    ],
+)
+def test_files_that_were_never_closed(
+    kind: str, sizes: dict[int | bytes, bytes], digits: np.ndarray, tmp_path: Path
+) -> None:
+    """Their headers are those of empty files; what is there is read."""
+    data = bytearray(media.encode(digits, kind, "pcm_s16le" if kind == "w64" else "pcm_s16be"))
+    if b"SSND" in sizes:
+        sizes[data.index(b"COMM") + 10] = bytes(4)  # no frames
+    for where, size in sizes.items():
+        behind = 16 if where == b"data\xf3" else 4
+        at = where if isinstance(where, int) else data.index(where) + behind
+        data[at : at + len(size)] = size
+    path = tmp_path / "recording"
+    path.write_bytes(data)
+    assert duration_s(path) is None
+    for blocks in (vox.read(path), read_pcm(Pipe(bytes(data)))):
+        samples = all_of(blocks)
+        assert np.array_equal(samples[: len(digits)], digits)
+        assert len(samples) - len(digits) < 16  # what fills a file up
 
 
 @pytest.mark.parametrize("kind", ["aac", "mp2", "mp3", "ts", "mka", "flv", "m4a", "live webm"])
@@ -357,6 +388,20 @@ def test_films_that_are_longer_or_shorter_than_their_sound(
         rate=rate, film_s=film_s, pictures=Fraction(pictures).limit_denominator(10),
     )  # fmt: skip
     assert abs(len(all_of(vox.read(io.BytesIO(film)))) - len(digits)) < 2 * DELAY
+
+
+@pytest.mark.parametrize(
+    ("format", "codec", "rate"), [("flv", "mp3", 44_100), ("mpegts", "mp2", media.RATE)]
+)
+def test_a_picture_that_comes_late(format: str, codec: str, rate: int, digits: np.ndarray) -> None:
+    """A track that a pipe did not announce is passed over; the sound goes on."""
+    sound = media.at_rate(np.tile(digits, 10), rate)
+    first = media.encode(sound, format, codec, rate=rate)
+    film = media.encode(media.at_rate(digits, rate), format, codec, rate=rate, film_s=7)
+    if format == "flv":
+        film = film[13:]  # its sound is the same track; that of the other one is the second
+    n = len(all_of(read_pcm(Pipe(first + film))))
+    assert abs(n - len(digits) * (11 if format == "flv" else 10)) < 2 * DELAY
 
 
 def test_a_caf_of_unknown_length(digits: np.ndarray) -> None:

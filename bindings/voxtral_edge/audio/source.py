@@ -38,6 +38,7 @@ class ByteSource:
         self._ahead = b""  # of a pipe: bytes that head() has read and read() has not
         self._failure: BaseException | None = None
         self._tail = b""  # of a pipe
+        self._amended: dict[int, bytes] = {}  # by place
         self._listener: Callable[[bytes], object] = len
         if _can_seek(file):
             self.start = file.tell() if from_here else 0
@@ -75,11 +76,16 @@ class ByteSource:
         """Let somebody see all bytes that read() gives of a pipe."""
         self._listener = listener
 
+    def amend(self, place: int, data: bytes) -> None:
+        """Let read() give other bytes at a place; of a pipe, before anything was read()."""
+        self._amended[place] = data
+
     def read(self, n: int) -> bytes:
         """Return what has come, at most n bytes; nothing at the end and after a failure."""
         if self._failure:
             return b""
         try:
+            begin = self._n_read if self.size is None else self.tell()
             data = self._ahead[:n] or self._wait(n)
         except BaseException as failure:  # even Ctrl-C cannot pass through C
             self._failure = failure
@@ -89,6 +95,11 @@ class ByteSource:
             self._n_read += len(data)
             self._tail = (self._tail + data[-TAIL:])[-TAIL:]
             self._listener(data)
+        for place, other in self._amended.items():
+            first, last = max(place, begin), min(place + len(other), begin + len(data))
+            if first < last:
+                other = other[first - place : last - place]
+                data = data[: first - begin] + other + data[last - begin :]
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from ...errors import AudioError
 from ..arrays import Floats, convert, mixed
 from ..source import NAMELESS, ByteSource
-from . import ogg, truncation
+from . import ogg, truncation, unclosed
 from .clock import Clock
 from .signatures import FRAME_HEAD, frame_bytes
 from .units import Units
@@ -71,6 +71,7 @@ def _chained(source: ByteSource) -> Iterator[tuple[int, Floats]]:
 
 def _decoded(source: ByteSource, *, endless: bool) -> Iterator[tuple[int, Floats]]:
     """Yield the blocks of one container."""
+    endless = unclosed.amend(source) or endless
     n_bytes = 0 if endless else truncation.announced_bytes(source)
     units = Units(source)
     options = {"ignore_length": "1"} if endless else {}
@@ -86,8 +87,9 @@ def _decoded(source: ByteSource, *, endless: bool) -> Iterator[tuple[int, Floats
 
 def duration_s(source: ByteSource) -> float | None:
     """Return the seconds of a file by its header or size, None if they do not tell them."""
+    is_unclosed = unclosed.amend(source)
     with _open(source, {}) as container:
-        return None if container.duration is None else container.duration / 1e6
+        return None if is_unclosed or container.duration is None else container.duration / 1e6
 
 
 class _Track:
