@@ -17,8 +17,8 @@ import voxtral_edge as vox
 
 pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
-from voxtral_edge.serve.engine import Limits
 from voxtral_edge.serve.server import Options, Server
+from voxtral_edge.serve.sessions.engine import Limits
 
 T = TypeVar("T")
 

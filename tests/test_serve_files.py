@@ -28,8 +28,8 @@ import voxtral_edge as vox
 from conftest import SAMPLES
 from serving import ROOMY, Serving, pcm, serving, wav
 from voxtral_edge.serve.dialects import files
-from voxtral_edge.serve.engine import Limits
 from voxtral_edge.serve.intake import upload
+from voxtral_edge.serve.sessions.engine import Limits
 
 openai = pytest.importorskip("openai")
 

@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import voxtral_edge as vox
 from serving import Serving, pcm, run, serving
-from voxtral_edge.serve.engine import Limits
 from voxtral_edge.serve.intake.objects import MAX_DEPTH, json_object
-from voxtral_edge.serve.session import Scheduler, Session
+from voxtral_edge.serve.sessions.engine import Limits
+from voxtral_edge.serve.sessions.scheduler import Scheduler
+from voxtral_edge.serve.sessions.session import Session
 
 websockets = pytest.importorskip("websockets")
 client = pytest.importorskip("websockets.asyncio.client")

@@ -19,7 +19,7 @@ import voxtral_edge as vox
 from serving import ROOMY, Serving, pcm, run, serving
 from voxtral_edge.convert import convert
 from voxtral_edge.serve.dialects import sockets
-from voxtral_edge.serve.engine import Limits
+from voxtral_edge.serve.sessions.engine import Limits
 
 openai = pytest.importorskip("openai")
 websockets = pytest.importorskip("websockets")
@@ -417,7 +417,7 @@ def test_refused_at_the_door(demo: vox.Model) -> None:
 
 
 def test_door_goes_by_measured_cost(demo: vox.Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    from voxtral_edge.serve.engine import Engine
+    from voxtral_edge.serve.sessions.engine import Engine
 
     async def main(server: Serving) -> None:
         async with connect(url(server)), connect(url(server)):

@@ -12,7 +12,7 @@ import pytest
 import voxtral_edge as vox
 from serving import ROOMY, Serving, pcm, run, serving
 from voxtral_edge.serve.dialects import wyoming as dialect
-from voxtral_edge.serve.engine import Limits
+from voxtral_edge.serve.sessions.engine import Limits
 
 pytest.importorskip("wyoming")
 

@@ -60,8 +60,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve until a signal; return the exit status."""
     try:
-        from .engine import Limits
         from .server import Options, Server
+        from .sessions.engine import Limits
     except ImportError as error:
         raise ImportError(
             f"the server needs the extra serve ({error.name} is missing): "

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from ..errors import ArgumentError, OutOfMemory
-from .engine import Refused
+from .sessions.engine import Refused
 
 log = logging.getLogger("voxtral.serve")
 

@@ -24,11 +24,11 @@ from ..errors import ArgumentError
 from ..streaming.model import Model
 from .dialects import files, live, mistral, realtime
 from .dialects.wyoming import Listener
-from .engine import Engine, Limits
-from .guard import Guard, is_loopback
-from .intake.doorstep import Http
+from .door.doorstep import Http
+from .door.guard import Guard, is_loopback
 from .intake.upload import Decoders
-from .metrics import Metrics
+from .sessions.engine import Engine, Limits
+from .sessions.metrics import Metrics
 
 log = logging.getLogger("voxtral.serve")
 

@@ -17,10 +17,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from .. import errors
-from ..engine import Engine
 from ..errors import BadRequest, log
 from ..intake.upload import Body, Decoders, Decoding, Form, Gone
-from ..session import Session
+from ..sessions.engine import Engine
+from ..sessions.session import Session
 from .answers import Answer, Events, Json, Plain, Srt, Verbose, Vtt, event
 
 T = TypeVar("T")

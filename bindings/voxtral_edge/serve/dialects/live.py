@@ -17,11 +17,11 @@ from starlette.responses import Response
 from ...audio import RATE, Samples
 from ...streaming.options import DELAYS_MS
 from .. import errors
-from ..engine import Engine
 from ..errors import BadRequest
 from ..intake.inlet import ENCODINGS, Inlet
 from ..intake.upload import Body, Decoders, Decoding
-from ..session import Session
+from ..sessions.engine import Engine
+from ..sessions.session import Session
 from .answers import Answer, Events, Plain
 from .files import Meanwhile, Sender, beside, hear
 

@@ -18,9 +18,9 @@ from ...text.subtitles import Segment, Segments
 from ...text.turns import Turns, turns_of
 from ...text.words import Word, Words
 from .. import errors
-from ..engine import Engine
 from ..errors import BadRequest
 from ..intake.inlet import Inlet
+from ..sessions.engine import Engine
 from . import sockets
 from .answers import Text
 from .sockets import Dialect, Hearing, Socket, audio_of

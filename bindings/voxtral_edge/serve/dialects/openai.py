@@ -15,9 +15,9 @@ from ...streaming.options import DELAYS_MS
 from ...text.pieces import SPEAKING, TURN_END, Piece
 from ...text.turns import Turns, turns_of
 from .. import errors
-from ..engine import Engine
 from ..errors import BadRequest
 from ..intake.inlet import Inlet
+from ..sessions.engine import Engine
 from .answers import Text, logprobs
 from .sockets import Dialect, Hearing, Socket, audio_of
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, WebSocket
 
-from ..engine import Engine
+from ..sessions.engine import Engine
 from . import sockets
 from .openai import OpenAi
 from .sockets import Dialect, Socket

@@ -19,11 +19,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from ...text.pieces import Piece
 from .. import errors
-from ..engine import Engine, Refused
 from ..errors import BadRequest, log
 from ..intake.inlet import Inlet
 from ..intake.objects import json_object
 from ..intake.upload import Gone
+from ..sessions.engine import Engine, Refused
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

@@ -19,11 +19,11 @@ from ...streaming.options import DELAYS_MS
 from ...text.pieces import SLOT_MS, TURN_STATES, Piece
 from ...text.words import Word, Words
 from .. import errors
-from ..engine import Engine
 from ..errors import BadRequest
 from ..intake.inlet import Inlet
 from ..intake.upload import Gone
-from ..resume import Kept
+from ..sessions.engine import Engine
+from ..sessions.resume import Kept
 from .answers import Text
 from .sockets import Dialect, Hearing, Socket, audio_of
 

@@ -25,11 +25,11 @@ from ...errors import ArgumentError
 from ...text.pieces import SPEAKING, TURN_END, Piece
 from ...text.turns import Turns, turns_of
 from .. import errors
-from ..engine import Engine
 from ..errors import BadRequest, log
 from ..intake.inlet import Inlet
 from ..intake.objects import json_object
 from ..intake.upload import Gone
+from ..sessions.engine import Engine
 from .answers import Text
 from .sockets import IDLE_S, SEND_S, Hearing
 

@@ -1,18 +1,14 @@
 """Session: audio in, slots out, for one run of audio; it knows no protocol.
 
-A few threads run the streams of all sessions, so that a waiting stream costs none. What is asked of
-a session is done in order: audio, questions and the end wait in one line. Live sessions go before
-files, and a file takes short steps while anybody is live, so that a pass of its never delays them
-much.
+What is asked of it is done in order: audio, questions and the end wait in one line. It is computed
+by the threads of a scheduler, whichever is free.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import math
-import queue
 import threading
 import time
 from collections import deque
@@ -21,22 +17,18 @@ from typing import TypeAlias, TypeVar, cast
 
 import numpy as np
 
-from ..audio import RATE, Samples
-from ..errors import StreamClosed, VoxtralError
-from ..streaming.stream import Stats, Stream
-from ..text.pieces import Piece
+from ...audio import RATE, Samples
+from ...errors import StreamClosed, VoxtralError
+from ...streaming.stream import Stats, Stream
+from ...text.pieces import Piece
+from .scheduler import LIVE, Scheduler
 
 T = TypeVar("T")
 Question: TypeAlias = Callable[["Stream | None"], None]  # None: the session is closed
 
-N_THREADS = 8  # streams that may compute at once; the core combines their passes
 STEP_S = 0.05  # a thread that has computed so long for a session turns to the next
-PASS = 128 * RATE // 100  # samples that one pass of the encoder takes
-SHORT_PASS = PASS // 4  # for a file while somebody is live
 ROOM_S = 10.0  # audio that may wait in a session; more waits where it comes from
 UNREAD = 15_000  # slots of a live session that may wait to be read, 20 minutes of them
-
-LIVE, FILE = 0, 1
 
 
 class Session:
@@ -268,84 +260,3 @@ class Session:
     def _tell(self, call: Callable[..., None], *values: object) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
             self._loop.call_soon_threadsafe(call, *values)
-
-
-class Scheduler:
-    """The threads that run sessions, those that are live first, and how busy they are."""
-
-    def __init__(self, n_threads: int = N_THREADS) -> None:
-        """Start the threads."""
-        self._waiting: queue.PriorityQueue[tuple[int, int, Session | None]] = queue.PriorityQueue()
-        self._order = itertools.count()
-        self.sessions: set[Session] = set()  # that are open; of the event loop
-        self._n_live = 0
-        self._lock = threading.Lock()
-        self._n_busy, self._busy_since, self._busy_s = 0, 0.0, 0.0
-        self._threads = [
-            threading.Thread(target=self._work, daemon=True, name=f"voxtral-{i}")
-            for i in range(n_threads)
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    @property
-    def busy_s(self) -> float:
-        """Seconds in which anything was computed for live sessions."""
-        with self._lock:
-            running_s = time.monotonic() - self._busy_since if self._n_busy else 0.0
-            return self._busy_s + running_s
-
-    def forget(self) -> None:
-        """Count the time from here on."""
-        with self._lock:
-            self._busy_s, self._busy_since = 0.0, time.monotonic()
-
-    def enter(self, session: Session) -> None:
-        """Count a session."""
-        self.sessions.add(session)
-        self._n_live += session.kind == LIVE
-
-    def leave(self, session: Session) -> None:
-        """Count it no longer."""
-        self.sessions.discard(session)
-        self._n_live -= session.kind == LIVE
-
-    def room(self, session: Session) -> int:
-        """Return how many samples a session may take at once."""
-        return SHORT_PASS if session.kind == FILE and self._n_live else PASS
-
-    def submit(self, session: Session) -> None:
-        """Have a session run; it is not submitted again before it has."""
-        self._waiting.put((session.kind, next(self._order), session))
-
-    def close(self) -> None:
-        """End the threads; sessions that wait are not run any more, but freed."""
-        for _ in self._threads:
-            self._waiting.put((-1, next(self._order), None))
-        for thread in self._threads:
-            thread.join()
-        while not self._waiting.empty():
-            session = self._waiting.get()[2]
-            if session is not None:
-                session.free()
-
-    def _count(self, change: int) -> None:
-        with self._lock:
-            if self._n_busy:
-                self._busy_s += time.monotonic() - self._busy_since
-            self._busy_since = time.monotonic()
-            self._n_busy += change
-
-    def _work(self) -> None:
-        while True:
-            session = self._waiting.get()[2]
-            if session is None:
-                return
-            is_live = session.kind == LIVE
-            self._count(is_live)
-            try:
-                more = session.step()
-            finally:
-                self._count(-is_live)
-            if more:
-                self.submit(session)

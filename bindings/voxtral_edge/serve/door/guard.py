@@ -14,8 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from . import errors
-from .errors import BadRequest
+from .. import errors
+from ..errors import BadRequest
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 OPEN = ("/", "/health", "/ready", "/favicon.ico")  # and what the page consists of

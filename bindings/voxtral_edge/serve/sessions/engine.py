@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ..audio import read
-from ..streaming.model import Model
-from ..streaming.options import StreamOptions
-from ..streaming.stream import Stream
-from ..text.pieces import SLOT_MS, Piece
-from .intake.doorstep import Doorstep
+from ...audio import read
+from ...streaming.model import Model
+from ...streaming.options import StreamOptions
+from ...streaming.stream import Stream
+from ...text.pieces import SLOT_MS, Piece
+from ..door.doorstep import Doorstep
 from .resume import Store
-from .session import FILE, LIVE, Scheduler, Session
+from .scheduler import FILE, LIVE, Scheduler
+from .session import Session
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

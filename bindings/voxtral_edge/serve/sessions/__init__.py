@@ -1,0 +1,1 @@
+"""Sessions: audio in, slots out; who computes them, lets them in, counts and keeps them."""
