@@ -15,11 +15,13 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
 import random
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -79,14 +81,17 @@ class Client:
                 return
 
 
-async def measure_many(port: int, pid: int, n: int, seconds: float) -> dict[str, object]:
+async def measure_many(
+    port: int, pid: int, file: str | None, n: int, seconds: float
+) -> dict[str, object]:
     clip = np.concatenate(list(vox.read(SAMPLE)))
     audio = np.tile(clip, max(round(seconds * vox.RATE / len(clip)), 1))
-    with vox.Model() as model:
+    with vox.Model(file) as model:
         expected = model.transcribe(audio).text
     clients = [Client(port, pcm(audio)) for _ in range(n)]
-    memory = asyncio.create_task(watch_memory(pid))
+    memory, before_s = asyncio.create_task(watch_memory(pid)), cpu_s(pid)
     await asyncio.gather(*(client.run() for client in clients))
+    taken_s = cpu_s(pid) - before_s
     memory.cancel()
     seen = await memory
     n_refused = sum(client.is_refused for client in clients)
@@ -102,6 +107,9 @@ async def measure_many(port: int, pid: int, n: int, seconds: float) -> dict[str,
         "words late by more than 1 s": int((late > 1).sum()),
         "words late by, p50 and p95": spread(late),
         "done after the last audio, p50 and p95": spread(done),
+        "lag of 95 % of what was decoded, at most": f"{1000 * lag_s(port):.0f} ms",
+        "processor time of the server for a second of audio":
+            f"{1000 * taken_s / max(len(clients) * len(audio) / vox.RATE, 1):.1f} ms",
         f"memory after {MEMORY_S:.0f} s, at most and at the end":
             f"{seen[0]:.0f}, {max(seen):.0f} and {memory_mb(pid):.0f} MB",
     }  # fmt: skip
@@ -119,6 +127,20 @@ async def watch_memory(pid: int) -> list[float]:
 def memory_mb(pid: int) -> float:
     status = Path(f"/proc/{pid}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+def cpu_s(pid: int) -> float:
+    ticks = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[11:13]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+
+def lag_s(port: int) -> float:
+    """The bucket of the server's histogram below whose bound 95 % are."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    found = [line for line in lines if line.startswith("voxtral_lag_seconds_bucket")]
+    buckets = [(float(line.split('"')[1]), float(line.split()[-1])) for line in found]
+    return next(bound for bound, n in buckets if n >= 0.95 * buckets[-1][1])
 
 
 # ---- each protocol by itself --------------------------------------------------------------------
@@ -275,9 +297,9 @@ PROTOCOLS = {
 }
 
 
-async def measure_protocols(ports: tuple[int, int], n: int) -> None:
+async def measure_protocols(ports: tuple[int, int], file: str | None, n: int) -> None:
     samples = np.concatenate(list(vox.read(SAMPLE)))
-    with vox.Model() as model:
+    with vox.Model(file) as model:
         word_s = model.transcribe(samples).words[0].end_ms / 1000
     print("\n| protocol | first text, p50 and p95 | all of it, p50 and p95 |\n|---|---|---|")
     for name, protocol in PROTOCOLS.items():
@@ -320,6 +342,7 @@ def spread(seconds: np.ndarray) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-m", "--model", metavar="FILE", help="instead of the demo model")
     parser.add_argument("--streams", type=int, default=100, metavar="N")
     parser.add_argument("--seconds", type=float, default=60, metavar="S", help="of audio in each")
     parser.add_argument("--clips", type=int, default=20, metavar="N", help="in each protocol")
@@ -329,6 +352,8 @@ def main() -> None:
     command = [sys.executable, "-m", "voxtral_edge", "serve", "--port", "0",
                "--wyoming", f"tcp://127.0.0.1:{wyoming_port}",
                "--max-streams", str(max(args.streams, 1))]  # fmt: skip
+    if args.model:
+        command += ["-m", args.model]
     server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert server.stderr
     while " port=" not in (line := server.stderr.readline()):
@@ -340,11 +365,11 @@ def main() -> None:
     async def measure() -> None:
         print(f"| from start to ready | {ready_s:.2f} s |", flush=True)
         if args.streams:
-            rows = await measure_many(port, server.pid, args.streams, args.seconds)
+            rows = await measure_many(port, server.pid, args.model, args.streams, args.seconds)
             for name, value in rows.items():
                 print(f"| {name} | {value} |", flush=True)
         if args.clips:
-            await measure_protocols((port, wyoming_port), args.clips)
+            await measure_protocols((port, wyoming_port), args.model, args.clips)
 
     try:
         asyncio.run(measure())

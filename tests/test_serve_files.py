@@ -421,8 +421,8 @@ def test_described(server: Serving) -> None:
     for path in ("/v1/audio/transcriptions", "/inference"):
         (form,) = paths[path]["post"]["requestBody"]["content"].values()
         assert {"file", "stream", "response_format"} < {*form["schema"]["properties"]}
-    assert {"put", "post"} == {*paths["/v1/audio/stream"]}
-    assert len(paths["/v1/audio/stream"]["put"]["parameters"]) == 4
+    assert {"get", "put", "post"} == {*paths["/v1/audio/stream"]}
+    assert len(paths["/v1/audio/stream"]["put"]["parameters"]) == 6
 
 
 def test_tls(demo: vox.Model, tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_a_closed_session_ends_who_reads(demo: vox.Model, digits: np.ndarray) ->
         try:
             session = Session(scheduler, demo.stream)
             reading = asyncio.create_task(read(session))
-            await session.push(digits)
+            session.push(digits)
             while not session._n_told:
                 await asyncio.sleep(0.01)
             session.close()

@@ -55,5 +55,7 @@ def response(error: Exception) -> Response:
     headers = {}
     if isinstance(error, Refused) and error.retry_s is not None:
         headers["retry-after"] = str(error.retry_s)
+    if status_of(error) == 401:
+        headers["www-authenticate"] = "Bearer"
     body = json.dumps({"error": described(error)})
     return Response(body, status_of(error), headers, "application/json")

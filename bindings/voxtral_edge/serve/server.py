@@ -16,16 +16,20 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from .. import __version__
 from ..errors import ArgumentError
 from ..streaming.model import Model
+from . import errors
 from .dialects import files, live, mistral, realtime
 from .dialects.wyoming import Listener
 from .door.doorstep import Http
 from .door.guard import Guard, is_loopback
+from .errors import BadRequest
 from .intake.upload import Decoders
 from .sessions.engine import Engine, Limits
 from .sessions.metrics import Metrics
@@ -67,11 +71,22 @@ def application(engine: Engine, options: Options) -> FastAPI:
         app.include_router(room.router)
     created = int(time.time())
 
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, error: HTTPException) -> Response:
+        """Say what is not there, as everything else that is wrong."""
+        method, path = request.method, request.url.path
+        told = BadRequest(f"{method} {path}: {error.detail}", status=error.status_code)
+        answer = errors.response(told)
+        answer.headers.update(error.headers or {})
+        return answer
+
+    @app.head("/health", include_in_schema=False)
     @app.get("/health")
     async def health() -> dict[str, str]:
         """Say that the server lives."""
         return {"status": "draining" if engine.is_draining else "ok"}
 
+    @app.head("/ready", include_in_schema=False)
     @app.get("/ready")
     async def ready() -> Response:
         """Say whether a stream would be taken now."""
@@ -103,6 +118,7 @@ def application(engine: Engine, options: Options) -> FastAPI:
             "owned_by": "voxtral-edge",
         }
 
+    @app.head("/", include_in_schema=False)
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
         """Return the page that listens and shows captions."""
@@ -201,10 +217,10 @@ class Server:
 
     async def _drain(self) -> None:
         until = time.monotonic() + self._options.drain_s
-        for client in tuple(self._engine.sockets):
+        for client in tuple(self._engine.clients):
             client.leave()
         while (
-            self._engine.scheduler.sessions or self._engine.sockets
+            self._engine.scheduler.sessions or self._engine.clients
         ) and time.monotonic() < until:
             await asyncio.sleep(0.05)
         self._http.should_exit = True

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from .. import errors
+from ..door.doorstep import transport_of
 from ..errors import BadRequest, log
 from ..intake.upload import Body, Decoders, Decoding, Form, Gone
 from ..sessions.engine import Engine
@@ -26,6 +27,7 @@ from .answers import Answer, Events, Json, Plain, Srt, Verbose, Vtt, event
 T = TypeVar("T")
 
 KEEP_ALIVE_S = 10.0  # between two signs of life
+SEND_S = 15.0  # that a client may take for a part of the answer
 GRANULARITIES = ("segment", "word")
 SIMPLE = {"json": Json, "text": Plain, "srt": Srt, "vtt": Vtt}
 VERBOSE = "verbose_json"
@@ -71,7 +73,7 @@ class Meanwhile(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Read the request, and answer it."""
         body = Body(receive, self._engine.limits.max_upload, scope["client"])
-        sender = Sender(send)
+        sender = Sender(send, scope)
         try:
             await unless_gone(body, self._answer(body, sender))
         except Gone:
@@ -164,9 +166,10 @@ class Transcription(Meanwhile):
 class Sender:
     """Sends an answer part by part; within `async with`, a sign of life when nothing else goes."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, scope: Scope) -> None:
         """Send nothing yet."""
         self._send, self._last_s = send, 0.0
+        self._transport, self._path = transport_of(scope), scope["path"]
         self.is_started = False
 
     async def start(self, media_type: str) -> None:
@@ -177,11 +180,17 @@ class Sender:
         await self._send({"type": "http.response.start", "status": 200, "headers": headers})
 
     async def write(self, part: str) -> None:
-        """Send a part."""
+        """Send a part; a client that takes nothing for a while is dropped."""
         if part:
             self._last_s = time.monotonic()
             message = {"type": "http.response.body", "body": part.encode(), "more_body": True}
-            await self._send(message)
+            sending, unsent = asyncio.ensure_future(self._send(message)), -1
+            while not (await asyncio.wait((sending,), timeout=SEND_S))[0] and self._transport:
+                if self._transport.get_write_buffer_size() == unsent:
+                    log.warning("dropped", extra={"path": self._path})
+                    self._transport.abort()
+                unsent = self._transport.get_write_buffer_size()
+            sending.result()
 
     async def end(self) -> None:
         """Say that this was all."""
@@ -231,7 +240,8 @@ async def hear(decoding: Decoding, session: Session) -> None:
     """Give the samples to a session, to their end or an error."""
     try:
         async for samples in decoding.samples():
-            await session.push(samples)
+            await session.room()
+            session.push(samples)
     finally:
         session.end()
 

@@ -21,9 +21,10 @@ from .. import errors
 from ..errors import BadRequest
 from ..intake.inlet import Inlet
 from ..sessions.engine import Engine
+from ..sessions.hearing import Hearing
 from . import sockets
 from .answers import Text
-from .sockets import Dialect, Hearing, Socket, audio_of
+from .sockets import Dialect, Socket, audio_of
 
 AUDIO_BYTES = 1 << 18  # the most in a message
 MIN_SILENCE_MS = 500
@@ -35,16 +36,20 @@ router = APIRouter()
 class Mistral(Dialect):
     """One connection."""
 
+    kept = (
+        *("_format", "_delay_ms", "_language", "_detection", "_id", "_model", "_turns", "_text"),
+        *("_words", "_cutter", "_segments", "_heard_s", "_is_fixed"),
+    )
+
     def __init__(self, engine: Engine, socket: Socket) -> None:
         """Begin with the settings that a client finds."""
-        self._engine, self._socket = engine, socket
+        super().__init__(engine, socket)
         self._format: dict[str, Any] = {"encoding": "pcm_s16le", "sample_rate": RATE}
         self._delay_ms = engine.delay_ms
         self._language: str | None = None
         self._detection: dict[str, Any] | None = None
         self._id = secrets.token_hex(16)
         self._model = socket.websocket.query_params.get("model") or engine.model.name
-        self._hearing: Hearing | None = None
         self._turns: Turns | None = None
         self._text = Text()
         self._words, self._cutter = Words(engine.model), Segments()
@@ -54,7 +59,8 @@ class Mistral(Dialect):
 
     async def greet(self) -> None:
         """Tell the settings."""
-        await self._socket.send({"type": "session.created", "session": self._session()})
+        created = {"type": "session.created", "session": self._session()}
+        await self._socket.send({**created, **self._socket.greeting()})
 
     async def message(self, message: dict[str, Any]) -> None:
         """Take a message."""
@@ -66,7 +72,7 @@ class Mistral(Dialect):
             data = audio_of(message)
             if len(data) > AUDIO_BYTES:
                 raise BadRequest(f"{AUDIO_BYTES} bytes of audio are the most in a message")
-            await (await self._begun()).append(data)
+            await self._append(await self._begun(), data)
         elif kind == "input_audio.flush":
             await self._flush()
         elif kind == "input_audio.end":
@@ -84,7 +90,7 @@ class Mistral(Dialect):
         """End the audio; tell the last words, and the whole."""
         await self._flush()
         usage = self._text.usage()
-        await self._socket.send(
+        await self._socket.tell(
             {
                 "type": "transcription.done",
                 "model": self._model,
@@ -99,11 +105,6 @@ class Mistral(Dialect):
                 },
             }
         )
-
-    def close(self) -> None:
-        """Give up what is open."""
-        if self._hearing:
-            self._hearing.close()
 
     # ---- settings ----
 
@@ -152,15 +153,20 @@ class Mistral(Dialect):
             self._is_fixed = True
             if self._detection is not None:
                 self._turns = _turns(self._engine, self._detection, self._delay_ms)
-            self._hearing = Hearing(
-                self._engine,
-                Inlet(self._format["sample_rate"], self._format["encoding"]),
-                self._tell,
-                self._socket.fail,
-                hear=self._turns.hear if self._turns else None,
-                delay_ms=self._delay_ms,
-            )
+            inlet = self._inlet(self._format["sample_rate"], self._format["encoding"])
+            self._hearing = self._opened(inlet)
         return self._hearing
+
+    def _opened(self, inlet: Inlet, saved: bytes | None = None) -> Hearing:
+        return Hearing(
+            self._engine,
+            inlet,
+            self._tell,
+            self._socket.fail,
+            hear=self._turns.hear if self._turns else None,
+            saved=saved,
+            delay_ms=self._delay_ms,
+        )
 
     async def _flush(self) -> None:
         if self._hearing is None:
@@ -186,7 +192,7 @@ class Mistral(Dialect):
                     elif turn.state == TURN_END:
                         await self._tell_turn(False, turn.end_ms)
             if said := self._text.add([slot]):
-                await self._socket.send({"type": "transcription.text.delta", "text": said})
+                await self._socket.tell({"type": "transcription.text.delta", "text": said})
             await self._cut(self._words.push(slot))
 
     async def _turn(self, turns: Turns) -> None:
@@ -198,7 +204,7 @@ class Mistral(Dialect):
         event: dict[str, Any] = {"type": "turn.start"}
         if not is_start:
             event = {"type": "turn.end", "end_reason": "threshold"}
-        await self._socket.send({**event, "time_s": self._heard_s + at_ms / 1000})
+        await self._socket.tell({**event, "time_s": self._heard_s + at_ms / 1000})
 
     async def _cut(self, words: list[Word]) -> None:
         for word in words:
@@ -212,7 +218,7 @@ class Mistral(Dialect):
                 "end": self._heard_s + segment.end_ms / 1000,
             }
             self._segments.append({"type": "transcription_segment", **told})
-            await self._socket.send({"type": "transcription.segment", **told})
+            await self._socket.tell({"type": "transcription.segment", **told})
 
 
 def _turns(engine: Engine, detection: Any, delay_ms: int) -> Turns:

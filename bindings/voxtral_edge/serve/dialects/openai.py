@@ -18,8 +18,9 @@ from .. import errors
 from ..errors import BadRequest
 from ..intake.inlet import Inlet
 from ..sessions.engine import Engine
+from ..sessions.hearing import Hearing
 from .answers import Text, logprobs
-from .sockets import Dialect, Hearing, Socket, audio_of
+from .sockets import Dialect, Socket, audio_of
 
 RATE = 24_000
 LOGPROBS = "item.input_audio_transcription.logprobs"
@@ -39,23 +40,32 @@ EAGERNESS = {"low": 1200, "medium": 800, "high": 400, "auto": 800}  # ms of sile
 class OpenAi(Dialect):
     """One connection."""
 
+    kept = (
+        *("_is_flat", "_format", "_transcription", "_detection", "_include", "_id", "_turns"),
+        *("_n_items", "_previous", "_text", "_logprobs", "_heard_ms", "_item_ms"),
+    )
+
     def __init__(self, engine: Engine, socket: Socket) -> None:
         """Begin with the settings that a client finds."""
-        self._engine, self._socket = engine, socket
+        super().__init__(engine, socket)
         self._is_flat = False
         self._format: dict[str, Any] = {"type": "audio/pcm", "rate": RATE}
         self._transcription: dict[str, Any] = {"model": engine.model.name}
         self._detection: dict[str, Any] | None = dict(SERVER_VAD)
         self._include: list[str] = []
         self._id = f"sess_{secrets.token_hex(12)}"
-        self._hearing: Hearing | None = None
         self._turns: Turns | None = None
-        self._item = _item()
+        self._n_items = 0
         self._previous: str | None = None
         self._text = Text()
         self._logprobs: list[dict[str, Any]] = []
         self._heard_ms = 0  # of audio before this stream
         self._item_ms = 0  # where the item begins in the stream
+
+    @property
+    def _item(self) -> str:
+        """The name of the item that is being said."""
+        return f"item_{self._id[5:]}{self._n_items:06}"
 
     def session(self) -> dict[str, Any]:
         """Return the settings in the shape that the client speaks."""
@@ -88,7 +98,7 @@ class OpenAi(Dialect):
         if kind in ("session.update", "transcription_session.update"):
             await self._update(message, is_flat=kind != "session.update")
         elif kind == "input_audio_buffer.append":
-            await self._append(audio_of(message))
+            await self._append(self._begun(), audio_of(message))
         elif kind == "input_audio_buffer.commit":
             if self._hearing is None or not self._hearing.inlet.n_samples:
                 raise BadRequest(
@@ -98,6 +108,7 @@ class OpenAi(Dialect):
             await self.finish()
         elif kind == "input_audio_buffer.clear":
             self._drop()
+            await self.keep()
             await self._send("input_audio_buffer.cleared")
         else:
             raise BadRequest(f"unknown event {kind!r}", param="type", code="unknown_event")
@@ -112,16 +123,11 @@ class OpenAi(Dialect):
             return
         hearing, self._hearing = self._hearing, None
         try:
-            await self._commit(hearing, is_over=True)
+            await self._commit(hearing)
         finally:
             hearing.close()
             self._heard_ms += round(1000 * hearing.inlet.duration_s)
             self._item_ms, self._turns = 0, None
-
-    def close(self) -> None:
-        """Give up what is open."""
-        if self._hearing:
-            self._hearing.close()
 
     # ---- settings ----
 
@@ -157,23 +163,23 @@ class OpenAi(Dialect):
 
     # ---- audio in ----
 
-    async def _append(self, data: bytes) -> None:
+    def _begun(self) -> Hearing:
         if self._hearing is None:
-            self._open()
-        assert self._hearing is not None
-        await self._hearing.append(data)
+            delay_ms = _delay(self._transcription) or self._engine.delay_ms
+            self._turns = _turns(self._engine, self._detection, delay_ms)
+            inlet = self._inlet(self._format["rate"], ENCODINGS[self._format["type"]])
+            self._hearing = self._opened(inlet)
+        return self._hearing
 
-    def _open(self) -> None:
-        inlet = Inlet(self._format["rate"], ENCODINGS[self._format["type"]])
-        delay_ms = _delay(self._transcription) or self._engine.delay_ms
-        turns = self._turns = _turns(self._engine, self._detection, delay_ms)
-        self._hearing = Hearing(
+    def _opened(self, inlet: Inlet, saved: bytes | None = None) -> Hearing:
+        return Hearing(
             self._engine,
             inlet,
             self._tell,
             self._socket.fail,
-            hear=turns.hear if turns else None,
-            delay_ms=delay_ms,
+            hear=self._turns.hear if self._turns else None,
+            saved=saved,
+            delay_ms=_delay(self._transcription) or self._engine.delay_ms,
             confidence=LOGPROBS in self._include,
         )
 
@@ -189,48 +195,46 @@ class OpenAi(Dialect):
 
     async def _tell(self, slots: list[Piece]) -> None:
         """Tell deltas, and the turns among them in their places."""
-        said: list[Piece] = []
         for slot in slots:
             turns = self._turns.push(slot) if self._turns else []
-            if not turns:
-                said.append(slot)
-                continue
             for turn in turns:
                 if turn.state == SPEAKING:
-                    await self._delta(said)
-                    await self._send(
+                    await self._event(
                         "input_audio_buffer.speech_started",
                         audio_start_ms=self._heard_ms + turn.start_ms,
                         item_id=self._item,
                     )
-                    said = [slot]
-                elif turn.state == TURN_END:
-                    await self._delta([*said, slot])
-                    await self._send(
+            await self._delta(slot)
+            for turn in turns:
+                if turn.state == TURN_END:
+                    await self._event(
                         "input_audio_buffer.speech_stopped",
                         audio_end_ms=self._heard_ms + turn.end_ms,
                         item_id=self._item,
                     )
-                    said = []
                     await self._commit(None, until_ms=slot.end_ms)
-        await self._delta(said)
 
-    async def _delta(self, slots: list[Piece]) -> None:
-        delta = self._text.add(slots)
+    async def _delta(self, slot: Piece) -> None:
+        delta = self._text.add([slot])
         if not delta:
             return
         fields: dict[str, Any] = {"item_id": self._item, "content_index": 0, "delta": delta}
         if LOGPROBS in self._include:
-            fields["logprobs"] = logprobs(slots)
+            fields["logprobs"] = logprobs([slot])
             self._logprobs += fields["logprobs"]
-        await self._send(f"{TRANSCRIPTION}.delta", **fields)
+        await self._event(f"{TRANSCRIPTION}.delta", **fields)
 
-    async def _commit(
-        self, hearing: Hearing | None, *, is_over: bool = False, until_ms: int = 0
-    ) -> None:
-        """Make an item of what was said; a stream that is over says its last words first."""
+    async def _commit(self, hearing: Hearing | None, *, until_ms: int = 0) -> None:
+        """Make an item of what was said; a stream that is over says its last words first.
+
+        What answers a commit of the client's is no event of the audio, and may come among them; but
+        where turns are looked for, those that are on their way come before it.
+        """
+        say = self._send if hearing else self._event
+        if hearing and self._turns:
+            await hearing.end()
         names = {"item_id": self._item, "previous_item_id": self._previous}
-        await self._send("input_audio_buffer.committed", **names)
+        await say("input_audio_buffer.committed", **names)
         item = {
             "id": self._item,
             "type": "message",
@@ -241,10 +245,10 @@ class OpenAi(Dialect):
         }
         added = ["conversation.item.created"] if self._is_flat else ["conversation.item.added"]
         for name in added if self._is_flat else [*added, "conversation.item.done"]:
-            await self._send(name, item=item, previous_item_id=self._previous)
-        if is_over and hearing:
-            self._turns = None
-            await hearing.end()
+            await say(name, item=item, previous_item_id=self._previous)
+        if hearing:
+            if not self._turns:
+                await hearing.end()
             until_ms = round(1000 * hearing.inlet.duration_s)
         fields: dict[str, Any] = {
             "item_id": self._item,
@@ -254,17 +258,20 @@ class OpenAi(Dialect):
         }
         if LOGPROBS in self._include:
             fields["logprobs"] = self._logprobs
-        self._previous, self._item, self._item_ms = self._item, _item(), until_ms
+        self._previous, self._item_ms = self._item, until_ms
+        self._n_items += 1
         self._text, self._logprobs = Text(), []
-        await self._send(f"{TRANSCRIPTION}.completed", **fields)
+        await self._event(f"{TRANSCRIPTION}.completed", **fields)
 
     async def _send(self, kind: str, **fields: Any) -> None:
-        event = {"type": kind, "event_id": f"event_{secrets.token_hex(10)}", **fields}
-        await self._socket.send(event)
+        await self._socket.send({"type": kind, "event_id": _event_id(), **fields})
+
+    async def _event(self, kind: str, **fields: Any) -> None:
+        await self._socket.tell({"type": kind, "event_id": _event_id(), **fields})
 
 
-def _item() -> str:
-    return f"item_{secrets.token_hex(10)}"
+def _event_id() -> str:
+    return f"event_{secrets.token_hex(10)}"
 
 
 def _object(fields: dict[str, Any], name: str) -> dict[str, Any]:

@@ -21,15 +21,15 @@ class Realtime(Dialect):
 
     def __init__(self, engine: Engine, socket: Socket) -> None:
         """Begin."""
-        self._engine, self._socket = engine, socket
+        super().__init__(engine, socket)
         self._openai = OpenAi(engine, socket)
         query = socket.websocket.query_params
         self._is_openai = query.get("intent") == "transcription"
         self._dialect: Dialect | None = self._openai if self._is_openai else None
 
     async def greet(self) -> None:
-        """Send what both protocols begin with, in the words of both; go on with what broke."""
-        session, query = self._openai.session(), self._socket.websocket.query_params
+        """Send what both protocols begin with, in the words of both."""
+        session = self._openai.session()
         is_beta = self._is_openai and "openai-beta" in self._socket.websocket.headers
         created: dict[str, Any] = {
             "type": "transcription_session.created" if is_beta else "session.created",
@@ -38,18 +38,7 @@ class Realtime(Dialect):
             "created": int(time.time()),
             "session": session,
         }
-        text = ""
-        if "resume" in query and not self._is_openai:
-            dialect = Vllm(self._engine, self._socket)
-            had = query.get("chars", "0")
-            resumed = await dialect.take_up(query["resume"], int(had) if had.isdecimal() else 0)
-            if resumed:
-                text = resumed.pop("text")
-                self._dialect = dialect
-            created["resumed"] = resumed  # null: send all of the audio again
-        await self._socket.send(created)
-        if text:
-            await self._socket.send({"type": "transcription.delta", "delta": text})
+        await self._socket.send({**created, **self._socket.greeting()})
 
     async def message(self, message: dict[str, Any]) -> None:
         """Take a message; the first one may tell the protocol."""
@@ -75,8 +64,16 @@ class Realtime(Dialect):
             await self._dialect.finish()
 
     async def keep(self) -> bool:
-        """Keep what is heard."""
+        """Keep the session."""
         return self._dialect is not None and await self._dialect.keep()
+
+    def restore(self, kept: dict[str, Any]) -> bool:
+        """Go on with what was kept, in its protocol."""
+        for dialect in (self._openai, Vllm(self._engine, self._socket)):
+            if dialect.restore(kept):
+                self._dialect = dialect
+                return True
+        return False
 
     def close(self) -> None:
         """Give up what is open."""

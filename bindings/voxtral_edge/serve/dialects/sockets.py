@@ -1,7 +1,9 @@
 """Sockets: JSON messages over WebSocket, and what is spoken into them.
 
 A client that sends faster than the model hears is read at its pace; one that does not read what it
-is told is dropped after a while, and nobody else waits for it.
+is told is dropped after a while, and nobody else waits for it. One that asks for it with resume=new
+in the query gets a token, and numbered events: with the token and the number of the last event that
+it has got, another connection goes on where this one broke.
 """
 
 from __future__ import annotations
@@ -12,24 +14,24 @@ import binascii
 import contextlib
 import json
 import time
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from ...errors import VoxtralError
 from ...text.pieces import Piece
 from .. import errors
+from ..door.doorstep import transport_of
 from ..errors import BadRequest, log
 from ..intake.inlet import Inlet
 from ..intake.objects import json_object
 from ..intake.upload import Gone
+from ..sessions import resume
+from ..sessions.course import Course
 from ..sessions.engine import Engine, Refused
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
-
-    from ...audio import Samples
-    from ...streaming.options import StreamOptions
+from ..sessions.hearing import Hearing
+from ..sessions.resume import new_token
 
 SEND_S = 15.0  # a client that takes nothing for so long is dropped
 IDLE_S = 900.0  # and one that says nothing
@@ -39,8 +41,16 @@ CLOSED, GOING_AWAY, FAILED, RESTART = 1000, 1001, 1011, 1012
 class Dialect:
     """One protocol over a socket; the base of all."""
 
+    kept: tuple[str, ...] = ()  # attributes without which a session cannot be taken up
+
+    def __init__(self, engine: Engine, socket: Socket) -> None:
+        """Begin before the first message."""
+        self._engine, self._socket = engine, socket
+        self._hearing: Hearing | None = None
+        self._kept_s = time.monotonic()
+
     async def greet(self) -> None:
-        """Say what comes before all else."""
+        """Say what comes before all else, with what Socket.greeting() adds."""
 
     async def message(self, message: dict[str, Any]) -> None:
         """Take a message; raise BadRequest for one that cannot be used."""
@@ -58,32 +68,99 @@ class Dialect:
         """End the audio, and tell the last words."""
 
     async def keep(self) -> bool:
-        """Keep what is heard, if the client has asked for that; whether it was kept."""
-        return False
+        """Keep the session, if the client has asked for that; whether it was kept."""
+        course, hearing = self._socket.course, self._hearing
+        if course is None:
+            return False
+        try:
+            state = await hearing.save() if hearing else None
+        except VoxtralError:  # it is over, or has failed
+            return False
+        inlet = hearing.inlet if hearing else None
+        own = {name: getattr(self, name) for name in self.kept}
+        kept = {"dialect": type(self).__name__, "own": own, "course": course}
+        await self._engine.store.put(course.token, {**kept, "inlet": inlet, "state": state})
+        self._kept_s = time.monotonic()
+        return True
+
+    async def forget(self) -> None:
+        """Keep nothing of the session: the client has left."""
+        if course := self._socket.course:
+            await self._engine.store.drop(course.token)
+
+    def restore(self, kept: dict[str, Any]) -> bool:
+        """Go on with what was kept; whether it is of this protocol."""
+        if kept["dialect"] != type(self).__name__:
+            return False
+        vars(self).update(kept["own"])
+        if kept["state"] is not None:
+            self._hearing = self._opened(kept["inlet"], kept["state"])
+        return True
 
     def close(self) -> None:
         """Give up what is open."""
+        if self._hearing:
+            self._hearing.close()
+
+    def _opened(self, inlet: Inlet, saved: bytes | None = None) -> Hearing:
+        """Return what hears the bytes of an inlet."""
+        raise NotImplementedError
+
+    def _inlet(self, rate: int, encoding: str = "pcm_s16le") -> Inlet:
+        return Inlet(rate, encoding, is_kept=self._socket.course is not None)
+
+    async def _append(self, hearing: Hearing, data: bytes) -> None:
+        """Add audio; keep the session now and then, if the server may die and come back."""
+        before = hearing.inlet.n_samples
+        await hearing.append(data)
+        if course := self._socket.course:
+            course.n_samples += hearing.inlet.n_samples - before
+            if self._engine.store.folder and time.monotonic() - self._kept_s > resume.SAVE_S:
+                await self.keep()
+
+    async def _tell(self, slots: list[Piece]) -> None:
+        """Tell what was heard."""
+        raise NotImplementedError
 
 
 class Socket:
-    """A WebSocket of JSON messages."""
+    """A WebSocket of JSON messages; `course`: of a session that may be taken up again."""
 
     def __init__(self, websocket: WebSocket) -> None:
-        """Keep the socket, which is not accepted yet."""
+        """Keep the socket, which is accepted."""
         self.websocket = websocket
+        self.course: Course | None = None
+        self._resumed: dict[str, Any] = {}  # what the client is told of that
+        self._missed: list[dict[str, Any]] = []  # events that it lacks
         self._main: asyncio.Task[Any] | None = None
         self._error: Exception | None = None
-        self._is_leaving = self._is_waiting = self._is_clean = False
+        self._is_leaving = self._is_clean = self._is_idle = self._is_gone = False
+        self._waits_since: float | None = None  # for a message
+        self._transport = transport_of(websocket.scope)
+        self._n_sending, self._unsent, self._took_s = 0, 0, 0.0
+
+    # ---- messages out ----
 
     async def send(self, message: dict[str, Any]) -> None:
-        """Send a message; raise Gone if the client takes none or has left."""
+        """Send a message; raise Gone if the client takes none or has left, and cannot come back."""
+        if self._is_gone:
+            return
+        self._n_sending += 1
         try:
-            await asyncio.wait_for(self.websocket.send_text(json.dumps(message)), SEND_S)
+            await self.websocket.send_text(json.dumps(message))
         except (WebSocketDisconnect, RuntimeError):
-            raise Gone from None
-        except asyncio.TimeoutError:
-            self._abort()
-            raise Gone from None
+            self._is_gone = self.course is not None
+            if not self._is_gone:
+                raise Gone from None
+        finally:
+            self._n_sending -= 1
+
+    async def tell(self, event: dict[str, Any]) -> None:
+        """Send an event that is made of audio; a client that may come back gets it then."""
+        if self.course is None:
+            await self.send(event)
+        elif numbered := self.course.number(event):
+            await self.send(numbered)
 
     async def close(self, code: int, reason: str) -> None:
         """Close the socket."""
@@ -92,12 +169,33 @@ class Socket:
             with contextlib.suppress(RuntimeError, WebSocketDisconnect, asyncio.TimeoutError):
                 await asyncio.wait_for(self.websocket.close(code, reason), 1.0)
 
-    def _abort(self) -> None:
-        """Drop a client that takes nothing: a close would wait behind what it does not take."""
-        log.warning("dropped", extra={"path": self.websocket.url.path})
-        for connection in tuple(self.websocket.app.state.connections):
-            if connection.client == self.websocket.scope["client"]:
-                connection.transport.abort()
+    # ---- a session over several connections ----
+
+    def begin(self, dialect: Dialect, kept: dict[str, Any] | None) -> None:
+        """Begin a session that may be taken up again, or take up what is kept of one."""
+        query = self.websocket.query_params
+        if query.get("resume", "new") != "new":
+            after = query.get("after", "0")
+            course: Course | None = kept["course"] if kept else None
+            missed = course.missed(int(after)) if course and after.isdecimal() else None
+            if kept and missed is not None and dialect.restore(kept):
+                self.course, self._missed = course, missed
+            # null: all messages are needed again
+            self._resumed["resumed"] = self.course and self.course.position
+        self.course = self.course or Course(new_token())
+        self._resumed["resume"] = {"token": self.course.token}
+
+    def greeting(self) -> dict[str, Any]:
+        """Return what the first event says of a session that may be taken up again."""
+        return self._resumed
+
+    def give_up(self) -> None:
+        """Make way for another connection of the same client."""
+        self._is_gone = True
+        if self._transport:
+            self._transport.abort()
+
+    # ---- messages in ----
 
     def fail(self, error: Exception) -> None:
         """End run() with an error that came up beside it."""
@@ -108,18 +206,24 @@ class Socket:
     def leave(self) -> None:
         """Have run() say the last words and end: the server is being stopped."""
         self._is_leaving = True
-        if self._main and self._is_waiting:  # else when the message is dealt with
+        if self._main and self._waits_since is not None:  # else when the message is dealt with
             self._main.cancel()
 
     async def run(self, dialect: Dialect) -> None:
         """Pass messages on until the client leaves."""
         self._main = asyncio.current_task()
+        self._watch()
         try:
             await dialect.greet()
+            for event in self._missed:
+                await self.send(event)
             while not self._is_leaving:
                 await self._pass_on(dialect)
         except asyncio.CancelledError:
-            if self._error is None and not self._is_leaving:
+            if self._is_idle:
+                self._error = self._error or Gone()
+            elif self._error is None and not self._is_leaving:
+                self._watching.cancel()
                 dialect.close()
                 raise
         except (Gone, WebSocketDisconnect) as error:
@@ -128,16 +232,21 @@ class Socket:
         try:
             await self._end(dialect)
         finally:
+            self._watching.cancel()
             dialect.close()
 
     async def _end(self, dialect: Dialect) -> None:
         with contextlib.suppress(Gone):
             if self._error is None:
                 await self._say_goodbye(dialect)
+            elif self._is_idle:
+                await self.close(GOING_AWAY, f"nothing came for {IDLE_S:.0f} s")
             elif not isinstance(self._error, (Gone, WebSocketDisconnect)):
                 await dialect.complain(self._error)
                 await self.close(FAILED, "the server failed")
-            elif not self._is_clean:
+            elif self._is_clean:
+                await dialect.forget()
+            else:
                 await dialect.keep()
 
     async def _say_goodbye(self, dialect: Dialect) -> None:
@@ -148,17 +257,16 @@ class Socket:
         await self.close(GOING_AWAY, "the server is being stopped")
 
     async def _pass_on(self, dialect: Dialect) -> None:
-        self._is_waiting = True
+        self._waits_since = time.monotonic()
         try:
-            received = await asyncio.wait_for(self.websocket.receive(), IDLE_S)
-        except asyncio.TimeoutError:
-            await self.close(GOING_AWAY, f"nothing came for {IDLE_S:.0f} s")
-            raise Gone from None
+            received = await self.websocket.receive()
         finally:
-            self._is_waiting = False
+            self._waits_since = None
         if received["type"] == "websocket.disconnect":
             self._is_clean = received.get("code") == CLOSED
             raise Gone
+        if self.course:
+            self.course.n_messages += 1
         try:
             if (data := received.get("bytes")) is not None:
                 await dialect.binary(data)
@@ -169,57 +277,25 @@ class Socket:
         except Exception as error:  # a message that cannot be used ends nothing
             await dialect.complain(error)
 
+    # ---- clients that do nothing ----
 
-class Hearing:
-    """One run of audio of a live client: bytes in; a task tells the slots."""
+    def _watch(self) -> None:
+        """Look now and then whether the client still says and takes anything.
 
-    def __init__(
-        self,
-        engine: Engine,
-        inlet: Inlet,
-        tell: Callable[[list[Piece]], Awaitable[None]],
-        fail: Callable[[Exception], None],
-        hear: Callable[[Samples], None] | None = None,
-        saved: bytes | None = None,
-        **options: Unpack[StreamOptions],
-    ) -> None:
-        """Open a session.
-
-        `hear` gets its samples, `tell` its slots, and `fail` the error that ends it. `saved`: what
-        it goes on from.
+        A timer for each message would cost more than the message.
         """
-        self.inlet = inlet
-        self._limit_s = engine.limits.max_session_s
-        self.session = engine.session(saved=saved, **options)
-        self._tell, self._fail, self._hear = tell, fail, hear
-        self._telling = asyncio.create_task(self._tell_all())
-
-    async def append(self, data: bytes) -> None:
-        """Add audio, at the pace of the model."""
-        samples = self.inlet.feed(data)
-        if self.inlet.duration_s > self._limit_s:
-            raise BadRequest(f"{self._limit_s:.0f} s of audio are the limit of a session")
-        if self._hear:
-            self._hear(samples)
-        await self.session.push(samples)
-
-    async def end(self) -> None:
-        """End the audio, and return when all was told."""
-        await self.session.push(self.inlet.end())
-        self.session.end()
-        await self._telling
-
-    def close(self) -> None:
-        """Give it up."""
-        self.session.close()
-        self._telling.cancel()
-
-    async def _tell_all(self) -> None:
-        try:
-            async for slots in self.session.slots():
-                await self._tell(slots)
-        except Exception as error:
-            self._fail(error)
+        now = time.monotonic()
+        unsent = self._transport.get_write_buffer_size() if self._transport else 0
+        if not self._n_sending or unsent != self._unsent:
+            self._unsent, self._took_s = unsent, now
+        elif self._transport and now - self._took_s > SEND_S:
+            log.warning("dropped", extra={"path": self.websocket.url.path})
+            self._transport.abort()
+        if self._main and self._waits_since and now - self._waits_since > IDLE_S:
+            self._is_idle = True
+            self._main.cancel()
+        loop = asyncio.get_running_loop()
+        self._watching = loop.call_later(min(SEND_S, IDLE_S) / 4, self._watch)
 
 
 def parsed(text: str) -> dict[str, Any]:
@@ -245,17 +321,21 @@ async def serve(websocket: WebSocket, engine: Engine, make: Callable[[Socket], D
     """Let a client in, if there is room, and speak its dialect."""
     try:
         client = websocket.client.host if websocket.client else None
+        token, kept = websocket.query_params.get("resume"), None
+        if token not in (None, "new"):
+            kept = await engine.kept(token)
         async with engine.live(client):
             await websocket.accept()
             socket, began_s = Socket(websocket), time.monotonic()
-            engine.sockets.add(socket)
+            dialect = make(socket)
+            if token is not None:
+                socket.begin(dialect, kept)
             place = {"path": websocket.url.path, "client": client}
             log.info("live", extra=place)
-            try:
-                await socket.run(make(socket))
-            finally:
-                engine.sockets.discard(socket)
-                log.info("left", extra={**place, "after_s": round(time.monotonic() - began_s, 1)})
+            holds = socket.course.token if socket.course else None
+            with engine.present(socket), engine.store.held(holds, socket):
+                await socket.run(dialect)
+            log.info("left", extra={**place, "after_s": round(time.monotonic() - began_s, 1)})
     except Refused as error:
         log.info("refused", extra={"path": websocket.url.path, "live": engine.n_live})
         await websocket.send_denial_response(errors.response(error))

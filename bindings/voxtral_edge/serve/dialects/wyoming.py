@@ -30,8 +30,9 @@ from ..intake.inlet import Inlet
 from ..intake.objects import json_object
 from ..intake.upload import Gone
 from ..sessions.engine import Engine
+from ..sessions.hearing import Hearing
 from .answers import Text
-from .sockets import IDLE_S, SEND_S, Hearing
+from .sockets import IDLE_S, SEND_S
 
 with warnings.catch_warnings():  # the package takes audioop of Python, if there still is one
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -184,7 +185,7 @@ class Wyoming:
         silence_ms = SILENCE_MS.get(getattr(wanted, "value", "default"), SILENCE_MS["default"])
         turns = turns_of(self._engine.model, delay_ms=self._engine.delay_ms, silence_ms=silence_ms)
         self._turns = turns
-        self._hearing = Hearing(self._engine, inlet, self._tell, self._fail, turns.hear)
+        self._hearing = Hearing(self._engine, inlet, self._tell, self._fail, hear=turns.hear)
         self._text, self._began_s = Text(), time.monotonic()
         self._is_over = self._is_started = self._has_answered = False
 
@@ -274,15 +275,14 @@ class Listener:
 
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             connection = Wyoming(engine, reader, writer)
-            engine.sockets.add(connection)
             engine.doorstep.enter(writer.transport)
             try:
-                await connection.run()
+                with engine.present(connection):
+                    await connection.run()
             except Exception as error:
                 log.error("a connection failed", exc_info=error)
             finally:
                 engine.doorstep.leave(writer.transport)
-                engine.sockets.discard(connection)
 
         if self.host is None:
             self._server = await asyncio.start_unix_server(

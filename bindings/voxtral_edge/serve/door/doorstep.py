@@ -8,8 +8,9 @@ so that a client which speaks at once comes in however many stand there in silen
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
+from starlette.types import Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
@@ -39,6 +40,16 @@ class Doorstep:
         self.n_sent_away += 1
         assert isinstance(transport, asyncio.WriteTransport)
         transport.abort()
+
+
+def transport_of(scope: Scope) -> asyncio.Transport | None:
+    """Return the connection that a request came by, None: it is closed.
+
+    Aborting it drops a client that takes nothing: a close would wait behind what it does not take.
+    """
+    connections = scope["app"].state.connections
+    found = [known.transport for known in connections if known.client == scope["client"]]
+    return cast("asyncio.Transport", found[0]) if found else None
 
 
 class Http(H11Protocol):

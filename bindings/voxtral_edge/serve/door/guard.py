@@ -12,6 +12,7 @@ import hmac
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .. import errors
@@ -20,6 +21,9 @@ from ..errors import BadRequest
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 OPEN = ("/", "/health", "/ready", "/favicon.ico")  # and what the page consists of
 PAGE = "/page/"
+METHODS = "GET, HEAD, POST, PUT"
+# Of pages; the openai package adds to its requests what it runs on.
+HEADERS = b"*, authorization, content-type"
 
 
 def is_loopback(host: str) -> bool:
@@ -43,10 +47,15 @@ class Guard:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        origin = headers.get("origin")
         error = self._error(scope, headers)
-        if error is None:
-            origin = headers.get("origin")
-            await self._app(scope, receive, _with_origin(send, origin) if origin else send)
+        if origin and (error is None or error.status != 403):
+            send = _with_origin(send, origin)
+        if error is None and _is_preflight(scope, headers):
+            allowed = {"access-control-allow-methods": METHODS, "access-control-max-age": "600"}
+            await Response(status_code=204, headers=allowed)(scope, receive, send)
+        elif error is None:
+            await self._app(scope, receive, send)
         elif scope["type"] == "websocket":
             answer = errors.response(error)
             kind = "websocket.http.response"
@@ -66,11 +75,17 @@ class Guard:
         path = scope["path"]
         if self._digest is None or path in OPEN or path.startswith(PAGE):
             return None
-        if scope["type"] == "http" and scope["method"] == "OPTIONS":
+        if _is_preflight(scope, headers):
             return None
         if any(hmac.compare_digest(_digest(token), self._digest) for token in _tokens(scope)):
             return None
         return BadRequest("the token is missing or wrong", status=401, code="invalid_api_key")
+
+
+def _is_preflight(scope: Scope, headers: Headers) -> bool:
+    """Whether a browser asks what a page may send, for which it brings no token."""
+    is_asking = scope["type"] == "http" and scope["method"] == "OPTIONS"
+    return is_asking and "access-control-request-method" in headers
 
 
 def _tokens(scope: Scope) -> list[str]:
@@ -95,7 +110,8 @@ def _with_origin(send: Send, origin: str) -> Send:
             headers = [*message.get("headers", [])]  # type: ignore[misc]
             headers += [
                 (b"access-control-allow-origin", origin.encode()),
-                (b"access-control-allow-headers", b"authorization, content-type"),
+                (b"access-control-allow-headers", HEADERS),
+                (b"access-control-expose-headers", b"retry-after"),
                 (b"vary", b"origin"),
             ]
             message = {**message, "headers": headers}

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import soxr  # type: ignore[import-untyped]
 
 from ...audio import RATE, Samples
 from ...errors import AudioError
+from .resampler import Resampler
 
 RATES = range(1_000, 384_001)  # that are believed
 
@@ -67,8 +67,15 @@ ENCODINGS: dict[str, tuple[int, Callable[[bytes], Samples]]] = {  # bytes of a s
 class Inlet:
     """Takes bytes in portions of any size; `n_samples`: how many came, at their own rate."""
 
-    def __init__(self, rate: int, encoding: str = "pcm_s16le", n_channels: int = 1) -> None:
-        """Begin; raise AudioError for what is not known."""
+    def __init__(
+        self,
+        rate: int,
+        encoding: str = "pcm_s16le",
+        n_channels: int = 1,
+        *,
+        is_kept: bool = False,
+    ) -> None:
+        """Begin; raise AudioError for what is not known. `is_kept`: it may be pickled later on."""
         if encoding not in ENCODINGS:
             raise AudioError(f"the encoding {encoding!r} is not one of {', '.join(ENCODINGS)}")
         if rate not in RATES or n_channels not in range(1, 33):
@@ -77,12 +84,13 @@ class Inlet:
                 f"{RATES.start} to {RATES[-1]} Hz and 1 to 32 channels are understood"
             )
         self.rate, self.n_samples = rate, 0
-        self._width, self._decode = ENCODINGS[encoding]
-        self._n_channels = n_channels
+        self._encoding, self._n_channels = encoding, n_channels
         self._rest = b""  # of an incomplete sample
-        self._resampler: Any = None
-        if rate != RATE:
-            self._resampler = soxr.ResampleStream(rate, RATE, 1, dtype="float32", quality="HQ")
+        self._resampler = None if rate == RATE else Resampler(rate, is_kept=is_kept)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what it takes to go on after the last whole sample."""
+        return {**vars(self), "_rest": b""}
 
     @property
     def duration_s(self) -> float:
@@ -92,19 +100,16 @@ class Inlet:
     def feed(self, data: bytes) -> Samples:
         """Return the 16 kHz samples [n] that follow from more bytes."""
         data = self._rest + data if self._rest else data
-        whole = len(data) - len(data) % (self._width * self._n_channels)
+        width, decode = ENCODINGS[self._encoding]
+        whole = len(data) - len(data) % (width * self._n_channels)
         data, self._rest = data[:whole], data[whole:]
-        samples = self._decode(data)
+        samples = decode(data)
         if self._n_channels > 1:
             samples = samples.reshape(-1, self._n_channels).mean(axis=1)
         self.n_samples += len(samples)
-        return samples if self._resampler is None else self._resampled(samples)
+        return samples if self._resampler is None else self._resampler.feed(samples)
 
     def end(self) -> Samples:
         """Return the last samples; an incomplete one is dropped."""
         none = np.empty(0, np.float32)
-        return none if self._resampler is None else self._resampled(none, last=True)
-
-    def _resampled(self, samples: Samples, *, last: bool = False) -> Samples:
-        resampled: Samples = self._resampler.resample_chunk(samples, last=last)
-        return resampled
+        return none if self._resampler is None else self._resampler.feed(none, last=True)

@@ -31,9 +31,10 @@ function show(more, offset = 0) {
   for (const button of document.querySelectorAll("nav button")) button.disabled = !words.length;
 }
 
-// Text of words that are not over yet.
+// Text of words that are not over yet; a screen reader says each word once, when it is.
 const coming = document.createElement("span");
 coming.className = "coming";
+coming.setAttribute("aria-hidden", "true");
 captions.append(coming);
 
 async function start() {

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import numpy as np
 
@@ -47,20 +47,11 @@ class Refused(Exception):  # noqa: N818  (as the names in errors.py)
         self.retry_s = retry_s
 
 
-class Resumable(Protocol):
-    """A live session that may be taken up by another connection."""
-
-    closed: asyncio.Event
-
-    def give_up(self) -> None:
-        """Keep what is heard, and close."""
-
-
-class Leaver(Protocol):
-    """A live client that can be told that the server is being stopped."""
+class Client(Protocol):
+    """A live client."""
 
     def leave(self) -> None:
-        """Say the last words, and end."""
+        """Say the last words, and end: the server is being stopped."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +81,10 @@ class Engine:
         self.store = Store(state_dir)
         self.doorstep = Doorstep(limits.max_silent, limits.patience_s)
         self._n_by_client: Counter[str] = Counter()  # sessions, by address
-        self.resumable: dict[str, Resumable] = {}  # by their tokens
         self.delay_ms = delay_ms or model.default_delay_ms
         self.scheduler = Scheduler()
         self.is_draining = False
-        self.sockets: set[Leaver] = set()  # live clients
+        self.clients: set[Client] = set()  # that are live
         self.n_live = self.n_files = self.n_refused = 0
         self.n_passes = self.n_columns = 0  # of ended streams: of the decoder, and their positions
         self.observe_lag: Callable[[float], object] = lambda lag_s: None
@@ -207,7 +197,7 @@ class Engine:
         for _ in range(2):  # the first one finds everything cold
             self._forget()
             async with self.session() as session:
-                await session.push(samples)
+                session.push(samples)
                 session.end()
                 async for _ in session.slots():
                     pass
@@ -226,6 +216,22 @@ class Engine:
             self.n_passes += session.stats.n_decoder_passes
             self.n_columns += session.stats.n_decoder_slots
 
+    async def kept(self, token: str) -> dict[str, Any] | None:
+        """Return what is kept of a session, None: nothing; raise Refused if it is still held."""
+        try:
+            return await self.store.take(token)
+        except asyncio.TimeoutError:
+            self._refuse("the connection before still holds the session: ask again")
+
+    @contextmanager
+    def present(self, client: Client) -> Iterator[None]:
+        """Know a live client while it is there."""
+        self.clients.add(client)
+        try:
+            yield
+        finally:
+            self.clients.discard(client)
+
     def check_open(self) -> None:
         """Raise Refused if the server is being stopped."""
         if self.is_draining:
@@ -242,7 +248,7 @@ class Engine:
                 "another one would make all late: ask again later"
             )
 
-    def _refuse(self, message: str) -> None:
+    def _refuse(self, message: str) -> NoReturn:
         self.n_refused += 1
         raise Refused(message)
 

@@ -1,8 +1,8 @@
 """What is kept of a live session whose connection broke, so that it can be taken up again.
 
-A client that asked for it gets a token. What is kept under it says how many samples are in the
-saved state, so that the client sends those that follow, and what text came of them. Since a state
-goes on bit for bit, text that a client has had already is known to come again, and is left out.
+A client that asked for it gets a token. What is kept under it is all that the session has come to
+after so many samples: the state of its stream, and what its protocol has made of the slots. Since
+that goes on bit for bit, not one word is lost or doubled.
 """
 
 from __future__ import annotations
@@ -10,26 +10,37 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import json
+import io
 import os
+import pickle
+import secrets
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Protocol
+
+from ... import __version__
 
 KEEP_S = 600.0  # how long something is kept
 MOST = 200  # sessions
+SAVE_S = 10.0  # between two states that are kept in a folder, in case the server dies
+TAKE_S = 20.0  # that a connection may take to give up its session
+
+TEXTS = ("voxtral_edge.text.", "voxtral_edge.serve.")  # whose classes are among what is kept
+OTHERS = {
+    ("collections", "deque"),
+    ("numpy", "ndarray"),
+    ("numpy", "dtype"),
+    ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy.core.multiarray", "_reconstruct"),
+}
 
 
-@dataclass(frozen=True)
-class Kept:
-    """One session at a moment: `n_samples` of its audio are in `state`, and gave `text`."""
+class Holder(Protocol):
+    """A connection that has a session which another one may take up."""
 
-    n_samples: int
-    n_slots: int
-    n_tokens: int
-    delay_ms: int
-    text: str
-    state: bytes
+    def give_up(self) -> None:
+        """Keep the session, and end."""
 
 
 class Store:
@@ -38,26 +49,53 @@ class Store:
     def __init__(self, folder: Path | None) -> None:
         """Make the folder, which nobody else may read; raise OSError."""
         self.folder = folder
-        self._kept: dict[str, tuple[float, Kept]] = {}
+        self._held: dict[str, tuple[Holder, asyncio.Event]] = {}
+        self._kept: dict[str, tuple[float, bytes]] = {}
         if folder:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    async def put(self, token: str, kept: Kept) -> None:
-        """Keep a session, in place of what was kept of it."""
+    async def take(self, token: str) -> dict[str, Any] | None:
+        """Return what is kept under a token, None: nothing; it stays until something newer is.
+
+        A connection that has the session, and does not know yet that it broke, gives it up; raises
+        TimeoutError if it cannot.
+        """
+        if token in self._held:
+            holder, is_over = self._held[token]
+            holder.give_up()
+            await asyncio.wait_for(is_over.wait(), TAKE_S)
         if self.folder:
-            await asyncio.to_thread(self._write, token, kept)
+            data = await asyncio.to_thread(self._read, token)
+        else:
+            self._sweep()
+            data = self._kept.get(token, (0.0, None))[1]
+        return _unpacked(data) if data else None
+
+    @contextlib.contextmanager
+    def held(self, token: str | None, holder: Holder) -> Iterator[None]:
+        """Know who has a session, if it may be taken up, until that is over."""
+        if token is None:
+            yield
+            return
+        if token in self._held:  # taken up twice at once: the later one has it
+            self._held[token][0].give_up()
+        holding = self._held[token] = holder, asyncio.Event()
+        try:
+            yield
+        finally:
+            holding[1].set()
+            if self._held[token] is holding:
+                del self._held[token]
+
+    async def put(self, token: str, kept: dict[str, Any]) -> None:
+        """Keep a session, in place of what was kept of it."""
+        data = pickle.dumps({**kept, "version": __version__})
+        if self.folder:
+            await asyncio.to_thread(self._write, token, data)
             return
         self._kept.pop(token, None)
-        self._kept[token] = time.monotonic(), kept
+        self._kept[token] = time.monotonic(), data
         self._sweep()
-
-    async def get(self, token: str) -> Kept | None:
-        """Return what is kept under a token; None if there is nothing, or no longer."""
-        if self.folder:
-            return await asyncio.to_thread(self._read, token)
-        self._sweep()
-        found = self._kept.get(token)
-        return found[1] if found else None
 
     async def drop(self, token: str) -> None:
         """Forget a session."""
@@ -76,24 +114,47 @@ class Store:
         assert self.folder
         return self.folder / f"{hashlib.sha256(token.encode()).hexdigest()}.session"
 
-    def _write(self, token: str, kept: Kept) -> None:
+    def _write(self, token: str, data: bytes) -> None:
         path = self._path(token)
         for old in path.parent.glob("*.session"):
             with contextlib.suppress(OSError):  # somebody else was faster
                 if time.time() - old.stat().st_mtime > KEEP_S:
                     old.unlink()
-        head = {name: value for name, value in asdict(kept).items() if name != "state"}
         part = path.with_suffix(f".{os.getpid()}.part")
         with open(part, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            file.write(json.dumps(head).encode() + b"\n" + kept.state)
+            file.write(data)
         part.replace(path)
 
-    def _read(self, token: str) -> Kept | None:
+    def _read(self, token: str) -> bytes | None:
         path = self._path(token)
         try:
-            if time.time() - path.stat().st_mtime > KEEP_S:
-                return None
-            head, _, state = path.read_bytes().partition(b"\n")
-            return Kept(**json.loads(head), state=state)
-        except (OSError, ValueError, TypeError):
+            return path.read_bytes() if time.time() - path.stat().st_mtime <= KEEP_S else None
+        except OSError:
             return None
+
+
+def new_token() -> str:
+    """Return one that nobody guesses."""
+    return secrets.token_urlsafe(24)
+
+
+class _Unpickler(pickle.Unpickler):
+    """Makes nothing but what a session consists of, whatever a file says."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in OTHERS:
+            return super().find_class(module, name)
+        if module.startswith(TEXTS):
+            found = super().find_class(module, name)
+            if isinstance(found, type) and found.__module__ == module:
+                return found
+        raise pickle.UnpicklingError(f"{module}.{name} is no part of a session")
+
+
+def _unpacked(data: bytes) -> dict[str, Any] | None:
+    """Return what was kept, None for what another version or nobody of ours wrote."""
+    try:
+        kept = _Unpickler(io.BytesIO(data)).load()
+        return kept if kept["version"] == __version__ else None
+    except Exception:  # of a damaged file anything may come
+        return None

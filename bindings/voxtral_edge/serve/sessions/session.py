@@ -27,6 +27,7 @@ T = TypeVar("T")
 Question: TypeAlias = Callable[["Stream | None"], None]  # None: the session is closed
 
 STEP_S = 0.05  # a thread that has computed so long for a session turns to the next
+AHEAD_S = 1.0  # a client that speaks live sends no more than this before its time
 ROOM_S = 10.0  # audio that may wait in a session; more waits where it comes from
 UNREAD = 15_000  # slots of a live session that may wait to be read, 20 minutes of them
 
@@ -49,6 +50,7 @@ class Session:
         self._lock = threading.Lock()
         self._line: deque[Samples | Question] = deque()
         self._n_waiting = 0  # samples in the line
+        self._n_pushed, self._began_s = 0, time.monotonic()
         self._is_scheduled = self._is_closed = self._is_ended = False
         self._stream: Stream | None = None
         self.stats: Stats | None = None  # when it is over
@@ -64,13 +66,23 @@ class Session:
         pending = self._stream.pending if self._stream else 0
         return (self._n_waiting + pending) / RATE
 
-    async def push(self, samples: Samples) -> None:
-        """Add audio; wait while too much of it waits, or too many slots are unread."""
+    @property
+    def is_paced(self) -> bool:
+        """Whether its audio comes as it is spoken, so that its lag is not of its own making."""
+        ahead_s = self._n_pushed / RATE - (time.monotonic() - self._began_s)
+        return self.kind == LIVE and ahead_s < AHEAD_S
+
+    async def room(self) -> None:
+        """Wait while too much audio waits, or too many slots are unread."""
         unread = UNREAD if self.kind == LIVE else math.inf
         while not self._is_closed and (self._n_waiting > ROOM_S * RATE or self._n_unread > unread):
             self._moved.clear()
             await self._moved.wait()
+
+    def push(self, samples: Samples) -> None:
+        """Add audio; who has much of it waits for room() first."""
         if len(samples):
+            self._n_pushed += len(samples)
             self._add(samples)
 
     def end(self) -> None:
@@ -82,7 +94,7 @@ class Session:
         return await self._ask(Stream.flush)
 
     async def save(self) -> tuple[bytes, int]:
-        """Return the state of the stream, see Stream.save(), and how many slots came before it.
+        """Return the state of the stream, see Stream.save(), and how many slots it told before.
 
         All audio that was pushed so far is in it.
         """
