@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import voxtral_edge as vox
 from conftest import SAMPLES
 from test_live import LOOPBACK
 
@@ -24,7 +25,7 @@ Python = Callable[..., tuple[str, ...]]
 
 def test_all_examples_are_here() -> None:
     assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == {
-        "captions.py", "folder.py", "look.ipynb", "many_streams.py"
+        "archive.ipynb", "captions.py", "folder.py", "look.ipynb", "many_streams.py"
     }  # fmt: skip
 
 
@@ -68,9 +69,10 @@ def test_folder(run_python: Python, tmp_path: Path) -> None:
         assert " ".join(word for cue in shown for word in cue.split()[4:]) == text
 
 
-def test_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+def run_notebook(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, object], str]:
+    """Run the cells of a notebook; return the names that it defines, and what it prints."""
     monkeypatch.chdir(EXAMPLES.parent)
-    notebook = json.loads((EXAMPLES / "look.ipynb").read_text())
+    notebook = json.loads((EXAMPLES / name).read_text())
     assert notebook["nbformat"] == 4
     names: dict[str, object] = {}
     shown = io.StringIO()
@@ -79,9 +81,32 @@ def test_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
             if cell["cell_type"] == "code":
                 assert cell["outputs"] == []  # a notebook is committed without its results
                 exec("".join(cell["source"]), names)
-    assert "00:00:00,270 --> " in shown.getvalue()
-    assert f" 480 ms: {CLIPS['digits_1']}" in shown.getvalue()
+    return names, shown.getvalue()
+
+
+def test_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    names, shown = run_notebook("look.ipynb", monkeypatch)
+    assert "00:00:00,270 --> " in shown
+    assert f" 480 ms: {CLIPS['digits_1']}" in shown
     picture = names["picture"]
     assert isinstance(picture, Path)
     assert picture.stat().st_size > 10_000
     shutil.rmtree(picture.parent)
+
+
+def test_archive_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyarrow")
+    names, shown = run_notebook("archive.ipynb", monkeypatch)
+    moments = names["moments"]
+    assert isinstance(moments, list)
+    assert len(moments) == 1
+    source, start_ms, end_ms, sure = moments[0]
+    assert source == "digits_2.wav"
+    assert f"digits_2.wav at {start_ms / 1000:.2f} s, " in shown
+    assert 0.5 < sure <= 1.0
+    # What is played is said alone: "three eight [eight two] eight" with margins of half a second.
+    moment = names["moment"]
+    with vox.Model() as model:
+        assert "eight two" in model.transcribe(moment).text
+    assert len(moment) == (end_ms - start_ms + 1000) * vox.RATE // 1000
+    shutil.rmtree(names["TEXTS"])

@@ -27,7 +27,7 @@ from ..errors import ComputeError, StreamError, VoxtralError
 from ..machine import bench, doctor
 from ..serve import command as serve
 from . import options
-from .commands import completion, devices, inspect, models, plot, stream, transcribe
+from .commands import archive, completion, devices, inspect, models, plot, stream, transcribe
 
 FAILURES = (ComputeError, MemoryError, StreamError)  # what is no fault of the input
 
@@ -90,7 +90,7 @@ def parser(convert: argparse.ArgumentParser | None = None) -> argparse.ArgumentP
     commands: argparse._SubParsersAction[argparse.ArgumentParser] = parser_.add_subparsers(
         metavar="COMMAND", required=True, parser_class=Parser
     )
-    decoding, writing = options.decoding(), options.writing()
+    decoding, writing, hearing = options.decoding(), options.writing(), options.hearing()
 
     def add(name: str, command: ModuleType, *parents: argparse.ArgumentParser) -> None:
         added = commands.add_parser(
@@ -103,8 +103,9 @@ def parser(convert: argparse.ArgumentParser | None = None) -> argparse.ArgumentP
         added.set_defaults(command=command.run, parser=parser)
         command.add_arguments(added)
 
-    add("transcribe", transcribe, decoding, writing)
-    add("stream", stream, decoding, writing)
+    add("transcribe", transcribe, decoding, writing, hearing)
+    add("stream", stream, decoding, writing, hearing)
+    add("archive", archive, decoding, hearing)
     add("plot", plot, decoding)
     add("serve", serve, decoding)
     add("devices", devices)

@@ -14,19 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from ..audio.names import is_named
 from ..errors import AudioError
 
 Tell: TypeAlias = Callable[[Exception | str], None]
 
 STDIN = "-"
-
-# What is taken from a folder: sound, then video.
-SUFFIXES = (
-    *(".aac", ".ac3", ".aif", ".aiff", ".amr", ".au", ".caf", ".flac", ".m4a", ".m4b", ".mka"),
-    *(".mp2", ".mp3", ".oga", ".ogg", ".opus", ".w64", ".wav", ".wma", ".wv"),
-    *(".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"),
-    *(".wmv",),
-)
 
 
 @dataclass(frozen=True)
@@ -86,7 +79,7 @@ def _walk(top: Path, tell: Tell) -> list[Input]:
         found += [
             Path(entry.path)
             for entry in seen
-            if Path(entry.name).suffix.lower() in SUFFIXES
+            if is_named(Path(entry.name))
             and not os.path.isdir(entry.path)  # noqa: PTH112
             and not _is_special(entry.path, tell)
         ]

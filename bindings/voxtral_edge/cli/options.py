@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 
 from ..console.arguments import Parser, count, names_files
 from ..console.lines import complain
@@ -36,21 +37,45 @@ def decoding() -> Parser:
 
 
 def writing() -> Parser:
-    """Options of all commands that write text."""
+    """Options of all commands that write the text of what they are given."""
     parser = Parser(add_help=False)
-    parser.add_argument(
-        "--format",
-        type=_formats,
-        default=[],
-        metavar="LIST",
-        help=f"one or more of {', '.join(FORMATS)}, with commas between them (default: what the "
-        "name after -o ends with, or txt); times are approximate",
-    )
+    formats(parser, FORMATS, "(default: what the name after -o ends with, or txt)")
     names_files(
         parser.add_argument(
             "-o", "--output", metavar="PATH", help="a file, or a folder for a file per format"
         )
     )
+    parser.add_argument("--monitor", action="store_true", help=MONITOR)
+    parser.add_argument(
+        "--stats", action="store_true", help="report time and memory in a line on standard error"
+    )
+    return parser
+
+
+def formats(parser: argparse.ArgumentParser, names: Iterable[str], otherwise: str) -> None:
+    """Declare the option of formats: which there are, and what is meant without it."""
+    known = [*names]
+
+    def chosen(text: str) -> list[str]:
+        wanted = list(dict.fromkeys(text.split(",")))
+        for name in wanted:
+            if name not in known:
+                raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(known)}")
+        return wanted
+
+    parser.add_argument(
+        "--format",
+        type=chosen,
+        default=[],
+        metavar="LIST",
+        help=f"one or more of {', '.join(known)}, with commas between them {otherwise}; times are "
+        "approximate",
+    )
+
+
+def hearing() -> Parser:
+    """Options of all commands that make text, which decide what text."""
+    parser = Parser(add_help=False)
     parser.add_argument(
         "--confidence", action="store_true", help="how likely each word is (json and jsonl)"
     )
@@ -77,10 +102,6 @@ def writing() -> Parser:
         help="compute nothing while digital silence lasts longer than this, a multiple of 80 and "
         "at least the delay and 880 (default: compute all)",
     )
-    parser.add_argument("--monitor", action="store_true", help=MONITOR)
-    parser.add_argument(
-        "--stats", action="store_true", help="report time and memory in a line on standard error"
-    )
     return parser
 
 
@@ -101,11 +122,3 @@ def stream_options(args: argparse.Namespace) -> StreamOptions:
         "confidence": args.confidence or args.alternatives > 0,
         "alternatives": args.alternatives,
     }
-
-
-def _formats(text: str) -> list[str]:
-    names = list(dict.fromkeys(text.split(",")))
-    for name in names:
-        if name not in FORMATS:
-            raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(FORMATS)}")
-    return names

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from ..audio.names import stem
 from ..console.output import Output, descriptor, identities, is_text, refuse_input
 from ..errors import ArgumentError
 from ..text.formats import FORMATS
-from .inputs import STDIN, SUFFIXES, Input
+from .inputs import STDIN, Input
 
 ONE_BY_ONE = ("srt", "vtt", "tsv")  # formats that cannot hold several files
 
@@ -56,7 +57,7 @@ def plan(inputs: Sequence[Input], formats: Sequence[str], target: str | None) ->
     for input in inputs:
         outputs: list[tuple[str, Output | None]] = []
         for format in formats or ["txt"]:
-            file = path / _renamed(input.place, format)
+            file = path / input.place.with_name(f"{stem(input.place)}.{format}")
             other = owners.setdefault(os.path.realpath(file), input.path)
             if other != input.path:
                 raise ArgumentError(
@@ -66,12 +67,3 @@ def plan(inputs: Sequence[Input], formats: Sequence[str], target: str | None) ->
             outputs.append((format, output(file)))
         jobs.append(Job(input, outputs))
     return jobs
-
-
-def _renamed(place: Path, format: str) -> Path:
-    """Return a place with the ending of a format instead of that of sound or video, if any.
-
-    What else follows a dot, as in "meeting 12.30", is part of the name.
-    """
-    stem = place.stem if place.suffix.lower() in SUFFIXES else place.name
-    return place.with_name(f"{stem}.{format}")

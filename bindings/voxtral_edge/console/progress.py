@@ -1,7 +1,9 @@
-"""Shows how far a pass over the weights is: a bar on a terminal, otherwise a line now and then."""
+"""How far something long is: on a terminal in its place, otherwise a line now and then."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 import time
 from types import TracebackType
@@ -16,9 +18,59 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+from .lines import complain, put
 from .printable import printable
 
 LINE_SECONDS = 5.0
+DRAWN_S, PRINTED_S = 0.5, 60.0  # between two pictures of a line, and two lines
+
+
+class Line:
+    """A context manager to be called with a text about the whole run; `quiet`: it shows none."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        """Show nothing yet."""
+        self._quiet = quiet
+        self._in_place = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._due = time.monotonic() + (DRAWN_S if self._in_place else PRINTED_S)
+        self._is_drawn = False
+
+    def __enter__(self) -> Line:
+        """Return the line."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Take the line away."""
+        self._erase()
+
+    def __call__(self, text: str) -> None:
+        """Show a text, if it is time for another one."""
+        now = time.monotonic()
+        if self._quiet or now < self._due:
+            return
+        if not self._in_place:
+            self._due = now + PRINTED_S
+            complain(text)
+            return
+        self._due = now + DRAWN_S
+        width = max(shutil.get_terminal_size().columns - 1, 1)  # a full row would wrap
+        put(sys.stderr, f"\r{printable(text)[:width]}\x1b[K")
+        self._is_drawn = True
+
+    def tell(self, text: str) -> None:
+        """Say something that stays."""
+        self._erase()
+        complain(text)
+
+    def _erase(self) -> None:
+        if self._is_drawn:
+            put(sys.stderr, "\r\x1b[K")
+            self._is_drawn = False
 
 
 class Bar:

@@ -95,7 +95,7 @@ def is_stored(path: Path) -> bool:
 
 def record(path: Path, source: str) -> None:
     """Write down the hash of a model file in the data directory, and its source."""
-    text = json.dumps({"sha256": _sha256(path), "source": source}, indent=1) + "\n"
+    text = json.dumps({"sha256": sha256_of(path), "source": source}, indent=1) + "\n"
     with Output(path.with_suffix(".json"), inputs={}, over=is_text) as output:
         output.write(text.encode())
 
@@ -109,7 +109,7 @@ def verify(name: str, progress: Callable[[str, int], None] | None = None) -> Sto
     model = _named(name)
     if model.sha256 is None:
         raise ModelError(f"{model.name} has no recorded hash: convert it again")
-    if _sha256(model.path, progress) != model.sha256:
+    if sha256_of(model.path, progress) != model.sha256:
         raise ModelFormatError(
             f"{model.name} is damaged (its SHA-256 is not the one it was written with): convert it "
             "again"
@@ -177,7 +177,8 @@ def _stored(path: Path) -> Stored:
     return Stored(path.stem, path, type, state.st_size, converted, *texts)
 
 
-def _sha256(path: Path, progress: Callable[[str, int], None] | None = None) -> str:
+def sha256_of(path: Path, progress: Callable[[str, int], None] | None = None) -> str:
+    """Return the SHA-256 of a file; progress as for verify()."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(BLOCK_BYTES):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from ...audio import Chunks, duration_s, read, read_pcm
+from ...audio import RATE, Chunks, duration_s, read, read_pcm
 from ...console.arguments import names_files
 from ...console.lines import complain
 from ...console.output import OutputError
@@ -100,18 +100,18 @@ def _run_file(
     """Transcribe one input; `head`: what its text on standard output opens with."""
     path = job.input.path
     total_s = duration_s(path) if screen.has_status and path != inputs.STDIN else None
-    done = meter.audio_s
+    before = meter.n_samples
     start = time.monotonic()
     parts = Chunks(read_pcm(pipe_in()) if path == inputs.STDIN else read(path))
     with Writing(job, model, screen, args.delay, head) as writing:
         for slot in model.slots(meter.count(parts), **stream_options(args)):
             writing.slot(slot)
             screen.slot(slot, model, 0.0)
-            done_s = min(slot.end_ms / 1000, meter.audio_s - done)
+            done_s = min(slot.end_ms / 1000, (meter.n_samples - before) / RATE)
             if screen.is_due():
                 taken_s = time.monotonic() - start
                 screen.status(file_status(path, done_s, total_s, taken_s))
-        if meter.audio_s == done:
+        if meter.n_samples == before:
             raise AudioError(f"{path} holds no samples: record or copy it again")
-        writing.end(meter.audio_s - done)
+        writing.end((meter.n_samples - before) / RATE)
     parts.check()
