@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from voxtral_edge.console.output import Output, OutputError, identities, is_gguf
+from voxtral_edge.machine import host
+from voxtral_edge.system import here
 
 from .errors import ConversionError
 from .reading.checkpoint import Checkpoint, Slice
@@ -127,7 +129,7 @@ def _fill(
     fd = output.fd
     keys = recipe.metadata(UNKNOWN_SHA256)
     places, size = write_header(output.part, recipe.architecture, keys, layout)
-    os.posix_fallocate(fd, 0, size)  # a full disk is noticed now rather than at the end
+    here.reserve(fd, size)  # a full disk is noticed now rather than at the end
 
     def write(part: Slice) -> None:
         first, end = part.stored_rows
@@ -153,7 +155,7 @@ def for_each_slice(
     progress: Progress | None,
 ) -> None:
     """Call work() for each slice of a checkpoint in a pool of threads, few slices ahead."""
-    n_threads = threads or len(os.sched_getaffinity(0))
+    n_threads = threads or host.n_processors()
     pending: deque[tuple[str, int, Future[None]]] = deque()
 
     def finish_one() -> None:
@@ -185,12 +187,12 @@ def write_all(fd: int, data: Bytes, offset: int) -> None:
     """Write data at an offset, in as many pieces as the system takes."""
     view = data.data
     while len(view):
-        n = os.pwrite(fd, view, offset)
+        n = here.write_at(fd, view, offset)
         view, offset = view[n:], offset + n
 
 
 def _write_sha256(fd: int, sha256: str, places: dict[str, Place]) -> None:
     """Fill in the hash, which is known only after the last slice; it has a fixed length."""
-    header = os.pread(fd, min(place.offset for place in places.values()), 0)
+    header = here.read_at(fd, min(place.offset for place in places.values()), 0)
     offset = header.index(UNKNOWN_SHA256.encode(), header.index(SHA256_KEY.encode()))
-    os.pwrite(fd, sha256.encode(), offset)
+    here.write_at(fd, sha256.encode(), offset)

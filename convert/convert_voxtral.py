@@ -4,8 +4,9 @@
 
 runs from a clone once the package is installed; `voxtral convert` is the same. Exit status: 0 all
 is well; 1 the file cannot be written, or the download broke off; 2 the checkpoint or an option
-cannot be used; 130 Ctrl-C; 143 SIGTERM; 129 SIGHUP; 141 nobody reads standard output any more.
-Whatever happens, no half file stays behind and an old file is kept until the new one is whole.
+cannot be used; 130 Ctrl-C; 143 SIGTERM; 129 SIGHUP; 149 Ctrl-Break; 141 nobody reads standard
+output any more. Whatever happens, no half file stays behind and an old file is kept until the new
+one is whole.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from voxtral_edge.console.lines import complain, write
 from voxtral_edge.console.output import Output, OutputError, is_gguf
 from voxtral_edge.console.printable import printable
 from voxtral_edge.console.progress import Bar
-from voxtral_edge.console.signals import STOPS, Stopped, stoppable
+from voxtral_edge.console.signals import Stopped, stoppable
 from voxtral_edge.console.status import BAD_INPUT, FAILURE, OK, SIGNALLED
 from voxtral_edge.convert import (
     FILE_TYPES,
@@ -40,6 +41,7 @@ from voxtral_edge.convert.reading import hub
 from voxtral_edge.convert.writing.quantize import DEFAULT
 from voxtral_edge.errors import VoxtralError
 from voxtral_edge.machine import models
+from voxtral_edge.system import here
 
 ABOUT = """\
 Convert a Voxtral Realtime checkpoint to one GGUF file.
@@ -68,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.target and args.verify and args.target.exists() and not args.target.is_file():
         options.error(f"--verify needs a file that can be read again: {args.target} is none")
     try:
-        with stoppable(signal.SIGINT, *STOPS):
+        with stoppable(signal.SIGINT, *here.STOPS):
             _run(args)
     except Stopped as stopped:
         return SIGNALLED + stopped.number

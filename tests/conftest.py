@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import shutil
 import signal
 import sys
@@ -33,6 +32,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @contextlib.contextmanager
 def little_space(n_bytes: int) -> Iterator[None]:
     """Files may have no more than so many bytes, as if the disk were full then."""
+    import resource  # which Windows has not
+
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, limits[1]))

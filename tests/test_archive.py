@@ -355,7 +355,7 @@ def test_as_many_lanes_as_fit(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("voxtral_edge.machine.host.n_processors", lambda: 7)
     for share, n in ((0.1, 1), (1.0, 1), (3.0, 3), (8.0, 8), (100.0, 8)):
         there = int(n_bytes * share / lanes.SHARE) + 1
-        monkeypatch.setattr("voxtral_edge.machine.host.memory", lambda n=there: (n, n))
+        monkeypatch.setattr("voxtral_edge.system.here.memory", lambda n=there: (n, n))
         assert lanes.fitting(str(tiny_path)) == n
     with vox.Model(tiny_path) as model, model.stream() as stream:
         stream.push(np.zeros(10 * vox.RATE, np.float32))

@@ -110,10 +110,11 @@ def test_text(main: Main, tmp_path: Path, tiny_path: Path) -> None:
 def test_limits_of_control_groups(
     main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    linux = pytest.importorskip("voxtral_edge.system.linux")
     (tmp_path / "memory.max").write_text("3000000000\n")
     (tmp_path / "memory.current").write_text("1000000000\n")
-    monkeypatch.setattr(host, "GROUPS", tmp_path)
-    monkeypatch.setattr(host, "_groups", lambda: iter([tmp_path]))
+    monkeypatch.setattr(linux, "GROUPS", tmp_path)
+    monkeypatch.setattr(linux, "_groups", lambda: iter([tmp_path]))
     monkeypatch.setattr(host, "quota", lambda: 1.5)
     out = rows(main("doctor")[1])
     assert "of which 1.5 may be used (the limit of a control group)" in out["processor"]

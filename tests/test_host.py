@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from voxtral_edge.machine import host
 
+linux = pytest.importorskip("voxtral_edge.system.linux", exc_type=(ImportError, AssertionError))
+
 TOTAL = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 GB = 1 << 30
 
@@ -15,8 +17,8 @@ GB = 1 << 30
 @pytest.fixture
 def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine without control groups and with 2 GB available; files are added to it."""
-    monkeypatch.setattr(host, "PROC", tmp_path / "proc")
-    monkeypatch.setattr(host, "GROUPS", tmp_path / "groups")
+    monkeypatch.setattr(linux, "PROC", tmp_path / "proc")
+    monkeypatch.setattr(linux, "GROUPS", tmp_path / "groups")
     put(tmp_path, "proc/meminfo", f"MemTotal: 9 kB\nMemAvailable:   {2 * GB // 1024} kB\n")
     return tmp_path
 
@@ -28,9 +30,9 @@ def put(root: Path, name: str, text: str) -> None:
 
 
 def test_no_groups(system: Path) -> None:
-    assert host.memory() == (TOTAL, min(2 * GB, TOTAL))
+    assert linux.memory() == (TOTAL, min(2 * GB, TOTAL))
     (system / "proc" / "meminfo").unlink()
-    assert host.memory() == (TOTAL, None)
+    assert linux.memory() == (TOTAL, None)
     assert host.describe()["cpu_flags"] == []
 
 
@@ -48,7 +50,7 @@ def test_groups_of_version_2(system: Path) -> None:
     put(system, "groups/a.slice/memory.current", "400000000\n")
     put(system, "groups/a.slice/memory.stat", "anon 5\ninactive_file 150000000\n")
     put(system, "groups/a.slice/b/memory.max", "max\n")
-    assert host.memory() == (1_000_000_000, 750_000_000)
+    assert linux.memory() == (1_000_000_000, 750_000_000)
 
 
 def test_groups_of_version_1(system: Path) -> None:
@@ -56,16 +58,16 @@ def test_groups_of_version_1(system: Path) -> None:
     put(system, "proc/self/cgroup", "5:memory:/docker/1\n4:cpu,cpuacct:/docker/1\n1:name=x:/\n")
     put(system, "groups/memory/memory.limit_in_bytes", "1000000000\n")
     put(system, "groups/memory/memory.usage_in_bytes", "990000000\n")
-    assert host.memory() == (1_000_000_000, 10_000_000)
+    assert linux.memory() == (1_000_000_000, 10_000_000)
     put(system, "groups/memory/memory.limit_in_bytes", "9223372036854771712\n")
-    assert host.memory()[0] == TOTAL
+    assert linux.memory()[0] == TOTAL
 
 
 @pytest.mark.parametrize("text", ["", "max", "0 0", "many 100000", "100000"])
 def test_groups_that_say_nothing(system: Path, text: str) -> None:
     put(system, "proc/self/cgroup", "0::/\n")
     put(system, "groups/memory.max", text.replace("100000", "max"))
-    assert host.memory()[0] == TOTAL
+    assert linux.memory()[0] == TOTAL
 
 
 def test_the_share_of_others(system: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +76,7 @@ def test_the_share_of_others(system: Path, monkeypatch: pytest.MonkeyPatch) -> N
     clock, own = iter([100.0, 110.0, 120.0]), iter([5.0, 9.0, 29.0])
     monkeypatch.setattr(host.time, "monotonic", lambda: next(clock))
     monkeypatch.setattr(host.time, "process_time", lambda: next(own))
-    monkeypatch.setattr(host.os, "sched_getaffinity", lambda pid: {0, 2})
+    monkeypatch.setattr(linux.os, "sched_getaffinity", lambda pid: {0, 2})
     # user, nice, system, idle, iowait, irq, softirq, steal, guest, guest nice
     lines = "cpu 9 9 9 9 9 9 9 9 9 9\ncpu{}\ncpu{}\ncpu{}\nintr 5\n"
     before = lines.format("0 0 0 0 7 8 0 0 0 0 0", "1 0 0 0 0 0 0 0 0 0 0", "2 0 0 0 9 9 0 0 0 0 0")

@@ -447,8 +447,8 @@ def test_tls(demo: vox.Model, tmp_path: Path) -> None:
 def test_decoder_has_no_network_and_no_programs(tmp_path: Path) -> None:
     code = """
 import ctypes, errno, os, platform, socket
-from voxtral_edge.serve.intake.decoder import confine
-confine(1000, 100)
+from voxtral_edge.system import here
+here.confine(2 << 30, 1000, 100)
 libc = ctypes.CDLL(None, use_errno=True)
 
 def numbered(number):

@@ -28,6 +28,7 @@ from .audio import AudioLike, Chunks, Floats
 from .convert import ConversionError, GgufFile
 from .convert.writing.llama import ARCHITECTURE, DELAY_KEY
 from .errors import ComputeError, ModelClosed, ModelError, ModelFormatError, ModelNotFound
+from .machine import host
 from .streaming.model import Model
 from .streaming.stream import Stream
 from .text.pieces import SLOT_MS, Piece
@@ -71,7 +72,7 @@ class Decoder:
             raise ModelNotFound(
                 f"there is no file {path}: make one with voxtral convert --decoder-only"
             )
-        self._threads = threads or len(os.sched_getaffinity(0))
+        self._threads = threads or host.n_processors()
         self._weights: _Weights | None = _Weights(Path(path))
         self.delay_ms = self._weights.delay_ms
 

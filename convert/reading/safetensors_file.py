@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from voxtral_edge.system import here
 
 from ..errors import ConversionError
 from .regular_file import open_regular
@@ -53,8 +54,7 @@ class SafetensorsFile:
             raise ConversionError(f"{path}: {error.strerror}") from error
         try:
             self.size = os.fstat(self.fd).st_size
-            # The weights are read from beginning to end: a longer read-ahead doubles the speed.
-            os.posix_fadvise(self.fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+            here.read_ahead(self.fd)
             self.tensors = self._read_header()
         except BaseException:
             self.close()
@@ -79,7 +79,7 @@ class SafetensorsFile:
         parts = []
         while n > 0:
             try:
-                part = os.pread(self.fd, n, offset)
+                part = here.read_at(self.fd, n, offset)
             except OSError as error:
                 raise ConversionError(f"{self.path}: cannot read ({error.strerror})") from error
             if not part:

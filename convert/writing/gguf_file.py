@@ -22,6 +22,7 @@ from gguf import (
     GGUFValueType,
     GGUFWriter,
 )
+from voxtral_edge.system import here
 
 from ..errors import ConversionError
 from ..reading.checkpoint import GROUP_ROWS
@@ -168,7 +169,7 @@ class GgufFile:
 
     def read(self, offset: int, n: int) -> bytes:
         """Return n bytes at an offset; may be called from several threads."""
-        data = os.pread(self.file.fileno(), n, offset)
+        data = here.read_at(self.file.fileno(), n, offset)
         if len(data) != n:
             raise ConversionError(f"{self.path}: ends too early: copy or convert it again")
         return data

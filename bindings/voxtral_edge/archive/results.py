@@ -18,6 +18,7 @@ from typing import Any
 
 from ..console.journal import Journal
 from ..errors import ArgumentError
+from ..system import here
 from .sources import Source
 
 NAME = "manifest.jsonl"
@@ -96,7 +97,7 @@ class Results:
     def add(self, line: Line, outputs: Iterable[Path]) -> None:
         """Note a source, after the names of its outputs are on the disk."""
         for folder in {output.parent for output in outputs}:
-            _sync(folder)
+            here.sync_folder(folder)
         fields = asdict(line)
         try:
             data = json.dumps(fields, ensure_ascii=False).encode()
@@ -141,13 +142,3 @@ class Results:
                 what = "other options" if is_same else "another model"
                 raise ArgumentError(f"{self._target} was begun with {what}: name another target")
             self.known[source] = known
-
-
-def _sync(folder: Path) -> None:
-    """Put the names in a folder on the disk, where the system can."""
-    with contextlib.suppress(OSError):
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 from urllib.parse import unquote, urlsplit
 
 from ..audio.names import is_named
@@ -96,7 +96,8 @@ def read(address: str) -> bytes:
 def fetched(address: str, moved: Callable[[], None]) -> Iterator[tuple[BinaryIO, str]]:
     """Give an object as a file, and the SHA-256 of its bytes; raise OSError."""
     fs, path = _store(address)
-    with tempfile.TemporaryFile() as file:
+    with tempfile.TemporaryFile() as spool:
+        file = cast("BinaryIO", spool)
 
         def fetch() -> str:
             file.seek(0)

@@ -7,6 +7,7 @@ catches up. What a device loses all the same is counted, never passed over.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 import time
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import AudioError, AudioTruncated
+from ..system import here
 from .arrays import RATE, Floats, Resampler, Samples
 from .files import read_pcm
 
@@ -56,7 +58,7 @@ class Live:
         more, most = True, CHUNK * self._resampler.rate / RATE
         while more:
             parts, n = [], 0
-            part = self._waiting.get()
+            part = self._next()
             while part is not None:
                 parts.append(part)
                 n += len(part)
@@ -74,6 +76,12 @@ class Live:
             yield rest
         if self._error:
             raise self._error
+
+    def _next(self) -> Samples | None:
+        """Wait for what comes next, and for signals, which do not end a wait everywhere."""
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self._waiting.get(timeout=here.STEP_S)
 
     def _put(self, samples: Floats) -> None:
         if not self._stopped:

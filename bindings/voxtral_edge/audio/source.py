@@ -8,12 +8,12 @@ disk as well as Ctrl-C. A pipe that somebody has set to O_NONBLOCK is waited for
 from __future__ import annotations
 
 import io
-import select
 import time
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from ..errors import AudioError
+from ..system import here
 
 PAUSE_S = 0.01  # between two looks at a source that has nothing and cannot be waited for
 BLOCK = 1 << 17  # most bytes of a pipe taken ahead
@@ -158,12 +158,9 @@ class ByteSource:
     def _pause(self) -> None:
         """Wait for more from a pipe that would not."""
         try:
-            pipe = select.poll()
-            pipe.register(self.file.fileno(), select.POLLIN)
+            here.wait_to_read(self.file.fileno())
         except (AttributeError, OSError, ValueError):  # it has no descriptor
             time.sleep(PAUSE_S)
-        else:
-            pipe.poll()
 
 
 def _can_seek(file: BinaryIO) -> bool:

@@ -3,8 +3,8 @@
 Text goes to standard output or to files, all else to standard error. Whatever the user can mend is
 told in one line, without a traceback. Exit status: 0 all is well; 1 a failure of the machine
 (memory, a full disk, the computation); 2 input that cannot be used (options, model, audio, a
-microphone or a package that is missing); 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP; 141 nobody reads
-standard output any more, which is no error worth a word.
+microphone or a package that is missing); 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP, 149 Ctrl-Break; 141
+nobody reads standard output any more, which is no error worth a word.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from .. import __version__
 from ..console.arguments import Parser
 from ..console.lines import complain, forget_odd_sizes, write
 from ..console.output import OutputError, sweep
-from ..console.signals import STOPS, Stopped, stoppable
+from ..console.signals import Stopped, stoppable
 from ..console.status import BAD_INPUT, FAILURE, INTERRUPTED, SIGNALLED, UNREAD
 from ..errors import ComputeError, StreamError, VoxtralError
 from ..machine import bench, doctor
 from ..serve import command as serve
+from ..system import here
 from . import options
 from .commands import archive, completion, devices, inspect, models, plot, stream, transcribe
 
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.stderr is None:  # it was closed; messages must not end up anywhere else
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  (for as long as the process lives)
     try:
-        with stoppable(*STOPS):
+        with stoppable(*here.STOPS):
             try:
                 return _run(argv)
             finally:

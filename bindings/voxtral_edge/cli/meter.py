@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from ..audio import RATE, Samples
+from ..system import here
 
 
 class Meter:
@@ -49,5 +49,5 @@ class Meter:
         """Return the line of --stats."""
         taken_s = time.monotonic() - self.start
         rtf = f"{taken_s / self.audio_s:.3f}" if self.n_samples else "-"
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # Linux counts in KiB
+        peak = here.peak_memory() / 2**20
         return f"{self.audio_s:.2f} s of audio in {taken_s:.2f} s, RTF {rtf}, peak {peak:.0f} MiB"

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..audio.names import stem
-from ..console.output import Output, descriptor, identities, is_text, refuse_input
+from ..console.output import Output, identities, is_text, refuse_input
 from ..errors import ArgumentError
+from ..system import here
 from ..text.formats import FORMATS
 from .inputs import STDIN, Input
 
@@ -32,7 +33,7 @@ def plan(inputs: Sequence[Input], formats: Sequence[str], target: str | None) ->
     as well. Raises ArgumentError for what does not fit together or must not be written.
     """
     read = identities(0 if input.path == STDIN else input.path for input in inputs)
-    if target is None or descriptor(Path(target)) == 1:
+    if target is None or here.descriptor(Path(target)) == 1:
         formats = formats or ["txt"]
         if len(formats) > 1:
             raise ArgumentError("several formats do not fit standard output: add -o FOLDER")
@@ -46,7 +47,7 @@ def plan(inputs: Sequence[Input], formats: Sequence[str], target: str | None) ->
         return Output(path, inputs=read, over=is_text, make_folder=True)
 
     path = Path(target)
-    is_folder = path.is_dir() or target.endswith(os.sep)
+    is_folder = path.is_dir() or not os.path.split(target)[1]
     if not is_folder and len(inputs) == 1 and len(formats) < 2:
         suffix = path.suffix.lower().removeprefix(".")
         named = suffix if suffix in FORMATS else "txt"

@@ -29,6 +29,7 @@ from ..console.output import OutputError
 from ..console.printable import printable
 from ..console.signals import Stopped
 from ..errors import AudioError
+from ..system import here
 from ..text.pieces import Piece
 
 if TYPE_CHECKING:
@@ -83,8 +84,8 @@ class Screen:
 
     def __init__(self, *, quiet: bool = False, monitor: bool = False) -> None:
         """Write nothing yet."""
+        is_terminal = here.draws(sys.stderr) and os.environ.get("TERM") != "dumb"
         self._console = Console(stderr=True)
-        is_terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self.has_status = is_terminal and not quiet and not monitor
         self._monitor = monitor
         self._on_terminal = sys.stdout is not None and sys.stdout.isatty()

@@ -8,13 +8,13 @@ change. One process at a time has it open.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
 from ..errors import ArgumentError
+from ..system import here
 from .output import OutputError, write_all
 
 BLOCK_BYTES = 1 << 16
@@ -31,8 +31,8 @@ class Journal:
     def __enter__(self) -> Journal:
         """Open it, or make it, and heal its end; ArgumentError if another process has it open."""
         try:
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | here.BINARY, 0o666)
+            here.lock(self._fd)
             self._size = self._end_of_lines()
             os.ftruncate(self._fd, self._size)
         except BlockingIOError:
@@ -78,7 +78,7 @@ class Journal:
         end = os.fstat(self._fd).st_size
         while end > 0:
             start = max(end - BLOCK_BYTES, 0)
-            place = os.pread(self._fd, end - start, start).rfind(b"\n")
+            place = here.read_at(self._fd, end - start, start).rfind(b"\n")
             if place >= 0:
                 return start + place + 1
             end = start

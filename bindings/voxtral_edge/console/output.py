@@ -20,9 +20,7 @@ import codecs
 import contextlib
 import errno
 import os
-import re
 import secrets
-import select
 import stat
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
@@ -30,10 +28,10 @@ from pathlib import Path
 from types import TracebackType
 
 from ..errors import ArgumentError
+from ..system import here
 
 HEAD_BYTES = 1 << 14  # by which a file's kind is told
 COPIED_BYTES = 1 << 20  # at once
-MAX_LINKS = 40  # from one to the next, as in the kernel
 # Why a file cannot be replaced that perhaps can be written: a folder that is locked, a file that is
 # mounted by itself, has another owner, or no name.
 NOT_REPLACED = (
@@ -87,7 +85,8 @@ def identities(inputs: Iterable[str | os.PathLike[str] | int]) -> dict[Identity,
     for each in inputs:
         with contextlib.suppress(OSError, ValueError):  # reading it will tell
             state = os.fstat(each) if isinstance(each, int) else Path(each).stat()
-            if stat.S_ISREG(state.st_mode) or stat.S_ISFIFO(state.st_mode):
+            is_kept = stat.S_ISREG(state.st_mode) or stat.S_ISFIFO(state.st_mode)
+            if is_kept and state.st_ino:  # pipes have none everywhere
                 name = "standard input" if isinstance(each, int) else os.fspath(each)
                 found[state.st_dev, state.st_ino] = name
     return found
@@ -100,18 +99,6 @@ def refuse_input(shown: str, state: os.stat_result, inputs: Mapping[Identity, st
         raise ArgumentError(f"{shown} is what is read: name another file to write")
     if name is not None:
         raise ArgumentError(f"{shown} is {name}, which is read: name another file to write")
-
-
-def descriptor(path: Path) -> int | None:
-    """Return the descriptor of this process that a path names, as /dev/stdout does, or None."""
-    own = re.compile(rf"/proc/{os.getpid()}(/task/\d+)?/fd")
-    for _ in range(MAX_LINKS):
-        if path.name.isdecimal() and own.fullmatch(os.path.realpath(path.parent)):
-            return int(path.name)
-        if not path.is_symlink():
-            break
-        path = path.parent / path.readlink()
-    return None
 
 
 class Output:
@@ -138,7 +125,7 @@ class Output:
         """
         self.path = Path(path)
         self._anywhere, self._make_folder = anywhere, make_folder
-        self.is_standard_output = descriptor(self.path) == 1
+        self.is_standard_output = here.descriptor(self.path) == 1
         shown = str(self.path)
         try:
             state = self.path.stat()
@@ -154,7 +141,8 @@ class Output:
         if stat.S_ISDIR(state.st_mode):
             raise ArgumentError(f"{shown} is a folder: name the file to write")
         refuse_input(shown, state, inputs)
-        if stat.S_ISREG(state.st_mode) and descriptor(self.path) is None and not self._fits(over):
+        is_file = stat.S_ISREG(state.st_mode) and here.descriptor(self.path) is None
+        if is_file and not self._fits(over):
             raise ArgumentError(
                 f"{shown} is there, and of another kind than what would replace it: remove it, or "
                 "name another file to write"
@@ -207,13 +195,13 @@ class Output:
         return not head or over(head)
 
     def _open(self) -> None:
-        number = descriptor(self.path)
+        number = here.descriptor(self.path)
         try:
             old = self.path.stat() if number is None else None
         except FileNotFoundError:
             old = None
         if number is not None or (old and not stat.S_ISREG(old.st_mode)):
-            stream = os.dup(number) if number is not None else os.open(self.path, os.O_WRONLY)
+            stream = os.dup(number) if number is not None else self._open_to_write()
             if self._anywhere:
                 self._target, self._is_stream = stream, True
                 self._new_spool()
@@ -227,7 +215,7 @@ class Output:
             self._takes_name = True
             self._new_part(self._real.parent, 0o666)
             return
-        self._target = os.open(self.path, os.O_WRONLY)  # who may not write may not replace either
+        self._target = self._open_to_write()  # who may not write may not replace either
         try:
             self._new_part_like(old)
             self._takes_name = True
@@ -237,45 +225,48 @@ class Output:
             self._remove_part()
             self._new_spool()
 
+    def _open_to_write(self) -> int:
+        return os.open(self.path, os.O_WRONLY | here.BINARY)
+
     def _new_part_like(self, old: os.stat_result) -> None:
         """Open a part that can take the place of a file, with its owner and mode."""
         if not os.path.samestat(old, self._real.stat()):
             raise PermissionError(errno.EPERM, "it has no name")  # another process's descriptor
         self._new_part(self._real.parent, 0o600)
-        new = os.fstat(self.fd)
-        if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
-            os.fchown(self.fd, old.st_uid, old.st_gid)
-        os.fchmod(self.fd, stat.S_IMODE(old.st_mode) & 0o777)
+        here.take_place_of(self.fd, old)
 
     def _new_part(self, folder: Path, mode: int) -> None:
         # A short name, so that it fits wherever the target's does.
         self.part = folder / f".{secrets.token_hex(4)}.part"
         _parts.add(self.part)
-        self.fd = os.open(self.part, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, mode)
+        self.fd = os.open(self.part, os.O_CREAT | os.O_EXCL | os.O_RDWR | here.BINARY, mode)
 
     def _new_spool(self) -> None:
         """Open a part whose bytes are copied at the end."""
         try:
             folder = Path(tempfile.gettempdir())
         except FileNotFoundError:  # no folder may be written: it is kept in memory
-            self.fd = os.memfd_create("output")
-            self.part = Path(f"/proc/self/fd/{self.fd}")
+            self.fd, self.part = here.spool()
         else:
             self._new_part(folder, 0o600)
 
     def _finish(self, part: Path) -> None:
         if self._is_stream:
             for offset in range(0, os.fstat(self.fd).st_size, COPIED_BYTES):
-                write_all(self._target, os.pread(self.fd, COPIED_BYTES, offset))
+                write_all(self._target, here.read_at(self.fd, COPIED_BYTES, offset))
             return
         os.fsync(self.fd)
         if self._takes_name:
+            is_there = self._target >= 0
+            self._close()  # what is open cannot take another name everywhere, nor lose its own
             try:
                 part.replace(self._real)
                 return
             except OSError as error:
-                if self._target < 0 or error.errno not in NOT_REPLACED:
+                if not is_there or error.errno not in NOT_REPLACED:
                     raise
+            self.fd = os.open(part, os.O_RDONLY | here.BINARY)
+            self._target = self._open_to_write()
         interruption = None
         while True:  # what has been begun is brought to its end: half of it would be worse
             try:
@@ -289,10 +280,14 @@ class Output:
             raise interruption
 
     def _clean(self) -> None:
-        if self._target >= 0:
-            os.close(self._target)
-        self._target = -1
+        self._close()
         self._remove_part()
+
+    def _close(self) -> None:
+        for fd in (self._target, self.fd):
+            if fd >= 0:
+                os.close(fd)
+        self._target = self.fd = -1
 
     def _remove_part(self) -> None:
         if self.fd >= 0:
@@ -319,12 +314,7 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
     """Write to a descriptor, whether or not it waits for its reader."""
     view = memoryview(data)
     while view:
-        try:
-            view = view[os.write(fd, view) :]
-        except BlockingIOError:
-            ready = select.poll()
-            ready.register(fd, select.POLLOUT)
-            ready.poll()
+        view = view[here.write(fd, view) :]
 
 
 def sweep() -> None:
@@ -339,15 +329,14 @@ def _overwrite(target: int, source: int) -> None:
     old_size, size = os.fstat(target).st_size, os.fstat(source).st_size
     if size:
         try:
-            os.posix_fallocate(target, 0, size)
-        except OSError as error:
+            here.reserve(target, size)
+        except OSError:
             os.ftruncate(target, old_size)
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):  # some systems cannot do it
-                raise
+            raise
     for offset in range(0, size, COPIED_BYTES):
-        part = memoryview(os.pread(source, COPIED_BYTES, offset))
+        part = memoryview(here.read_at(source, COPIED_BYTES, offset))
         while part:
-            n = os.pwrite(target, part, offset)
+            n = here.write_at(target, part, offset)
             part, offset = part[n:], offset + n
     os.ftruncate(target, size)
     os.fsync(target)

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-STOPS = (signal.SIGTERM, signal.SIGHUP)
-
 
 class Stopped(BaseException):
     """A signal asked to stop, at once but tidily."""

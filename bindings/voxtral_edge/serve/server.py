@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from starlette.staticfiles import StaticFiles
 from .. import __version__
 from ..errors import ArgumentError
 from ..streaming.model import Model
+from ..system import here
 from . import errors
 from .dialects import files, live, mistral, realtime
 from .dialects.wyoming import Listener
@@ -185,9 +185,8 @@ class Server:
         )
         app.state.connections = self._http.server_state.connections
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            with contextlib.suppress(ValueError, RuntimeError):  # not in the main thread
-                loop.add_signal_handler(number, self.stop)
+        with contextlib.suppress(ValueError, RuntimeError):  # not in the main thread
+            here.on_stop(loop, self.stop)
         if self.wyoming:
             await self.wyoming.start(self._engine)
             if options.zeroconf:

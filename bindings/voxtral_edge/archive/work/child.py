@@ -10,17 +10,17 @@ import os
 import signal
 import sys
 import threading
-from multiprocessing.connection import Connection
 
 from ...errors import VoxtralError
+from ...system import here
 from .job import Broken, News, Ready, Settings
 from .lanes import Lanes
 
 
 def main() -> None:
-    """Do what comes on the descriptor that is the argument."""
+    """Do what comes on the connection that is the argument."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the foreman's, who ends this process
-    connection: Connection = Connection(int(sys.argv[1]))
+    connection = here.to_parent(sys.argv[1])
     guard = threading.Lock()
 
     def tell(news: News) -> None:

@@ -13,6 +13,7 @@ from ...errors import ModelFormatError
 from ...machine import host
 from ...machine.models import sha256_of
 from ...streaming.model import Model
+from ...system import here
 from . import transcription
 from .job import Job, News, Settings
 
@@ -49,7 +50,7 @@ def fitting(model: str | None) -> int:
     One more than processors, so that passes are full while a file is opened or ends; and each must
     find the memory that it has once its windows are full.
     """
-    n, available = min(host.n_processors() + 1, MOST), host.memory()[1]
+    n, available = min(host.n_processors() + 1, MOST), here.memory()[1]
     if model is None or available is None:
         return n
     return max(min(n, int(SHARE * available / stream_bytes(Path(model)))), 1)

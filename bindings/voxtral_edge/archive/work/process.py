@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import socket
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from typing import Protocol
 
+from ...system import here
 from .job import Job, News, Ready, Settings
 
 
@@ -54,14 +53,8 @@ class Process:
     def __init__(self, settings: Settings) -> None:
         """Start it."""
         self.n_lanes, self.ended, self.is_lost = 0, None, False
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._child = subprocess.Popen(
-                [sys.executable, "-m", "voxtral_edge.archive.work.child", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-            )
-        self.connection: Connection = Connection(ours.detach())
+        command = [sys.executable, "-m", "voxtral_edge.archive.work.child"]
+        self._child, self.connection = here.start_child(command)
         self._send(settings)
 
     ended: str | None

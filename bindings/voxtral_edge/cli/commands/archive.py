@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import resource
+import os
 import time
 from pathlib import Path
 
@@ -179,8 +179,8 @@ def _progress(tally: Tally, taken_s: float) -> str:
 
 def _summary(tally: Tally, n_before: int, n_aside: int, taken_s: float) -> str:
     """Return the line at the end."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu_s = used.ru_utime + used.ru_stime
+    used = os.times()
+    cpu_s = used.children_user + used.children_system  # 0 on Windows
     per_core = f", {tally.audio_s / cpu_s:.1f} h per core-hour" if tally.audio_s and cpu_s else ""
     before = f" ({n_before} were done before)" if n_before else ""
     aside = f", {n_aside} set aside (see {NAME})" if n_aside else ""

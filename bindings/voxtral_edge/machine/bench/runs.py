@@ -8,7 +8,6 @@ clock, as from a microphone, which gives the lag.
 from __future__ import annotations
 
 import os
-import resource
 import time
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +15,7 @@ from functools import partial
 from ... import __version__
 from ...audio import RATE, Samples
 from ...streaming.model import Model
+from ...system import here
 from .. import host
 from .slots import Drawn, Result, needed, percentile
 
@@ -74,8 +74,7 @@ def measure(
                     runs[name] = work(Drawn(name, stream, samples, delay_ms, heard_s))
     memory = [run.pop("memory") for run in runs.values()]
     result["memory"] = {key: max(each[key] for each in memory) for key in memory[0]}
-    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # Linux counts in KiB
-    result["memory"]["peak_rss_bytes"] = 1024 * peak_kib
+    result["memory"]["peak_rss_bytes"] = here.peak_memory()
     return result
 
 

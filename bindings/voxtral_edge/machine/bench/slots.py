@@ -14,6 +14,7 @@ import numpy as np
 
 from ...audio import RATE, Samples
 from ...streaming.stream import Stats, Stream
+from ...system import here
 from ...text.pieces import SLOT_MS, Piece
 
 Result = dict[str, Any]
@@ -66,7 +67,7 @@ class Drawn:
         if piece:
             self.text.append(piece.text)
             self.tokens.append(piece.token)
-            if sys.stderr.isatty() and time.monotonic() > self.shown + PROGRESS_S:
+            if here.draws(sys.stderr) and time.monotonic() > self.shown + PROGRESS_S:
                 self.shown = time.monotonic()
                 done_s = min(piece.end_ms / 1000, self.total_s)
                 # In place of the line above, which grows.

@@ -8,7 +8,6 @@ evenly staggered, which gives the lag that live speakers see.
 from __future__ import annotations
 
 import os
-import resource
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ from ... import __version__
 from ...audio import RATE, Samples
 from ...streaming.model import Model
 from ...streaming.stream import Stats, Stream
+from ...system import here
 from ...text.pieces import SLOT_MS
 from .. import host
 from .slots import Result, needed, percentile
@@ -95,7 +95,7 @@ def measure(
     for run in result["runs"]:
         run["late_share"] = sum(ms > late_ms for ms in run["lag_ms"]) / max(len(run["lag_ms"]), 1)
         del run["lag_ms"]
-    result["peak_rss_bytes"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result["peak_rss_bytes"] = here.peak_memory()
     return result
 
 

@@ -41,7 +41,7 @@ def _head(result: Result) -> str:
         f"kernels: {result['kernels']}\n"
         f"{here['cpu']}, {here['n_cpus']} processors ({' '.join(here['cpu_flags'])}), "
         f"{here['memory_bytes'] / 2**30:.0f} GiB, {here['system']}, "
-        f"load {here['load_average']:.1f}\n"
+        f"load {_f(here['load_average'])}\n"
     )
 
 

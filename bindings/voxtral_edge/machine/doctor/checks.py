@@ -12,6 +12,7 @@ from ..._voxtral import ffi, lib
 from ...audio.live import devices
 from ...errors import VoxtralError
 from ...streaming.model import Model
+from ...system import here
 from .. import host, models
 from ..estimate import weights
 
@@ -84,7 +85,7 @@ def _self_test() -> Found:
 
 def _memory() -> Found:
     """Bytes that this process may have, and those that the 4B model needs."""
-    total, available = host.memory()
+    total, available = here.memory()
     return {
         "total_bytes": total,
         "available_bytes": available,

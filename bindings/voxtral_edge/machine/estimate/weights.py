@@ -32,6 +32,7 @@ from ...convert.writing.quantize import (
     packed_size,
     stored_type,
 )
+from ...system import here
 
 TYPE = DEFAULT
 NARROW = 256  # width of what shall cost nothing
@@ -92,9 +93,9 @@ def write(path: Path, params: Params, n_left_pad: int) -> None:
     }
     places, size = write_header(path, ARCHITECTURE, keys, layout)
     values = np.random.default_rng(0).normal(0, 0.02, PATTERN).astype(np.float32)
-    fd = os.open(path, os.O_RDWR)
+    fd = os.open(path, os.O_RDWR | here.BINARY)
     try:
-        os.posix_fallocate(fd, 0, size)  # a full disk is noticed now
+        here.reserve(fd, size)  # a full disk is noticed now
         patterns: dict[tuple[Type, int], Bytes] = {}
         for name, place in places.items():
             kind = place.type, place.shape[-1]

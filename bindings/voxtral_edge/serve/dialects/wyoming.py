@@ -22,6 +22,7 @@ from wyoming.ping import Ping, Pong
 
 from ... import __version__
 from ...errors import ArgumentError
+from ...system import here
 from ...text.pieces import SPEAKING, TURN_END, Piece
 from ...text.turns import Turns, turns_of
 from .. import errors
@@ -285,9 +286,7 @@ class Listener:
                 engine.doorstep.leave(writer.transport)
 
         if self.host is None:
-            self._server = await asyncio.start_unix_server(
-                connected, self._parts.path, limit=LINE_BYTES
-            )
+            self._server = await here.listen_at(self._parts.path, connected, LINE_BYTES)
             return
         try:
             self._server = await asyncio.start_server(
