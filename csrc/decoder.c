@@ -155,8 +155,8 @@ static void op_peaks(struct ggml_tensor *dst, int ith, int nth, void *user) {
     }
 }
 
-/* The likeliest token of column c of the last head, or -1. */
-static int32_t likeliest(const decoder *d, int c) {
+/* The likeliest token of column c of the last head, which is the k-th of a part, or -1. */
+static int32_t likeliest(const decoder *d, int c, const decoder_part *part, int k) {
     for (int i = 0; d->turns && i < VOX_N_TURNS; i++)
         if (!isfinite(column(d->turns, c)[i])) return -1;
     const peak *peaks = (const peak *)(const void *)column(d->peaks, c), *best = NULL;
@@ -164,7 +164,9 @@ static int32_t likeliest(const decoder *d, int c) {
         if (peaks[i].poison != 0) return -1;
         if (peaks[i].index >= 0 && (!best || peaks[i].largest > best->largest)) best = &peaks[i];
     }
-    return best->index;
+    if (!part->words) return best->index;
+    return words_lean(part->words, part->places[k], column(d->logits, c), best->largest,
+                      best->index);
 }
 
 static int build_head(decoder *d) {
@@ -247,7 +249,7 @@ int decoder_head(decoder *d, decoder_part *const *parts, int n) {
     if (status == VOX_OK && width > 0) graph_run(&d->head);
     for (int i = 0; status == VOX_OK && i < n; i++)
         for (int k = 0; k < parts[i]->n; k++)
-            parts[i]->next[k] = likeliest(d, parts[i]->first_logits + k);
+            parts[i]->next[k] = likeliest(d, parts[i]->first_logits + k, parts[i], k);
     return status;
 }
 

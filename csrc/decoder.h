@@ -13,6 +13,7 @@
 #include "compute.h"
 #include "kv.h"
 #include "model.h"
+#include "words.h"
 
 typedef struct {
     kv_ring kv; /* positions */
@@ -32,8 +33,10 @@ typedef struct {
     const int32_t *tokens;  /* [w] */
     const float *audio;     /* [w, dim] */
     const float *penalties; /* [n] taken off the pad's logit */
-    int32_t
-        *next; /* [n] out: the likeliest token, the lowest id in a tie, -1: not all are finite */
+    const word_list *words; /* NULL: none are listed */
+    const int32_t *places;  /* [n] in words */
+    int32_t *next;          /* [n] out: the likeliest token, the lowest id in a tie, or the one that
+                               words_lean          gives in its place; -1: not all are finite */
     int w, n;
     int first_logits; /* their column in the last head */
 } decoder_part;

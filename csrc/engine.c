@@ -188,6 +188,7 @@ static int reserve(engine *e, pass_request *r) {
     r->dec.tokens = r->tokens;
     r->dec.next = r->next;
     r->dec.penalties = r->penalties;
+    r->dec.places = r->places;
     return decoder_reserve(&r->dec);
 }
 

@@ -36,6 +36,7 @@ typedef struct pass_request {
     decoder_part dec;
     int32_t tokens[DECODER_WIDTH], next[DECODER_WIDTH]; /* of dec */
     float penalties[DECODER_WIDTH];
+    int32_t places[DECODER_WIDTH];
     int has_confidence, n_alternatives; /* to be found for what is said */
     /* Out. right: how many of what was said counts: all until a guess was wrong. */
     int status; /* VOX_OK or VOX_ERR_MEMORY */

@@ -17,7 +17,8 @@
 /* ---- copying -------------------------------------------------------------------------------- */
 
 int stream_copy(vox_stream *copy, const vox_stream *s) {
-    int status = stream_init(copy, s->m, &s->params);
+    const char *fault;
+    int status = stream_init(copy, s->m, &s->params, &fault);
     if (status != VOX_OK) return status;
     float *samples = malloc((s->n_samples + 1) * sizeof *samples);
     if (!samples) {
@@ -38,6 +39,7 @@ int stream_copy(vox_stream *copy, const vox_stream *s) {
     copy->watch = own.watch;
     copy->own_engine = NULL;
     copy->request = own.request;
+    copy->words.list = words_retain(s->words.list);
 
     if (s->n_samples > 0)
         memcpy(samples, s->samples + s->first_sample, s->n_samples * sizeof *samples);
@@ -51,26 +53,37 @@ int stream_copy(vox_stream *copy, const vox_stream *s) {
 
 /* ---- saving and loading --------------------------------------------------------------------- */
 
+/* Of this package, and which layout of the numbers and arrays: what another one wrote is refused.
+ */
+#define STATE_VERSION VOXTRAL_VERSION " 2"
 static const uint64_t MAGIC = 0x4D41455254584F56u; /* "VOXTREAM" in a little-endian file */
 static const int64_t MAX_CLOCK = (int64_t)1 << 40; /* slots: 2800 years */
 
 typedef struct {
     uint64_t magic;
-    char version[24];                    /* of this package */
+    char version[24];                    /* STATE_VERSION, and zeros */
     uint64_t bits, fingerprint, n_bytes; /* of what was computed; of the model; in all */
     uint64_t sum;                        /* of all bytes but these eight */
 } state_header;
 
+/* The options but for the words, of which the pointer is another on every machine. */
+typedef struct {
+    int32_t delay_ms, pad_guard_ms, silence_gate_ms, confidence, n_alternatives, batch_ms,
+        background;
+    float words_bonus;
+} state_options;
+
 /* All numbers of a state; arrays follow it. */
 typedef struct {
-    vox_stream_params params;
-    int32_t phase, token, n_said, n_text, zero;
+    state_options options;
+    int32_t phase, token, n_said, n_text, n_words, place;
     int64_t clock, n_pushed, n_encoded, n_decoded, n_skipped, n_out, n_pads, n_quiet;
 } state_numbers;
 
 static_assert(sizeof(state_header) == 8 * 8, "no padding");
-static_assert(sizeof VOXTRAL_VERSION <= 24, "room for the version");
-static_assert(sizeof(state_numbers) == sizeof(vox_stream_params) + 5 * 4 + 8 * 8, "no padding");
+static_assert(sizeof STATE_VERSION <= 24, "room for the version");
+static_assert(sizeof(state_options) == offsetof(vox_stream_params, words_bonus) + 4, "all of them");
+static_assert(sizeof(state_numbers) == sizeof(state_options) + 6 * 4 + 8 * 8, "no padding");
 
 /* Bytes on their way out or in; out to NULL, they are only counted. */
 typedef struct {
@@ -121,15 +134,18 @@ static void transfer_arrays(tape *t, vox_stream *s) {
 
 static size_t write_state(vox_stream *s, unsigned char *out, size_t n_bytes) {
     state_header header = {.magic = MAGIC,
-                           .version = VOXTRAL_VERSION,
+                           .version = STATE_VERSION,
                            .bits = bits_fingerprint(s->m->kernels),
                            .fingerprint = s->m->fingerprint,
                            .n_bytes = n_bytes};
-    state_numbers numbers = {.params = s->params,
-                             .phase = s->phase,
+    size_t n_words;
+    const char *words = words_text(s->words.list, &n_words);
+    state_numbers numbers = {.phase = s->phase,
                              .token = s->token,
                              .n_said = s->slots.n_said - s->slots.n_given,
                              .n_text = s->text.n_kept,
+                             .n_words = (int32_t)n_words,
+                             .place = s->words.place,
                              .clock = s->clock,
                              .n_pushed = s->slots.n_pushed,
                              .n_encoded = s->slots.n_encoded,
@@ -138,9 +154,11 @@ static size_t write_state(vox_stream *s, unsigned char *out, size_t n_bytes) {
                              .n_skipped = s->slots.n_skipped,
                              .n_pads = s->guard.n_pads,
                              .n_quiet = s->gate.n_quiet};
+    memcpy(&numbers.options, &s->params, sizeof numbers.options);
     tape t = {.out = out};
     transfer(&t, &header, sizeof header);
     transfer(&t, &numbers, sizeof numbers);
+    transfer(&t, (char *)words, n_words);
     transfer(&t, s->text.kept, (size_t)s->text.n_kept);
     transfer_arrays(&t, s);
     return t.n_out;
@@ -171,7 +189,8 @@ static int is_between(int64_t value, int64_t low, int64_t high) {
 
 /* Numbers that no stream has are found here and by slots_hold, so that none of them is used. */
 static int are_possible(const state_numbers *a, const vox_stream *s) {
-    return is_between(a->phase, STREAM_OPEN, STREAM_DONE) && a->zero == 0 &&
+    return is_between(a->phase, STREAM_OPEN, STREAM_DONE) &&
+           words_is_place(s->words.list, a->place) &&
            is_between(a->token, 0, s->m->info.n_vocab - 1) && is_between(a->n_text, 0, 3) &&
            is_between(a->n_pushed, 0, MAX_CLOCK * SAMPLES_PER_SLOT) &&
            is_between(a->clock, 0, MAX_CLOCK) && is_between(a->n_pads, 0, MAX_CLOCK) &&
@@ -196,6 +215,7 @@ static int read_state(vox_stream *s, const state_numbers *a, tape *t) {
     s->slots.n_out = a->n_out;
     s->slots.n_skipped = a->n_skipped;
     s->guard.n_pads = a->n_pads;
+    s->words.place = a->place;
     s->gate.n_quiet = a->n_quiet;
     s->phase = (stream_phase)a->phase;
     if (s->phase != STREAM_OPEN) slots_end(&s->slots);
@@ -233,7 +253,7 @@ int stream_load(vox_stream *s, vox_model *m, const void *bytes, size_t n, const 
     *message = "this is no saved stream, or only the beginning of one";
     if (t.is_short || header.magic != MAGIC) return VOX_ERR_FORMAT;
     *message = "the stream was saved by another version of this program: begin a new one";
-    if (strncmp(header.version, VOXTRAL_VERSION, sizeof header.version) != 0) return VOX_ERR_FORMAT;
+    if (strncmp(header.version, STATE_VERSION, sizeof header.version) != 0) return VOX_ERR_FORMAT;
     *message = "the saved stream is damaged or cut short: load another copy, or begin a new one";
     if (header.n_bytes != n || header.sum != sum_state(bytes, n)) return VOX_ERR_FORMAT;
     *message = "the stream was saved by a build that rounds otherwise, so it would not go on as it "
@@ -242,10 +262,21 @@ int stream_load(vox_stream *s, vox_model *m, const void *bytes, size_t n, const 
     *message = "the stream was saved with another model: open the file that it was made with";
     if (header.fingerprint != m->fingerprint) return VOX_ERR_FORMAT;
     *message = "the saved stream is damaged: load another copy, or begin a new one";
-    vox_stream_params params = numbers.params;
-    if (stream_params_fault(m, &params)) return VOX_ERR_FORMAT;
-
-    int status = stream_init(s, m, &params);
+    vox_stream_params params = {0};
+    memcpy(&params, &numbers.options, sizeof numbers.options);
+    if (stream_params_fault(m, &params) || !is_between(numbers.n_words, 0, (int64_t)t.n_in))
+        return VOX_ERR_FORMAT;
+    char *words = malloc((size_t)numbers.n_words + 1);
+    const char *fault;
+    int status = VOX_ERR_MEMORY;
+    if (words) {
+        transfer(&t, words, (size_t)numbers.n_words);
+        words[numbers.n_words] = 0;
+        params.words = words;
+        status = stream_init(s, m, &params, &fault);
+        free(words);
+        if (status == VOX_ERR_ARGUMENT) status = VOX_ERR_FORMAT;
+    }
     if (status == VOX_OK) {
         status = are_possible(&numbers, s) ? read_state(s, &numbers, &t) : VOX_ERR_FORMAT;
         if (status != VOX_OK) stream_free(s);

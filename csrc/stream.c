@@ -39,6 +39,7 @@ enum {
     MAX_DENSE_DELAY = 15, /* the model was trained for delays of 1 to 15 slots, ... */
     FAR_DELAY = 30,       /* ... and of 30 */
 };
+static const float WORDS_BONUS = 3, MOST_BONUS = 20; /* docs/words.md */
 
 const char *stream_params_fault(const vox_model *m, vox_stream_params *p) {
     if (p->delay_ms == 0) p->delay_ms = m->info.default_delay_ms;
@@ -62,10 +63,22 @@ const char *stream_params_fault(const vox_model *m, vox_stream_params *p) {
     if (p->confidence < 0 || p->confidence > 1) return "confidence must be 0 or 1";
     if (p->n_alternatives < 0 || p->n_alternatives > VOX_MAX_ALTERNATIVES)
         return "there can be 0 to 8 alternatives";
+    if (p->words_bonus == 0) p->words_bonus = WORDS_BONUS;
+    if (!(p->words_bonus > 0 && p->words_bonus <= MOST_BONUS))
+        return "the bonus of words must be above 0 and at most 20";
     return NULL;
 }
 
-int stream_init(vox_stream *s, vox_model *m, const vox_stream_params *params) {
+static int list_words(vox_stream *s, const char **fault) {
+    const vox_model *m = s->m;
+    const vocabulary of = {m->token_bytes, m->token_offsets, m->info.n_special, m->info.n_vocab};
+    const char *text = s->params.words;
+    s->params.words = NULL; /* the caller's, who may let go of it */
+    if (!text) return VOX_OK;
+    return words_new(&s->words.list, &of, text, strlen(text), s->params.words_bonus, fault);
+}
+
+int stream_init(vox_stream *s, vox_model *m, const vox_stream_params *params, const char **fault) {
     *s = (vox_stream){.m = model_retain(m),
                       .params = *params,
                       .slots = {.n_left_pad = m->n_left_pad,
@@ -78,11 +91,15 @@ int stream_init(vox_stream *s, vox_model *m, const vox_stream_params *params) {
     s->mel_frames = malloc(ENCODER_WIDTH * MEL_PER_SLOT * N_MEL * sizeof *s->mel_frames);
     s->audio = malloc((DECODER_WIDTH + ENCODER_WIDTH) * (size_t)m->dec.dim * sizeof *s->audio);
     s->slot_text = malloc(text_bound(longest_token(m)));
-    if (!s->mel_frames || !s->audio || !s->slot_text ||
-        encoder_state_init(&s->enc_state, m) != VOX_OK ||
-        decoder_state_init(&s->dec_state, m) != VOX_OK) {
+    *fault = "out of memory";
+    int status = VOX_ERR_MEMORY;
+    if (s->mel_frames && s->audio && s->slot_text &&
+        encoder_state_init(&s->enc_state, m) == VOX_OK &&
+        decoder_state_init(&s->dec_state, m) == VOX_OK)
+        status = list_words(s, fault);
+    if (status != VOX_OK) {
         stream_free(s);
-        return VOX_ERR_MEMORY;
+        return status;
     }
     stream_reset(s, 0);
     return VOX_OK;
@@ -93,6 +110,7 @@ void stream_free(vox_stream *s) {
     watch_free(&s->watch);
     decoder_state_free(&s->dec_state);
     encoder_state_free(&s->enc_state);
+    words_release(s->words.list);
     free(s->slot_text);
     free(s->audio);
     free(s->mel_frames);
@@ -112,6 +130,7 @@ void stream_reset(vox_stream *s, int64_t slot) {
     text_reset(&s->text);
     s->guard =
         (pad_guard){.pad = s->m->info.token_pad, .n_allowed = s->params.pad_guard_ms / MS_PER_SLOT};
+    s->words.place = words_start();
     s->gate = (silence_gate){.n_computed = s->params.silence_gate_ms / MS_PER_SLOT};
     draft_reset(&s->draft, s->m->info.token_pad, s->m->info.token_word);
     encoder_state_reset(&s->enc_state, s->m, slot);
@@ -240,8 +259,10 @@ static int plan_decode(vox_stream *s) {
         if (s->watch.n > 0) n = 1; /* so that every row is of a slot that stays */
     }
     guard_plan(&s->guard, heard, n, r->penalties);
+    words_plan(&s->words, heard, n, r->places);
     r->kind = PASS_DECODE;
-    r->dec = (decoder_part){.state = &s->dec_state, .audio = s->audio, .w = silent + n, .n = n};
+    r->dec = (decoder_part){
+        .state = &s->dec_state, .audio = s->audio, .words = s->words.list, .w = silent + n, .n = n};
     return 1;
 }
 
@@ -255,6 +276,7 @@ static int settle_decode(vox_stream *s) {
     if (n > 0 && right == 0) return fail_not_finite(s);
     draft_learn(&s->draft, r->tokens + silent, r->next, n, right);
     guard_learn(&s->guard, r->next, right);
+    words_learn(&s->words, r->next, right);
     if (right > 0) s->token = r->next[right - 1];
     memcpy(s->said, r->said, (size_t)right * sizeof *s->said);
     int kept = silent + right;

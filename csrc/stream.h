@@ -15,6 +15,7 @@
 #include "mel.h"
 #include "slots.h"
 #include "text.h"
+#include "words.h"
 
 /* OPEN -finish-> DRAINING -last slot-> DONE; an error that loses data -> FAILED; reset -> OPEN from
  * any. */
@@ -22,7 +23,7 @@ typedef enum { STREAM_OPEN, STREAM_DRAINING, STREAM_DONE, STREAM_FAILED } stream
 
 struct vox_stream {
     vox_model *m;
-    vox_stream_params params; /* with the defaults filled in */
+    vox_stream_params params; /* with the defaults filled in; its words are in the list */
     int batch;                /* most slots in one pass */
     int width;                /* for tests: slots that may speak in each decoder pass; 0: as pays */
     stream_phase phase;
@@ -41,6 +42,7 @@ struct vox_stream {
     float *audio; /* [DECODER_WIDTH + ENCODER_WIDTH, dec.dim] those that wait for the decoder */
     draft_state draft;
     pad_guard guard;
+    listed_words words;
     silence_gate gate;
     pass_request request; /* the next pass, or the last one */
     int is_planned;       /* stream_advance runs it */
@@ -64,8 +66,9 @@ int stream_fail(vox_stream *s, int status, const char *message);
 int stream_refuse_failed(vox_stream *s);
 /* Fill in the defaults; what is wrong with the rest, or NULL. */
 const char *stream_params_fault(const vox_model *m, vox_stream_params *params);
-/* params: without fault. VOX_OK or VOX_ERR_MEMORY. */
-int stream_init(vox_stream *s, vox_model *m, const vox_stream_params *params);
+/* params: without fault, but that its words may have one. VOX_OK, VOX_ERR_ARGUMENT or
+ * VOX_ERR_MEMORY; on failure *fault says why. */
+int stream_init(vox_stream *s, vox_model *m, const vox_stream_params *params, const char **fault);
 void stream_free(vox_stream *s);
 /* As just opened, but with the clock of both transformers at slot, which only tests set: results do
  * not depend on it. */

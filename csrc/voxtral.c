@@ -78,10 +78,10 @@ int vox_stream_open(vox_model *model, const vox_stream_params *params, vox_strea
     if (fault) return refuse(message, n_message, VOX_ERR_ARGUMENT, fault);
     vox_stream *s = malloc(sizeof *s);
     if (!s) return refuse(message, n_message, VOX_ERR_MEMORY, "out of memory");
-    int status = stream_init(s, model, &p);
+    int status = stream_init(s, model, &p, &fault);
     if (status != VOX_OK) {
         free(s);
-        return refuse(message, n_message, status, "out of memory");
+        return refuse(message, n_message, status, fault);
     }
     *stream = s;
     return VOX_OK;

@@ -76,6 +76,9 @@ typedef struct {
     int32_t n_alternatives;  /* of each slot, at most VOX_MAX_ALTERNATIVES */
     int32_t batch_ms;   /* most audio in one pass, 80..1280; 0: 1280. Results do not depend on it */
     int32_t background; /* 1: passes go to streams without it first, as live ones are */
+    float words_bonus;  /* a token of a listed word is said if its logit is at most this much below
+                           the best (half of it for a word's first token), up to 20; 0: 3 */
+    const char *words;  /* words to expect, as they are spelt, one a line (UTF-8); NULL: none */
 } vox_stream_params;
 
 enum { VOX_MAX_ALTERNATIVES = 8, VOX_N_TURNS = 6 };
@@ -118,7 +121,7 @@ typedef struct {
     int64_t weight_bytes;                       /* the model's */
 } vox_stats;
 
-/* All zero: the defaults. */
+/* All zero: the defaults; of a stream below. */
 vox_model_params vox_model_default_params(void);
 /* Map a GGUF file; params may be NULL. Threads start with the first pass. On success *model holds
  * one reference. On failure *model is NULL and message (may be NULL), at most n_message bytes, says
@@ -132,7 +135,6 @@ int vox_model_describe(const vox_model *model, vox_model_info *info);
 /* The bytes of a token, exactly as in the tokenizer (not always whole UTF-8); the model's. */
 int vox_model_token(const vox_model *model, int32_t token, const char **bytes, size_t *n_bytes);
 
-/* All zero: the defaults. */
 vox_stream_params vox_stream_default_params(void);
 /* A new stream, which keeps a reference to the model. params may be NULL. */
 int vox_stream_open(vox_model *model, const vox_stream_params *params, vox_stream **stream,
@@ -172,19 +174,16 @@ int vox_stream_embed(vox_stream *stream, float *audio);
 int vox_stream_reset(vox_stream *stream);
 /* Free the stream and its reference to the model. NULL is fine. */
 void vox_stream_close(vox_stream *stream);
-/* How far text trails speech, in ms. */
-int32_t vox_stream_delay(const vox_stream *stream);
+int32_t vox_stream_delay(const vox_stream *stream); /* how far text trails speech, in ms */
 /* Samples pushed but not yet decoded: the lag, for backpressure. */
 int64_t vox_stream_pending(const vox_stream *stream);
 /* Bytes of memory the stream holds now: rings, with what copies share of them, and audio. What
  * passes compute in is the model's. */
 int64_t vox_stream_memory(const vox_stream *stream);
-/* Fill *stats. */
 int vox_stream_stats(const vox_stream *stream, vox_stats *stats);
 /* Detail of the last error; never NULL; valid until the next call on the stream. */
 const char *vox_stream_message(const vox_stream *stream);
-/* "VOX_OK", "VOX_ERR_IO", ... */
-const char *vox_status_name(int status);
+const char *vox_status_name(int status); /* "VOX_OK", "VOX_ERR_IO", ... */
 
 /* Keep the rows of a named tensor; before the first next(), or after reset(). Names: "mel" [8 per
  * slot, 128], "conv" and "enc.out" [4 per slot, encoder dim], "enc.blk.N" likewise, "audio" [1,

@@ -107,6 +107,8 @@ def test_every_way_in_has_the_same_options() -> None:
         "confidence": False,
         "alternatives": 0,
         "background": False,
+        "words": (),
+        "words_bonus": None,
     }
     assert [*StreamOptions.__annotations__] == [*inspect.signature(core_params).parameters]
     explained = vox.Model.stream.__doc__ or ""

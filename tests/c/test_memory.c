@@ -162,7 +162,7 @@ static void everything(const char *path, result *r) {
     char message[200];
     vox_model_params two = {.n_threads = 2};
     TRY(vox_model_open(path, &two, &m, message, sizeof message), message);
-    vox_stream_params params = {.confidence = 1, .n_alternatives = 2};
+    vox_stream_params params = {.confidence = 1, .n_alternatives = 2, .words = "ab\na c"};
     vox_stream *s = open_stream(m, &params), *copy, *loaded;
     for (int done = 0; done < N_SAMPLES; done += 10000) {
         TRY(vox_stream_push(s, samples + done, 10000), vox_stream_message(s));

@@ -287,7 +287,7 @@ static void test_saves(vox_model *m, const vox_stream_params *params, const floa
 static void test_damaged_saves(vox_model *m, vox_model *other, const float *samples, size_t n) {
     vox_stream *s, *loaded = (vox_stream *)&n;
     char message[200];
-    vox_stream_params params = {.n_alternatives = 1};
+    vox_stream_params params = {.n_alternatives = 1, .words = "one\nseven hundred"};
     CHECK(vox_stream_open(m, &params, &s, NULL, 0) == VOX_OK);
     CHECK(vox_stream_push(s, samples, n) == VOX_OK);
     result r = {0};
@@ -306,8 +306,8 @@ static void test_damaged_saves(vox_model *m, vox_model *other, const float *samp
     int n_loaded = 0;
     enum { ROUNDS = 1000, N_SUMMED = 56, N_HEADER = N_SUMMED + 8 };
     size_t n_each = 12 + 8 * VOX_MAX_ALTERNATIVES + (m->turn_head ? sizeof s->said->turns : 0);
-    size_t n_numbers =
-        112 + (size_t)s->text.n_kept + n_each * (size_t)(s->slots.n_said - s->slots.n_given);
+    size_t n_numbers = 120 + strlen(params.words) + (size_t)s->text.n_kept +
+                       n_each * (size_t)(s->slots.n_said - s->slots.n_given);
     for (int i = 0; i < ROUNDS; i++) {
         memcpy(bad, bytes, n_bytes);
         for (int k = 0; k <= i % 3; k++) {
@@ -378,6 +378,21 @@ static void test_guard(const char *path, const float *samples, size_t n, const r
         vox_model_close(m);
     }
     CHECK(n_differing);
+}
+
+/* Words that change what is said, with every width of a pass, copied, saved. */
+static void test_words(vox_model *m, const float *samples, size_t n, const result *without) {
+    vox_stream_params params = {.words = "eighteen\nninety\nseven hundred", .words_bonus = 20};
+    result with = run_with(m, &params, samples, n, 0, 0);
+    CHECK(memcmp(with.tokens, without->tokens, with.n_tokens * sizeof *with.tokens) != 0);
+    test_drafts(m, &params, samples, n, &with, 3);
+    test_copies(m, &params, samples, n, 9001, 0);
+    test_saves(m, &params, samples, n, 5001, 0);
+    free(with.logits);
+    params.words = "\n \n"; /* none are listed */
+    with = run_with(m, &params, samples, n, 0, 0);
+    CHECK(distance(&with, without) == 0);
+    free(with.logits);
 }
 
 /* What the gate shuts out is as if it had never been said, wherever audio is cut; each of its slots
@@ -612,7 +627,8 @@ static void test_misuse(vox_model *m) {
         {.batch_ms = 79},          {.batch_ms = 100},        {.pad_guard_ms = -80},
         {.pad_guard_ms = 81},      {.silence_gate_ms = -80}, {.silence_gate_ms = 1280},
         {.silence_gate_ms = 1401}, {.confidence = 2},        {.n_alternatives = -1},
-        {.n_alternatives = 9},     {.background = 2},
+        {.n_alternatives = 9},     {.background = 2},        {.words_bonus = -1},
+        {.words_bonus = 20.5f},    {.words_bonus = NAN},     {.words = "\xFF"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         CHECK(vox_stream_open(m, &bad[i], &s, message, n_message) == VOX_ERR_ARGUMENT && *message);
@@ -674,6 +690,7 @@ int main(int argc, char **argv) {
     test_copies(m, NULL, samples, n, 8001, 0);
     test_saves(m, NULL, samples, n, 4001, 0);
     test_gate(m, samples, n);
+    test_words(m, samples, n, &whole);
     test_alternatives(m, samples, n);
     test_far_clock(f32, samples, n / 2);
     vox_model_close(f32);

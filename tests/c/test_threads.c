@@ -55,6 +55,7 @@ static void *use(void *data) {
     vox_stream_params params = {.delay_ms = 80 * (1 + u->id),
                                 .silence_gate_ms = u->id % 2 ? 2400 : 0,
                                 .pad_guard_ms = u->id % 3 ? 800 : 0,
+                                .words = u->id % 2 ? NULL : "ab\nc d",
                                 .confidence = 1,
                                 .n_alternatives = 3};
     vox_stream *s;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
+from pathlib import Path
 
 from ..console.arguments import Parser, count, names_files
 from ..console.lines import complain
@@ -102,6 +103,21 @@ def hearing() -> Parser:
         help="compute nothing while digital silence lasts longer than this, a multiple of 80 and "
         "at least the delay and 880 (default: compute all)",
     )
+    names_files(
+        parser.add_argument(
+            "--words",
+            type=_words,
+            default=(),
+            metavar="FILE",
+            help="names and terms to expect, one a line, in the spelling wanted (UTF-8)",
+        )
+    )
+    parser.add_argument(
+        "--words-bonus",
+        type=float,
+        metavar="LOGITS",
+        help="how far the model may lean towards them: above 0 and at most 10 (default: 3)",
+    )
     return parser
 
 
@@ -121,4 +137,16 @@ def stream_options(args: argparse.Namespace) -> StreamOptions:
         "silence_gate_ms": args.silence_gate,
         "confidence": args.confidence or args.alternatives > 0,
         "alternatives": args.alternatives,
+        "words": [*args.words],
+        "words_bonus": args.words_bonus,
     }
+
+
+def _words(path: str) -> list[str]:
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise argparse.ArgumentTypeError(
+            f"{path} is not UTF-8 ({error}): save it so, one word a line"
+        ) from error
+    return [line for line in map(str.strip, text.splitlines()) if line]

@@ -181,9 +181,12 @@ class Model:
         that has lasted so long is not computed; a multiple of 80, at least the delay and 880;
         None: all is. `confidence` and `alternatives`, their number, 0 to 8: what pieces have beside
         their text. `background`: streams that do not have it, live ones, go first; what it gives is
-        the same. Raises ArgumentError, ModelClosed or OutOfMemory.
+        the same. `words`: names and terms to expect, in the spelling wanted; where the model is in
+        two minds, it leans towards them, by at most `words_bonus` logits; None: 3. Raises
+        ArgumentError, ModelClosed or OutOfMemory.
         """
-        params = ffi.new("vox_stream_params *", core_params(**options))
+        fields = core_params(**options)
+        params = ffi.new("vox_stream_params *", fields)
         handle, message = new_stream(), ffi.new("char[]", N_MESSAGE)
         model = self._opened()
         status = lib.vox_stream_open(model[0], params, handle, message, N_MESSAGE)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from collections.abc import Collection
+from typing import Any, TypedDict
 
-from .._voxtral import lib
+from .._voxtral import ffi, lib
 from ..errors import ArgumentError
 
 DELAYS_MS = (*range(80, 1201, 80), 2400)  # the delays that the model was trained for
+MAX_BONUS = 20.0  # of words, in logits; the limit of the core
 MAX_ALTERNATIVES: int = lib.VOX_MAX_ALTERNATIVES  # of a token
 
 
@@ -20,6 +22,8 @@ class StreamOptions(TypedDict, total=False):
     confidence: bool
     alternatives: int
     background: bool
+    words: Collection[str]
+    words_bonus: float | None
 
 
 def core_params(
@@ -29,8 +33,10 @@ def core_params(
     confidence: bool = False,
     alternatives: int = 0,
     background: bool = False,
-) -> dict[str, int]:
-    """Return StreamOptions as the fields of a vox_stream_params.
+    words: Collection[str] = (),
+    words_bonus: float | None = None,
+) -> dict[str, Any]:
+    """Return StreamOptions as the fields of a vox_stream_params, which borrows the words in it.
 
     Raises ArgumentError for what the core could not be told, or would not say as well.
     """
@@ -39,7 +45,7 @@ def core_params(
             f"a delay of {delay_ms} ms is not possible: the model knows 80 to 1200 ms in steps "
             "of 80, and 2400 ms"
         )
-    params = {
+    params: dict[str, Any] = {
         "delay_ms": delay_ms or 0,
         "pad_guard_ms": pad_guard_ms or 0,
         "silence_gate_ms": silence_gate_ms or 0,
@@ -50,4 +56,24 @@ def core_params(
     for name, value in params.items():
         if not 0 <= value < 2**31:
             raise ArgumentError(f"{name} cannot be {value}")
+    if words_bonus is not None and not 0 < words_bonus <= MAX_BONUS:
+        raise ArgumentError(
+            f"a bonus of {words_bonus} is not possible: above 0 and at most {MAX_BONUS:g} logits"
+        )
+    params["words_bonus"] = words_bonus or 0.0
+    params["words"] = ffi.new("char[]", _lines(words))
     return params
+
+
+def _lines(words: Collection[str]) -> bytes:
+    """Return words as the core takes them, one a line."""
+    if isinstance(words, str) or not isinstance(words, Collection):
+        raise ArgumentError(f"words must be a list of texts, not {words!r}")
+    for word in words:
+        if not isinstance(word, str) or not word.isprintable():
+            raise ArgumentError(f"{word!r} is no word: leave out what cannot be printed")
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise ArgumentError(f"{word!r} is no word: it is not Unicode") from error
+    return "\n".join(words).encode()

@@ -1,0 +1,114 @@
+"""Words that a user expects: how they are given, and that streams with them are exact as all are.
+
+What leaning towards them is worth, scripts/measure_words.py measures; how words become tokens and
+which token is said, tests/c/test_words.c checks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import voxtral_edge as vox
+from conftest import SAMPLES
+
+WORDS = ("eighteen", "ninety", "seven hundred")
+BONUS = 20
+
+
+def heard(stream: vox.Stream, audio: np.ndarray, cut: int) -> list[vox.Piece]:
+    pieces = []
+    for start in range(0, len(audio), cut):
+        stream.push(audio[start : start + cut])
+        pieces += [*stream.slots()]
+    stream.end()
+    return [*pieces, *stream.slots()]
+
+
+def test_leans_towards_listed_words(demo: vox.Model, digits: np.ndarray, digits_words: str) -> None:
+    """Only as far as the bonus, and towards what sounds alike."""
+    plain = demo.transcribe(digits).tokens
+    for words in ((), ["", "  "], ["Ljubljana", "Voxtral"], ["seven", "eight"]):
+        assert demo.transcribe(digits, words=words).tokens == plain
+    assert demo.transcribe(digits, words=WORDS, words_bonus=1e-6).tokens == plain
+    assert digits_words == "eight five eight nine seven four"
+    leant = demo.transcribe(digits, words=WORDS, words_bonus=BONUS)
+    assert leant.text == "eighteen five eighteen ninety seven hundred"
+
+
+@pytest.mark.parametrize("cut", [1280, 4001, 1 << 20])
+def test_any_cut_gives_the_same(demo: vox.Model, digits: np.ndarray, cut: int) -> None:
+    expected = [*demo.slots(digits, words=WORDS, words_bonus=BONUS, confidence=True)]
+    with demo.stream(words=WORDS, words_bonus=BONUS, confidence=True) as stream:
+        assert heard(stream, digits, cut) == expected
+        stream.reset()
+        assert heard(stream, digits, cut) == expected
+
+
+def test_a_saved_stream_carries_its_words(demo: vox.Model, digits: np.ndarray) -> None:
+    expected = demo.transcribe(digits, words=WORDS, words_bonus=BONUS).tokens
+    assert expected != demo.transcribe(digits).tokens
+    with demo.stream(words=WORDS, words_bonus=BONUS) as stream:
+        stream.push(digits[:20_000])
+        before = [*stream.slots()]
+        saved = stream.save()
+    assert b"seven hundred" in saved
+    with demo.load_stream(saved) as stream:
+        after = heard(stream, digits[20_000:], 5000)
+    assert tuple(piece.token for piece in before + after) == expected
+
+
+def test_confidence_is_the_models(demo: vox.Model, digits: np.ndarray) -> None:
+    """What the model itself thinks of a word that it leant towards: less than of another one."""
+    slots = demo.slots(digits, words=WORDS, words_bonus=BONUS, confidence=True, alternatives=1)
+    assert any(
+        slot.alternatives and slot.confidence and slot.alternatives[0].confidence > slot.confidence
+        for slot in slots
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"words": "lamp"}, "list of texts"),
+        ({"words": (word for word in WORDS)}, "list of texts"),
+        ({"words": ["a\nb"]}, "cannot be printed"),
+        ({"words": ["a\0b"]}, "cannot be printed"),
+        ({"words": [7]}, "cannot be printed"),
+        ({"words": ["\ud800"]}, "printed|Unicode"),
+        ({"words": ["a" * 256]}, "longer than 255"),
+        ({"words": ["word"] * 20_000}, "65536 bytes"),
+        ({"words_bonus": 0}, "bonus of 0"),
+        ({"words_bonus": 21.0}, "bonus of 21"),
+        ({"words_bonus": float("nan")}, "bonus of nan"),
+    ],
+)
+def test_what_is_no_word(demo: vox.Model, options: Any, why: str) -> None:
+    with pytest.raises(vox.ArgumentError, match=why):
+        demo.stream(**options)
+
+
+# ---- the command ---------------------------------------------------------------------------------
+
+
+def test_words_in_a_file(
+    run_python: Callable[..., tuple[str, ...]], demo: vox.Model, digits: np.ndarray, tmp_path: Path
+) -> None:
+    import subprocess
+
+    def run(*args: object) -> subprocess.CompletedProcess[str]:
+        command = run_python("-m", "voxtral_edge", "transcribe", "--quiet", *map(str, args))
+        return subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+
+    clip, listed = SAMPLES / "digits_1.wav", tmp_path / "words.txt"
+    listed.write_bytes(b"\xef\xbb\xbf" + "\r\n\n".join(WORDS).encode())
+    done = run("--words", listed, "--words-bonus", BONUS, clip)
+    expected = demo.transcribe(digits, words=WORDS, words_bonus=BONUS).text
+    assert (done.returncode, done.stdout, done.stderr) == (0, expected + "\n", "")
+    listed.write_bytes(b"caf\xe9")
+    for options in (["--words", listed], ["--words", tmp_path / "none"], ["--words-bonus", "0"]):
+        done = run(*options, clip)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
