@@ -39,7 +39,7 @@ enum {
     MAX_DENSE_DELAY = 15, /* the model was trained for delays of 1 to 15 slots, ... */
     FAR_DELAY = 30,       /* ... and of 30 */
 };
-static const float WORDS_BONUS = 3, MOST_BONUS = 20; /* docs/words.md */
+static const float WORDS_BONUS = 3, MOST_BONUS = 10; /* docs/words.md */
 
 const char *stream_params_fault(const vox_model *m, vox_stream_params *p) {
     if (p->delay_ms == 0) p->delay_ms = m->info.default_delay_ms;
@@ -65,7 +65,7 @@ const char *stream_params_fault(const vox_model *m, vox_stream_params *p) {
         return "there can be 0 to 8 alternatives";
     if (p->words_bonus == 0) p->words_bonus = WORDS_BONUS;
     if (!(p->words_bonus > 0 && p->words_bonus <= MOST_BONUS))
-        return "the bonus of words must be above 0 and at most 20";
+        return "the bonus of words must be above 0 and at most 10";
     return NULL;
 }
 

@@ -76,8 +76,8 @@ typedef struct {
     int32_t n_alternatives;  /* of each slot, at most VOX_MAX_ALTERNATIVES */
     int32_t batch_ms;   /* most audio in one pass, 80..1280; 0: 1280. Results do not depend on it */
     int32_t background; /* 1: passes go to streams without it first, as live ones are */
-    float words_bonus;  /* a token of a listed word is said if its logit is at most this much below
-                           the best (half of it for a word's first token), up to 20; 0: 3 */
+    float words_bonus;  /* the next token of a listed word is said if its logit is at most this much
+                           below the best, up to 10; 0: 3 */
     const char *words;  /* words to expect, as they are spelt, one a line (UTF-8); NULL: none */
 } vox_stream_params;
 

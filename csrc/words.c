@@ -8,9 +8,6 @@
 
 #include "voxtral.h"
 
-/* Of the bonus: what the first token of a word has. That one is a guess that a word begins at all;
- * once it was said, the word is likely (docs/words.md). */
-static const float FIRST = 0.5f;
 enum {
     MAX_TEXT = 1 << 16, /* bytes of all words */
     SPACED = 0,         /* nodes: words with a space before them begin here, ... */
@@ -20,6 +17,7 @@ enum {
 typedef struct {
     int32_t token, first, next; /* its first child, its next sibling; -1: none */
     int32_t shorter;            /* the longest end of its tokens that is a node below SPACED */
+    int32_t is_whole;           /* a word may end here */
 } node;
 
 struct word_list {
@@ -64,6 +62,7 @@ static int add_tokens(word_list *l, int32_t at, const int32_t *tokens, int n) {
         if (next < 0) return 1;
         at = next;
     }
+    l->nodes[at].is_whole = 1;
     return 0;
 }
 
@@ -234,10 +233,9 @@ typedef struct {
 } choice;
 
 static void lean_to_children(const word_list *l, int32_t parent, choice *c) {
-    float bonus = parent <= BARE ? FIRST * l->bonus : l->bonus;
     for (int32_t i = l->nodes[parent].first; i >= 0; i = l->nodes[i].next) {
         int32_t token = l->nodes[i].token;
-        float logit = c->logits[token] + bonus;
+        float logit = c->logits[token] + l->bonus;
         if (logit > c->largest || (logit == c->largest && token < c->token))
             c->largest = logit, c->token = token;
     }
@@ -246,10 +244,10 @@ static void lean_to_children(const word_list *l, int32_t parent, choice *c) {
 int32_t words_lean(const word_list *list, int32_t place, const float *logits, float largest,
                    int32_t best) {
     choice c = {logits, largest, best};
-    for (int32_t at = place / 2;; at = list->nodes[at].shorter) {
-        lean_to_children(list, at, &c);
-        if (at == SPACED) break;
-    }
-    if (place % 2) lean_to_children(list, BARE, &c);
+    int32_t at = place / 2;
+    int may_begin = at <= BARE || list->nodes[at].is_whole;
+    for (; at > BARE; at = list->nodes[at].shorter) lean_to_children(list, at, &c);
+    if (may_begin) lean_to_children(list, SPACED, &c);
+    if (may_begin && place % 2) lean_to_children(list, BARE, &c);
     return c.token;
 }

@@ -205,7 +205,7 @@ static void make_job(job *j, vox_model *m, const float *samples, size_t n, uint3
     }
     if (next(seed) % 3 == 0) {
         j->params.words = "eighteen\nninety\nseven hundred\nforty";
-        j->params.words_bonus = (float)(8 + next(seed) % 13);
+        j->params.words_bonus = (float)(5 + next(seed) % 6);
     }
     j->n = next(seed) % 8 == 0 ? next(seed) % 2000 : next(seed) % (n + 1);
     j->samples = malloc((j->n + 1) * sizeof *j->samples);

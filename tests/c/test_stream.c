@@ -382,7 +382,7 @@ static void test_guard(const char *path, const float *samples, size_t n, const r
 
 /* Words that change what is said, with every width of a pass, copied, saved. */
 static void test_words(vox_model *m, const float *samples, size_t n, const result *without) {
-    vox_stream_params params = {.words = "eighteen\nninety\nseven hundred", .words_bonus = 20};
+    vox_stream_params params = {.words = "eighteen\nninety\nseven hundred", .words_bonus = 10};
     result with = run_with(m, &params, samples, n, 0, 0);
     CHECK(memcmp(with.tokens, without->tokens, with.n_tokens * sizeof *with.tokens) != 0);
     test_drafts(m, &params, samples, n, &with, 3);
@@ -628,7 +628,7 @@ static void test_misuse(vox_model *m) {
         {.pad_guard_ms = 81},      {.silence_gate_ms = -80}, {.silence_gate_ms = 1280},
         {.silence_gate_ms = 1401}, {.confidence = 2},        {.n_alternatives = -1},
         {.n_alternatives = 9},     {.background = 2},        {.words_bonus = -1},
-        {.words_bonus = 20.5f},    {.words_bonus = NAN},     {.words = "\xFF"},
+        {.words_bonus = 10.5f},    {.words_bonus = NAN},     {.words = "\xFF"},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         CHECK(vox_stream_open(m, &bad[i], &s, message, n_message) == VOX_ERR_ARGUMENT && *message);

@@ -74,11 +74,13 @@ static listed_words list(const char *text, float bonus) {
     return w;
 }
 
-/* The token that is said if all logits are 0 but for one, which is 1. */
-static int32_t said(const listed_words *w, int32_t best) {
-    float logits[300] = {0};
-    logits[best] = 1;
-    return words_lean(w->list, w->place, logits, 1, best);
+/* Whether a listed word may have this token next: then, a little below the best, it is said. */
+static int may_be_next(const listed_words *w, int32_t token) {
+    float logits[300] = {[PAD] = 1, [WORD] = -1};
+    logits[token] = 0.5f;
+    int32_t said = words_lean(w->list, w->place, logits, 1, PAD);
+    CHECK(said == PAD || said == token);
+    return said == token;
 }
 
 static void say(listed_words *w, int32_t token) {
@@ -86,29 +88,30 @@ static void say(listed_words *w, int32_t token) {
 }
 
 static void test_places(void) {
-    listed_words w = list("  ab\t c\r\n\n(a)\ncc", 1.5f);
+    listed_words w = list("  ab\t c\r\n\n(a)\ncc", 0.75f); /* " ab" is " a" and "b" */
     size_t n;
-    CHECK(strcmp(words_text(w.list, &n), "") != 0 && n == 16);
-    /* " ab" is " a" and "b", or at the beginning "ab"; all first tokens have half the bonus. */
-    CHECK(said(&w, PAD) == PAD);
-    words_release(w.list);
-    w = list("  ab\t c\r\n\n(a)\ncc", 2.5f);
-    CHECK(said(&w, PAD) == letter(' ')); /* of " (a)", the lowest of those that have 1.25 */
-    CHECK(said(&w, CC) == CC);           /* the best may have a bonus as well */
+    CHECK(strncmp(words_text(w.list, &n), "  ab", 4) == 0 && n == 16);
+    int32_t firsts[] = {SPACE_A, SPACE_C, letter(' ')}, bare[] = {AB, CC, letter('(')};
+    for (int i = 0; i < 3; i++) CHECK(may_be_next(&w, firsts[i]) && may_be_next(&w, bare[i]));
+    CHECK(!may_be_next(&w, SPACE_B) && !may_be_next(&w, letter('b')));
     say(&w, PAD);
     say(&w, SPACE_A);
     say(&w, PAD);
-    say(&w, WORD);
-    CHECK(said(&w, PAD) == letter('b')); /* whatever lies between */
+    say(&w, WORD); /* whatever lies between */
+    CHECK(may_be_next(&w, letter('b')) && !may_be_next(&w, SPACE_A) && !may_be_next(&w, AB));
     say(&w, letter('b'));
-    CHECK(said(&w, PAD) == SPACE_C);
+    CHECK(may_be_next(&w, SPACE_C) && !may_be_next(&w, letter('b')));
+    say(&w, SPACE_C); /* " ab c" is over; " cc" may have begun with its end */
+    CHECK(may_be_next(&w, letter('c')) && may_be_next(&w, SPACE_A));
     say(&w, SPACE_B); /* no listed word goes on so */
-    CHECK(said(&w, letter('b')) == letter(' '));
-    CHECK(said(&w, CC) == letter(' ')); /* "cc" without a space begins no word here */
-    say(&w, letter('-'));
-    CHECK(said(&w, CC) == CC); /* but it does after a sign */
-    say(&w, SPACE_C);
-    CHECK(said(&w, PAD) == letter('c'));
+    for (int i = 0; i < 3; i++) CHECK(may_be_next(&w, firsts[i]) && !may_be_next(&w, bare[i]));
+    say(&w, letter('-')); /* a sign, after which a word needs no space */
+    for (int i = 0; i < 3; i++) CHECK(may_be_next(&w, firsts[i]) && may_be_next(&w, bare[i]));
+    say(&w, CC);
+    CHECK(!may_be_next(&w, CC));
+    float logits[300] = {[SPACE_A] = 1, [SPACE_C] = 1, [PAD] = 1.75f}; /* ties: the lowest id */
+    CHECK(words_lean(w.list, w.place, logits, 1.75f, PAD) == PAD);
+    CHECK(words_lean(w.list, w.place, logits, 1.5f, CC) == SPACE_A);
     words_release(w.list);
 
     w = list(" \n\t\n", 1);
@@ -156,13 +159,19 @@ static int32_t expected(const spelling *words, const int32_t *text, int n, const
                         float bonus) {
     float with[300];
     memcpy(with, logits, sizeof with);
+    int longest = 0, is_whole = 1; /* no word begins within one */
     for (int w = 0; w < N_WORDS; w++)
-        for (int k = 0; k < words[w].n; k++) {
+        for (int k = 1; k <= words[w].n && k <= n; k++) {
+            if (memcmp(words[w].tokens, text + n - k, (size_t)k * sizeof *text) != 0) continue;
+            if (k > longest) longest = k, is_whole = 0;
+            if (k == longest && k == words[w].n) is_whole = 1;
+        }
+    for (int w = 0; w < N_WORDS; w++)
+        for (int k = is_whole ? 0 : 1; k < words[w].n; k++) {
             if (k > n || memcmp(words[w].tokens, text + n - k, (size_t)k * sizeof *text) != 0)
                 continue;
             int32_t t = words[w].tokens[k];
-            float higher = logits[t] + (k == 0 ? bonus / 2 : bonus);
-            if (higher > with[t]) with[t] = higher;
+            with[t] = logits[t] + bonus;
         }
     int32_t best = 0;
     for (int32_t t = 1; t < SMALL.n_vocab; t++)

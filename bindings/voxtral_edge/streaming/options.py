@@ -9,7 +9,7 @@ from .._voxtral import ffi, lib
 from ..errors import ArgumentError
 
 DELAYS_MS = (*range(80, 1201, 80), 2400)  # the delays that the model was trained for
-MAX_BONUS = 20.0  # of words, in logits; the limit of the core
+MAX_BONUS = 10.0  # of words, in logits; the limit of the core
 MAX_ALTERNATIVES: int = lib.VOX_MAX_ALTERNATIVES  # of a token
 
 
