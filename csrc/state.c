@@ -7,6 +7,7 @@
  * the format.
  */
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -55,7 +56,7 @@ int stream_copy(vox_stream *copy, const vox_stream *s) {
 
 /* Of this package, and which layout of the numbers and arrays: what another one wrote is refused.
  */
-#define STATE_VERSION VOXTRAL_VERSION " 2"
+#define STATE_VERSION VOXTRAL_VERSION " 3"
 static const uint64_t MAGIC = 0x4D41455254584F56u; /* "VOXTREAM" in a little-endian file */
 static const int64_t MAX_CLOCK = (int64_t)1 << 40; /* slots: 2800 years */
 
@@ -69,8 +70,8 @@ typedef struct {
 /* The options but for the words, of which the pointer is another on every machine. */
 typedef struct {
     int32_t delay_ms, pad_guard_ms, silence_gate_ms, confidence, n_alternatives, batch_ms,
-        background;
-    float words_bonus;
+        background, auto_gain;
+    float gain_db, words_bonus;
 } state_options;
 
 /* All numbers of a state; arrays follow it. */
@@ -78,12 +79,15 @@ typedef struct {
     state_options options;
     int32_t phase, token, n_said, n_text, n_words, place;
     int64_t clock, n_pushed, n_encoded, n_decoded, n_skipped, n_out, n_pads, n_quiet;
+    double level, least, least_before; /* of the gain */
+    float factor;
+    int32_t n_stretch;
 } state_numbers;
 
 static_assert(sizeof(state_header) == 8 * 8, "no padding");
 static_assert(sizeof STATE_VERSION <= 24, "room for the version");
 static_assert(sizeof(state_options) == offsetof(vox_stream_params, words_bonus) + 4, "all of them");
-static_assert(sizeof(state_numbers) == sizeof(state_options) + 6 * 4 + 8 * 8, "no padding");
+static_assert(sizeof(state_numbers) == sizeof(state_options) + 6 * 4 + 8 * 8 + 4 * 8, "no padding");
 
 /* Bytes on their way out or in; out to NULL, they are only counted. */
 typedef struct {
@@ -153,7 +157,12 @@ static size_t write_state(vox_stream *s, unsigned char *out, size_t n_bytes) {
                              .n_out = s->slots.n_out,
                              .n_skipped = s->slots.n_skipped,
                              .n_pads = s->guard.n_pads,
-                             .n_quiet = s->gate.n_quiet};
+                             .n_quiet = s->gate.n_quiet,
+                             .level = s->gain.level,
+                             .least = s->gain.least,
+                             .least_before = s->gain.least_before,
+                             .factor = s->gain.factor,
+                             .n_stretch = s->gain.n_slots};
     memcpy(&numbers.options, &s->params, sizeof numbers.options);
     tape t = {.out = out};
     transfer(&t, &header, sizeof header);
@@ -187,6 +196,13 @@ static int is_between(int64_t value, int64_t low, int64_t high) {
     return low <= value && value <= high;
 }
 
+/* Any that keeps samples finite. */
+static int is_gain(const state_numbers *a) {
+    return a->level >= 0 && isfinite(a->level) && a->least >= 0 && isfinite(a->least) &&
+           a->least_before >= 0 && isfinite(a->least_before) && a->factor > 0 &&
+           a->factor <= 1001 && is_between(a->n_stretch, 0, GAIN_STRETCH);
+}
+
 /* Numbers that no stream has are found here and by slots_hold, so that none of them is used. */
 static int are_possible(const state_numbers *a, const vox_stream *s) {
     return is_between(a->phase, STREAM_OPEN, STREAM_DONE) &&
@@ -194,7 +210,7 @@ static int are_possible(const state_numbers *a, const vox_stream *s) {
            is_between(a->token, 0, s->m->info.n_vocab - 1) && is_between(a->n_text, 0, 3) &&
            is_between(a->n_pushed, 0, MAX_CLOCK * SAMPLES_PER_SLOT) &&
            is_between(a->clock, 0, MAX_CLOCK) && is_between(a->n_pads, 0, MAX_CLOCK) &&
-           is_between(a->n_quiet, 0, MAX_CLOCK);
+           is_between(a->n_quiet, 0, MAX_CLOCK) && is_gain(a);
 }
 
 static int is_said(const said_token *said, const vox_model *m) {
@@ -217,6 +233,11 @@ static int read_state(vox_stream *s, const state_numbers *a, tape *t) {
     s->guard.n_pads = a->n_pads;
     s->words.place = a->place;
     s->gate.n_quiet = a->n_quiet;
+    s->gain.level = a->level;
+    s->gain.least = a->least;
+    s->gain.least_before = a->least_before;
+    s->gain.factor = a->factor;
+    s->gain.n_slots = a->n_stretch;
     s->phase = (stream_phase)a->phase;
     if (s->phase != STREAM_OPEN) slots_end(&s->slots);
     if (!slots_hold(&s->slots, DECODER_WIDTH + ENCODER_WIDTH - 1, DECODER_WIDTH))

@@ -40,6 +40,7 @@ enum {
     FAR_DELAY = 30,       /* ... and of 30 */
 };
 static const float WORDS_BONUS = 3, MOST_BONUS = 10; /* docs/words.md */
+static const float MOST_GAIN_DB = 60;
 
 const char *stream_params_fault(const vox_model *m, vox_stream_params *p) {
     if (p->delay_ms == 0) p->delay_ms = m->info.default_delay_ms;
@@ -63,6 +64,9 @@ const char *stream_params_fault(const vox_model *m, vox_stream_params *p) {
     if (p->confidence < 0 || p->confidence > 1) return "confidence must be 0 or 1";
     if (p->n_alternatives < 0 || p->n_alternatives > VOX_MAX_ALTERNATIVES)
         return "there can be 0 to 8 alternatives";
+    if (p->auto_gain < 0 || p->auto_gain > 1) return "auto_gain must be 0 or 1";
+    if (!(fabsf(p->gain_db) <= MOST_GAIN_DB)) return "the gain must be from -60 to 60 dB";
+    if (p->auto_gain && p->gain_db != 0) return "the gain is automatic or a number of dB: not both";
     if (p->words_bonus == 0) p->words_bonus = WORDS_BONUS;
     if (!(p->words_bonus > 0 && p->words_bonus <= MOST_BONUS))
         return "the bonus of words must be above 0 and at most 10";
@@ -132,6 +136,7 @@ void stream_reset(vox_stream *s, int64_t slot) {
         (pad_guard){.pad = s->m->info.token_pad, .n_allowed = s->params.pad_guard_ms / MS_PER_SLOT};
     s->words.place = words_start();
     s->gate = (silence_gate){.n_computed = s->params.silence_gate_ms / MS_PER_SLOT};
+    gain_reset(&s->gain, s->params.auto_gain, s->params.gain_db);
     draft_reset(&s->draft, s->m->info.token_pad, s->m->info.token_word);
     encoder_state_reset(&s->enc_state, s->m, slot);
     decoder_state_reset(&s->dec_state, slot);
@@ -212,13 +217,17 @@ static int listen(vox_stream *s, int w, int *is_shut) {
     for (int i = 0; i < w; i++) {
         mel_state mel = s->mel;
         silence_gate gate = s->gate;
+        gain_state gain = s->gain;
         float *frames = s->mel_frames + i * MEL_PER_SLOT * N_MEL;
-        mel_slot(s->m->kernels, &s->m->mel, &s->mel, samples + i * SAMPLES_PER_SLOT, frames);
         /* The silence before the first sample is not the audio's. */
-        int shuts = slots_taken(&s->slots) + i >= s->m->n_left_pad && gate_shuts(&s->gate, frames);
+        int is_heard = slots_taken(&s->slots) + i >= s->m->n_left_pad;
+        gain_slot(&s->gain, samples + i * SAMPLES_PER_SLOT, is_heard);
+        mel_slot(s->m->kernels, &s->m->mel, &s->mel, samples + i * SAMPLES_PER_SLOT, frames);
+        int shuts = is_heard && gate_shuts(&s->gate, frames);
         if (i > 0 && shuts != *is_shut) {
             s->mel = mel;
             s->gate = gate;
+            s->gain = gain;
             return i;
         }
         *is_shut = shuts;
@@ -301,6 +310,7 @@ static int settle_decode(vox_stream *s) {
 static int plan_encode(vox_stream *s, int w) {
     mel_state mel = s->mel;
     silence_gate gate = s->gate;
+    gain_state gain = s->gain;
     int64_t start = platform_clock_ns();
     int is_shut = 0;
     w = listen(s, w, &is_shut);
@@ -311,6 +321,7 @@ static int plan_encode(vox_stream *s, int w) {
     if (status != VOX_OK || (is_shut && s->slots.n_decoded < s->slots.n_encoded)) {
         s->mel = mel;
         s->gate = gate;
+        s->gain = gain;
         return status == VOX_OK ? plan_decode(s) : stream_fail(s, status, "out of memory");
     }
     if (is_shut) {
@@ -327,6 +338,7 @@ static int plan_encode(vox_stream *s, int w) {
                        .w = w};
     s->before_mel = mel;
     s->before_gate = gate;
+    s->before_gain = gain;
     return 1;
 }
 
@@ -335,6 +347,7 @@ static int settle_encode(vox_stream *s) {
     if (r->status != VOX_OK) {
         s->mel = s->before_mel;
         s->gate = s->before_gate;
+        s->gain = s->before_gain;
         return stream_fail(s, r->status, "out of memory");
     }
     s->stats.encoder_ns += r->ns;

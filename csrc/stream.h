@@ -10,6 +10,7 @@
 #define VOXTRAL_STREAM_H
 
 #include "batch.h"
+#include "gain.h"
 #include "gate.h"
 #include "guard.h"
 #include "mel.h"
@@ -44,10 +45,12 @@ struct vox_stream {
     pad_guard guard;
     listed_words words;
     silence_gate gate;
+    gain_state gain;
     pass_request request; /* the next pass, or the last one */
     int is_planned;       /* stream_advance runs it */
     mel_state before_mel; /* where the stages before it were: no pass, no step */
     silence_gate before_gate;
+    gain_state before_gain;
     int keeps_rows; /* the last call ran out of memory: what it computed is still watched */
     said_token said[DECODER_WIDTH]; /* of the last pass; n_given of n_said were handed out */
     int32_t token; /* what the next position hears: the last one said, at first a pad */

@@ -76,6 +76,8 @@ typedef struct {
     int32_t n_alternatives;  /* of each slot, at most VOX_MAX_ALTERNATIVES */
     int32_t batch_ms;   /* most audio in one pass, 80..1280; 0: 1280. Results do not depend on it */
     int32_t background; /* 1: passes go to streams without it first, as live ones are */
+    int32_t auto_gain;  /* 1: quiet speech is made louder, by up to 40 dB */
+    float gain_db;      /* all audio is, by so much, -60..60; without auto_gain */
     float words_bonus;  /* the next token of a listed word is said if its logit is at most this much
                            below the best, up to 10; 0: 3 */
     const char *words;  /* words to expect, as they are spelt, one a line (UTF-8); NULL: none */
@@ -172,13 +174,11 @@ int vox_model_start(vox_model *model, const void *bytes, size_t n);
 int vox_stream_embed(vox_stream *stream, float *audio);
 /* As if just opened, from any state; memory is kept. Same delay. */
 int vox_stream_reset(vox_stream *stream);
-/* Free the stream and its reference to the model. NULL is fine. */
-void vox_stream_close(vox_stream *stream);
+void vox_stream_close(vox_stream *stream); /* and its reference to the model; NULL is fine */
 int32_t vox_stream_delay(const vox_stream *stream); /* how far text trails speech, in ms */
 /* Samples pushed but not yet decoded: the lag, for backpressure. */
 int64_t vox_stream_pending(const vox_stream *stream);
-/* Bytes of memory the stream holds now: rings, with what copies share of them, and audio. What
- * passes compute in is the model's. */
+/* Bytes that the stream holds now: rings, with what copies share of them, and audio. */
 int64_t vox_stream_memory(const vox_stream *stream);
 int vox_stream_stats(const vox_stream *stream, vox_stats *stats);
 /* Detail of the last error; never NULL; valid until the next call on the stream. */

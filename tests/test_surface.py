@@ -109,6 +109,7 @@ def test_every_way_in_has_the_same_options() -> None:
         "background": False,
         "words": (),
         "words_bonus": None,
+        "gain": None,
     }
     assert [*StreamOptions.__annotations__] == [*inspect.signature(core_params).parameters]
     explained = vox.Model.stream.__doc__ or ""

@@ -207,6 +207,8 @@ static void make_job(job *j, vox_model *m, const float *samples, size_t n, uint3
         j->params.words = "eighteen\nninety\nseven hundred\nforty";
         j->params.words_bonus = (float)(5 + next(seed) % 6);
     }
+    if (next(seed) % 3 == 0) j->params.auto_gain = 1;
+    else if (next(seed) % 3 == 0) j->params.gain_db = (float)(next(seed) % 40) - 20;
     j->n = next(seed) % 8 == 0 ? next(seed) % 2000 : next(seed) % (n + 1);
     j->samples = malloc((j->n + 1) * sizeof *j->samples);
     CHECK(j->samples);

@@ -306,7 +306,7 @@ static void test_damaged_saves(vox_model *m, vox_model *other, const float *samp
     int n_loaded = 0;
     enum { ROUNDS = 1000, N_SUMMED = 56, N_HEADER = N_SUMMED + 8 };
     size_t n_each = 12 + 8 * VOX_MAX_ALTERNATIVES + (m->turn_head ? sizeof s->said->turns : 0);
-    size_t n_numbers = 120 + strlen(params.words) + (size_t)s->text.n_kept +
+    size_t n_numbers = 160 + strlen(params.words) + (size_t)s->text.n_kept +
                        n_each * (size_t)(s->slots.n_said - s->slots.n_given);
     for (int i = 0; i < ROUNDS; i++) {
         memcpy(bad, bytes, n_bytes);
@@ -393,6 +393,38 @@ static void test_words(vox_model *m, const float *samples, size_t n, const resul
     with = run_with(m, &params, samples, n, 0, 0);
     CHECK(distance(&with, without) == 0);
     free(with.logits);
+}
+
+/* A gain that follows quiet speech, wherever audio is cut; and one that gives back what was taken.
+ */
+static void test_gain(vox_model *m, const float *samples, size_t n, const result *loud) {
+    float *quiet = malloc(n * sizeof *quiet);
+    CHECK(quiet);
+    for (size_t i = 0; i < n; i++) quiet[i] = samples[i] / 512; /* exactly 54.19 dB */
+    vox_stream_params params = {.auto_gain = 1}, none = {0};
+    result without = run_with(m, &none, quiet, n, 0, 0),
+           with = run_with(m, &params, quiet, n, 0, 0);
+    CHECK(without.n_text < loud->n_text && with.n_text == loud->n_text);
+    CHECK(memcmp(with.text, loud->text, with.n_text) == 0);
+    size_t cuts[] = {1280, 1281, 159, 20000};
+    for (size_t i = 0; i < sizeof cuts / sizeof *cuts; i++) {
+        params.batch_ms = i % 2 ? 240 : 0;
+        result r = run_with(m, &params, quiet, n, cuts[i], 0);
+        CHECK(distance(&r, &with) == 0);
+        free(r.logits);
+    }
+    params.batch_ms = 0;
+    test_copies(m, &params, quiet, n, 9001, 0);
+    params.silence_gate_ms = 1600;
+    test_saves(m, &params, quiet, n, 5001, 0);
+    vox_stream_params fixed = {.gain_db = 30, .batch_ms = 160};
+    test_saves(m, &fixed, quiet, n, 7001, 0);
+    result heard = run_with(m, &fixed, quiet, n, 3001, 0);
+    CHECK(heard.n_text == loud->n_text && memcmp(heard.text, loud->text, heard.n_text) == 0);
+    free(heard.logits);
+    free(without.logits);
+    free(with.logits);
+    free(quiet);
 }
 
 /* What the gate shuts out is as if it had never been said, wherever audio is cut; each of its slots
@@ -624,11 +656,25 @@ static void test_misuse(vox_model *m) {
               *message);
     }
     vox_stream_params bad[] = {
-        {.batch_ms = 79},          {.batch_ms = 100},        {.pad_guard_ms = -80},
-        {.pad_guard_ms = 81},      {.silence_gate_ms = -80}, {.silence_gate_ms = 1280},
-        {.silence_gate_ms = 1401}, {.confidence = 2},        {.n_alternatives = -1},
-        {.n_alternatives = 9},     {.background = 2},        {.words_bonus = -1},
-        {.words_bonus = 10.5f},    {.words_bonus = NAN},     {.words = "\xFF"},
+        {.batch_ms = 79},
+        {.batch_ms = 100},
+        {.pad_guard_ms = -80},
+        {.pad_guard_ms = 81},
+        {.silence_gate_ms = -80},
+        {.silence_gate_ms = 1280},
+        {.silence_gate_ms = 1401},
+        {.confidence = 2},
+        {.n_alternatives = -1},
+        {.n_alternatives = 9},
+        {.background = 2},
+        {.words_bonus = -1},
+        {.words_bonus = 10.5f},
+        {.words_bonus = NAN},
+        {.words = "\xFF"},
+        {.auto_gain = 2},
+        {.gain_db = 60.5f},
+        {.gain_db = NAN},
+        {.auto_gain = 1, .gain_db = 3},
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         CHECK(vox_stream_open(m, &bad[i], &s, message, n_message) == VOX_ERR_ARGUMENT && *message);
@@ -691,6 +737,7 @@ int main(int argc, char **argv) {
     test_saves(m, NULL, samples, n, 4001, 0);
     test_gate(m, samples, n);
     test_words(m, samples, n, &whole);
+    test_gain(m, samples, n, &whole);
     test_alternatives(m, samples, n);
     test_far_clock(f32, samples, n / 2);
     vox_model_close(f32);

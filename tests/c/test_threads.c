@@ -56,6 +56,7 @@ static void *use(void *data) {
                                 .silence_gate_ms = u->id % 2 ? 2400 : 0,
                                 .pad_guard_ms = u->id % 3 ? 800 : 0,
                                 .words = u->id % 2 ? NULL : "ab\nc d",
+                                .auto_gain = u->id % 2,
                                 .confidence = 1,
                                 .n_alternatives = 3};
     vox_stream *s;

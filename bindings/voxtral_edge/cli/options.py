@@ -118,7 +118,27 @@ def hearing() -> Parser:
         metavar="LOGITS",
         help="how far the model may lean towards them: above 0 and at most 10 (default: 3)",
     )
+    gain(parser)
     return parser
+
+
+def gain(parser: argparse.ArgumentParser) -> None:
+    """Declare the option of loudness."""
+
+    def chosen(text: str) -> float | str:
+        if text == "auto":
+            return text
+        try:
+            return float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text} is neither auto nor a number of dB") from None
+
+    parser.add_argument(
+        "--gain",
+        type=chosen,
+        metavar="auto|DB",
+        help="make quiet speech louder, or all audio by so many dB, -60 to 60 (default: neither)",
+    )
 
 
 def open_model(args: argparse.Namespace) -> Model:
@@ -139,6 +159,7 @@ def stream_options(args: argparse.Namespace) -> StreamOptions:
         "alternatives": args.alternatives,
         "words": [*args.words],
         "words_bonus": args.words_bonus,
+        "gain": args.gain,
     }
 
 

@@ -182,8 +182,10 @@ class Model:
         None: all is. `confidence` and `alternatives`, their number, 0 to 8: what pieces have beside
         their text. `background`: streams that do not have it, live ones, go first; what it gives is
         the same. `words`: names and terms to expect, in the spelling wanted; where the model is in
-        two minds, it leans towards them, by at most `words_bonus` logits; None: 3. Raises
-        ArgumentError, ModelClosed or OutOfMemory.
+        two minds, it leans towards them, by at most `words_bonus` logits; None: 3.
+        `gain`: "auto" makes quiet speech louder, by up to 40 dB; a number makes all audio louder by
+        so many dB, -60 to 60; None: it stays as it is. Raises ArgumentError, ModelClosed or
+        OutOfMemory.
         """
         fields = core_params(**options)
         params = ffi.new("vox_stream_params *", fields)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from .._voxtral import ffi, lib
 from ..errors import ArgumentError
 
 DELAYS_MS = (*range(80, 1201, 80), 2400)  # the delays that the model was trained for
 MAX_BONUS = 10.0  # of words, in logits; the limit of the core
+MAX_GAIN_DB = 60.0  # likewise
 MAX_ALTERNATIVES: int = lib.VOX_MAX_ALTERNATIVES  # of a token
 
 
@@ -24,6 +25,7 @@ class StreamOptions(TypedDict, total=False):
     background: bool
     words: Collection[str]
     words_bonus: float | None
+    gain: float | Literal["auto"] | None
 
 
 def core_params(
@@ -35,6 +37,7 @@ def core_params(
     background: bool = False,
     words: Collection[str] = (),
     words_bonus: float | None = None,
+    gain: float | Literal["auto"] | None = None,
 ) -> dict[str, Any]:
     """Return StreamOptions as the fields of a vox_stream_params, which borrows the words in it.
 
@@ -60,6 +63,10 @@ def core_params(
         raise ArgumentError(
             f"a bonus of {words_bonus} is not possible: above 0 and at most {MAX_BONUS:g} logits"
         )
+    if gain != "auto" and (isinstance(gain, str) or not abs(gain or 0) <= MAX_GAIN_DB):
+        raise ArgumentError(f"a gain of {gain!r} is not possible: 'auto', or -60 to 60 dB")
+    params["auto_gain"] = gain == "auto"
+    params["gain_db"] = 0.0 if gain == "auto" else gain or 0.0
     params["words_bonus"] = words_bonus or 0.0
     params["words"] = ffi.new("char[]", _lines(words))
     return params
