@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..console.arguments import Parser, count, names_files
+from ..console.arguments import Parser, count, gain, names_files
 from ..console.lines import complain
 from ..machine import models
 from ..streaming.model import Model
@@ -118,27 +118,13 @@ def hearing() -> Parser:
         metavar="LOGITS",
         help="how far the model may lean towards them: above 0 and at most 10 (default: 3)",
     )
-    gain(parser)
-    return parser
-
-
-def gain(parser: argparse.ArgumentParser) -> None:
-    """Declare the option of loudness."""
-
-    def chosen(text: str) -> float | str:
-        if text == "auto":
-            return text
-        try:
-            return float(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"{text} is neither auto nor a number of dB") from None
-
     parser.add_argument(
         "--gain",
-        type=chosen,
+        type=gain,
         metavar="auto|DB",
         help="make quiet speech louder, or all audio by so many dB, -60 to 60 (default: neither)",
     )
+    return parser
 
 
 def open_model(args: argparse.Namespace) -> Model:

@@ -50,6 +50,14 @@ def positive(text: str) -> float:
     return value
 
 
+def gain(text: str) -> float | str:
+    """Return "auto", or a number of decibels."""
+    value = _number(text)
+    if text != "auto" and not abs(value) <= 60:
+        raise argparse.ArgumentTypeError(f"{text} is neither auto nor -60 to 60 dB")
+    return text if text == "auto" else value
+
+
 def _number(text: str) -> float:
     try:
         return float(text)

@@ -8,6 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
+from ..console.arguments import gain
 from ..console.printable import printable
 from ..errors import ArgumentError
 from ..machine import models
@@ -51,6 +52,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
         help="files that are transcribed at once; 16 more wait (default: %(default)s)")  # fmt: skip
     add("--max-upload", type=int, default=4096, metavar="MB",
         help="the largest file (default: %(default)s)")  # fmt: skip
+    add("--gain", type=gain, metavar="auto|DB",
+        help="make quiet speech louder, or all audio by so many dB (default: neither)")  # fmt: skip
     add("--state-dir", metavar="DIR",
         help="keep sessions that broke there, over a restart (default: in memory)")  # fmt: skip
     add("--drain", type=float, default=30.0, metavar="S",
@@ -74,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
         host=args.host,
         port=args.port,
         delay_ms=args.delay,
+        gain=args.gain,
         wyoming=None if args.wyoming == "off" else args.wyoming,
         zeroconf=args.zeroconf,
         token=_token(args.token_file),

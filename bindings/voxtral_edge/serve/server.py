@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import uvicorn
 from fastapi import FastAPI
@@ -48,6 +48,7 @@ class Options:
     host: str = "127.0.0.1"
     port: int = 8000
     delay_ms: int | None = None
+    gain: float | Literal["auto"] | None = None
     token: str | None = None
     is_insecure: bool = False
     origins: tuple[str, ...] = ()
@@ -164,6 +165,7 @@ class Server:
         self._engine = Engine(
             self._model,
             delay_ms=options.delay_ms,
+            gain=options.gain,
             limits=options.limits,
             state_dir=options.state_dir,
         )

@@ -20,6 +20,7 @@ from .. import errors
 from ..door.doorstep import transport_of
 from ..errors import BadRequest, log
 from ..intake.upload import Body, Decoders, Decoding, Form, Gone
+from ..intake.vocabulary import listed
 from ..sessions.engine import Engine
 from ..sessions.session import Session
 from .answers import Answer, Events, Json, Plain, Srt, Verbose, Vtt, event
@@ -50,6 +51,11 @@ FORM: dict[str, Any] = {  # for OpenAPI; the body is read by Form as it comes
                         "timestamp_granularities[]": {
                             "type": "array",
                             "items": {"enum": list(GRANULARITIES)},
+                        },
+                        "keywords[]": {
+                            "type": "array",
+                            "items": {"type": "string"},
+                            "description": "words to expect; before the file",
                         },
                         "include[]": {"type": "array", "items": {"enum": ["logprobs"]}},
                     },
@@ -109,7 +115,8 @@ class Transcription(Meanwhile):
                 await stack.enter_async_context(sender)
             await stack.enter_async_context(self._engine.file(body.client))
             decoding = await stack.enter_async_context(self._decoders.decoding())
-            session = self._engine.session(is_file=True, confidence=True)
+            words = listed(_all(form, "keywords") + _all(form, "context_bias"), "keywords")
+            session = self._engine.session(is_file=True, confidence=True, words=words)
             await stack.enter_async_context(session)
             sending = await stack.enter_async_context(beside(_pass_on(form, decoding)))
             hearing = await stack.enter_async_context(beside(hear(decoding, session)))

@@ -20,6 +20,7 @@ from ...text.words import Word, Words
 from .. import errors
 from ..errors import BadRequest
 from ..intake.inlet import Inlet
+from ..intake.vocabulary import listed
 from ..sessions.engine import Engine
 from ..sessions.hearing import Hearing
 from . import sockets
@@ -38,7 +39,7 @@ class Mistral(Dialect):
 
     kept = (
         *("_format", "_delay_ms", "_language", "_detection", "_id", "_model", "_turns", "_text"),
-        *("_words", "_cutter", "_segments", "_heard_s", "_is_fixed"),
+        *("_words", "_cutter", "_segments", "_heard_s", "_is_fixed", "_listed"),
     )
 
     def __init__(self, engine: Engine, socket: Socket) -> None:
@@ -47,6 +48,7 @@ class Mistral(Dialect):
         self._format: dict[str, Any] = {"encoding": "pcm_s16le", "sample_rate": RATE}
         self._delay_ms = engine.delay_ms
         self._language: str | None = None
+        self._listed: list[str] = []
         self._detection: dict[str, Any] | None = None
         self._id = secrets.token_hex(16)
         self._model = socket.websocket.query_params.get("model") or engine.model.name
@@ -115,6 +117,7 @@ class Mistral(Dialect):
             "audio_format": self._format,
             "target_streaming_delay_ms": self._delay_ms,
             "language": self._language,
+            "context_bias": self._listed,
             "turn_detection": self._detection,
         }
 
@@ -137,6 +140,8 @@ class Mistral(Dialect):
         detection = given.get("turn_detection", self._detection)
         if detection is not None:
             _turns(self._engine, detection, self._delay_ms)  # raises
+        if "context_bias" in given:
+            self._listed = listed(given["context_bias"], "context_bias")
         self._format, self._detection = form, detection
         self._language = given.get("language") or self._language
         if delay_ms is not None:  # the next one that the model knows
@@ -166,6 +171,7 @@ class Mistral(Dialect):
             hear=self._turns.hear if self._turns else None,
             saved=saved,
             delay_ms=self._delay_ms,
+            words=self._listed,
         )
 
     async def _flush(self) -> None:

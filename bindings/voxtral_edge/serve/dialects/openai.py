@@ -17,6 +17,7 @@ from ...text.turns import Turns, turns_of
 from .. import errors
 from ..errors import BadRequest
 from ..intake.inlet import Inlet
+from ..intake.vocabulary import listed
 from ..sessions.engine import Engine
 from ..sessions.hearing import Hearing
 from .answers import Text, logprobs
@@ -149,6 +150,7 @@ class OpenAi(Dialect):
         if heard.get("transcription") is not None:
             transcription = {**transcription, **_object(heard, "transcription")}
             _delay(transcription)
+            _keywords(transcription)
         if "turn_detection" in heard:
             detection = _detection(heard["turn_detection"])
         include = given.get("include")
@@ -181,6 +183,7 @@ class OpenAi(Dialect):
             saved=saved,
             delay_ms=_delay(self._transcription) or self._engine.delay_ms,
             confidence=LOGPROBS in self._include,
+            words=_keywords(self._transcription),
         )
 
     def _drop(self) -> None:
@@ -326,6 +329,10 @@ def _delay(transcription: dict[str, Any]) -> int | None:
             param="session.audio.input.transcription.delay",
         )
     return ms
+
+
+def _keywords(transcription: dict[str, Any]) -> list[str]:
+    return listed(transcription.get("keywords"), "session.audio.input.transcription.keywords")
 
 
 def _detection(given: Any) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from ...text.words import Word, Words
 from .. import errors
 from ..errors import BadRequest
 from ..intake.inlet import Inlet
+from ..intake.vocabulary import listed
 from ..sessions.engine import Engine
 from ..sessions.hearing import Hearing
 from .answers import Text
@@ -30,7 +31,10 @@ FIRST_TURN = 35  # its number among the tokens
 class Vllm(Dialect):
     """One connection."""
 
-    kept = ("_text", "_words", "_is_named", "_has_words", "_has_told", "_rate", "_delay_ms")
+    kept = (
+        *("_text", "_words", "_is_named", "_has_words", "_has_told", "_rate", "_delay_ms"),
+        "_listed",
+    )
 
     def __init__(self, engine: Engine, socket: Socket) -> None:
         """Begin before the first utterance."""
@@ -38,6 +42,7 @@ class Vllm(Dialect):
         self._text, self._words = Text(), Words(engine.model)
         self._is_named = self._has_words = self._has_told = False
         self._rate, self._delay_ms = RATE, engine.delay_ms
+        self._listed: list[str] = []
         self._pair = asyncio.Lock()  # a delta and the turn that belongs to it
 
     async def message(self, message: dict[str, Any]) -> None:
@@ -98,6 +103,8 @@ class Vllm(Dialect):
                 "rate and delay_ms must be numbers that are known", code="invalid_event"
             )
         Inlet(rate)  # raises
+        if "vocabulary" in message:
+            self._listed = listed(message["vocabulary"], "vocabulary")
         include = message.get("include")
         self._has_words = isinstance(include, list) and "words" in include
         self._rate, self._delay_ms = rate, delay_ms
@@ -116,6 +123,7 @@ class Vllm(Dialect):
             saved=saved,
             delay_ms=self._delay_ms,
             confidence=self._has_words,
+            words=self._listed,
         )
 
     async def _tell(self, slots: list[Piece]) -> None:

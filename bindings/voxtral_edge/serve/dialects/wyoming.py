@@ -30,6 +30,7 @@ from ..errors import BadRequest, log
 from ..intake.inlet import Inlet
 from ..intake.objects import json_object
 from ..intake.upload import Gone
+from ..intake.vocabulary import listed
 from ..sessions.engine import Engine
 from ..sessions.hearing import Hearing
 from .answers import Text
@@ -61,6 +62,7 @@ class Wyoming:
         self._is_leaving = False
         self._place = contextlib.AsyncExitStack()
         self._wanted = Transcribe()
+        self._listed: list[str] = []
         self._hearing: Hearing | None = None
         self._turns: Turns | None = None
         self._text = Text()
@@ -155,6 +157,11 @@ class Wyoming:
             elif Transcribe.is_type(event.type):
                 await self._drop()
                 self._wanted = Transcribe.from_event(event)
+                names, terms = (
+                    listed(event.data.get(name), name)
+                    for name in ("transcript_names", "transcript_terms")
+                )
+                self._listed = names + terms
             elif event.type == "audio-start":
                 await self._drop()
                 await self._begin(event.data)
@@ -186,7 +193,9 @@ class Wyoming:
         silence_ms = SILENCE_MS.get(getattr(wanted, "value", "default"), SILENCE_MS["default"])
         turns = turns_of(self._engine.model, delay_ms=self._engine.delay_ms, silence_ms=silence_ms)
         self._turns = turns
-        self._hearing = Hearing(self._engine, inlet, self._tell, self._fail, hear=turns.hear)
+        self._hearing = Hearing(
+            self._engine, inlet, self._tell, self._fail, hear=turns.hear, words=self._listed
+        )
         self._text, self._began_s = Text(), time.monotonic()
         self._is_over = self._is_started = self._has_answered = False
 

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol
 
 import numpy as np
 
@@ -74,14 +74,20 @@ class Engine:
     """Opens sessions on a model; belongs to one event loop."""
 
     def __init__(
-        self, model: Model, *, delay_ms: int | None, limits: Limits, state_dir: Path | None = None
+        self,
+        model: Model,
+        *,
+        delay_ms: int | None,
+        limits: Limits,
+        gain: float | Literal["auto"] | None = None,
+        state_dir: Path | None = None,
     ) -> None:
         """Start the threads; `state_dir`: where broken sessions are kept, None: in memory."""
         self.model, self.limits = model, limits
         self.store = Store(state_dir)
         self.doorstep = Doorstep(limits.max_silent, limits.patience_s)
         self._n_by_client: Counter[str] = Counter()  # sessions, by address
-        self.delay_ms = delay_ms or model.default_delay_ms
+        self.delay_ms, self.gain = delay_ms or model.default_delay_ms, gain
         self.scheduler = Scheduler()
         self.is_draining = False
         self.clients: set[Client] = set()  # that are live
@@ -182,9 +188,14 @@ class Engine:
     ) -> Session:
         """Open a session, or go on with a saved one.
 
-        Its delay, if it is not given, is that of the server.
+        Its delay and its gain, if they are not given, are those of the server.
         """
-        options = {"delay_ms": self.delay_ms, **options, "background": is_file}
+        options = {
+            "delay_ms": self.delay_ms,
+            "gain": self.gain,
+            **options,
+            "background": is_file,
+        }
 
         def make() -> Stream:
             return self.model.load_stream(saved) if saved else self.model.stream(**options)
