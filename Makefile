@@ -27,7 +27,7 @@ bench:    ## speed, lag and memory of the embedded model, or of MODEL=file
 	@scripts/install
 	@.venv/bin/voxtral bench $(if $(MODEL),--model "$(MODEL)") --seconds 30
 
-fuzz:     ## ten minutes of fuzzing (needs clang): the GGUF loader, then the WAV pipe
+fuzz:     ## minutes of fuzzing (needs clang): all that reads what others wrote
 	@scripts/fuzz
 
 aarch64:  ## the C tests on emulated 64-bit ARM (needs Debian's cross compiler and qemu)
@@ -42,12 +42,12 @@ windows:  ## the C tests as Windows programs (needs Debian's wine)
 	@scripts/install test web
 	@scripts/windows
 
-soak:     ## memory refused at every place, ThreadSanitizer, sessions that break, messages nobody sends: hours
+soak:     ## memory refused at every place, ThreadSanitizer, sessions that break, days of audio, fuzzing: hours
 	@scripts/soak
 
 wheel:    ## one abi3 wheel in dist/
 	@scripts/install
-	@.venv/bin/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	@scripts/wheel
 
 wheel_aarch64: ## the same for 64-bit ARM, tried on an emulated one (Debian's cross compiler, debootstrap and qemu)
 	@scripts/install

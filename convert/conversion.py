@@ -20,10 +20,11 @@ from voxtral_edge.system import here
 
 from .errors import ConversionError
 from .reading.checkpoint import Checkpoint, Slice
+from .reading.regular_file import read_at
 from .writing.gguf_file import Place, write_header
 from .writing.llama import decoder
 from .writing.metadata import SHA256_KEY, Card
-from .writing.quantize import DEFAULT, Bytes, Type, file_type
+from .writing.quantize import DEFAULT, Type, file_type
 from .writing.recipe import Recipe, whole
 
 Progress = Callable[[str, int], None]
@@ -140,11 +141,11 @@ def _fill(
             stored = place.store(recipe.values(part))
         except OverflowError as error:
             raise part.error(f"has {error}: choose --type bf16 or f32") from error
-        write_all(fd, stored, place.rows(first, end)[0])
+        write_all(fd, stored.data, place.rows(first, end)[0])
 
     for_each_slice(source, write, threads, progress)
     assert source.sha256 is not None
-    _write_sha256(fd, source.sha256, places)
+    _write_sha256(output, source.sha256, places)
     return places, size
 
 
@@ -183,16 +184,16 @@ def _target(path: Path, source: Checkpoint) -> Output:
     return Output(path, inputs=identities(source.paths), over=is_gguf, anywhere=True)
 
 
-def write_all(fd: int, data: Bytes, offset: int) -> None:
+def write_all(fd: int, data: memoryview | bytes, offset: int) -> None:
     """Write data at an offset, in as many pieces as the system takes."""
-    view = data.data
+    view = memoryview(data)
     while len(view):
         n = here.write_at(fd, view, offset)
         view, offset = view[n:], offset + n
 
 
-def _write_sha256(fd: int, sha256: str, places: dict[str, Place]) -> None:
+def _write_sha256(output: Output, sha256: str, places: dict[str, Place]) -> None:
     """Fill in the hash, which is known only after the last slice; it has a fixed length."""
-    header = here.read_at(fd, min(place.offset for place in places.values()), 0)
+    header = read_at(output.fd, output.path, 0, min(place.offset for place in places.values()))
     offset = header.index(UNKNOWN_SHA256.encode(), header.index(SHA256_KEY.encode()))
-    here.write_at(fd, sha256.encode(), offset)
+    write_all(output.fd, sha256.encode(), offset)

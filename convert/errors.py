@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from voxtral_edge.console.printable import printable
 from voxtral_edge.errors import ModelFormatError
 
 
@@ -12,6 +13,10 @@ class ConversionError(ModelFormatError):
 
     The message is one line that names the file, the tensor or key, and what to do.
     """
+
+    def __init__(self, message: str) -> None:
+        """Keep the message; what would break the line, in names of others, is spelt out."""
+        super().__init__(printable(message))
 
 
 class DamagedFile(ConversionError):  # noqa: N818  (the name says what happened, as in the package)

@@ -53,6 +53,8 @@ endif()
 file(STRINGS "${ggml_dir}/CMakeLists.txt" ggml_numbers REGEX "^set\\(GGML_VERSION_(MAJOR|MINOR|PATCH) ")
 list(TRANSFORM ggml_numbers REPLACE "[^0-9]" "")
 list(JOIN ggml_numbers "." ggml_numbers)
+# Assertions name files as the source calls them, wherever it lies: here and in our own files.
+add_compile_options("-fmacro-prefix-map=${CMAKE_CURRENT_SOURCE_DIR}/=" "-fmacro-prefix-map=${ggml_dir}/=ggml/")
 add_library(ggml OBJECT "${ggml_dir}/src/ggml.c" "${ggml_dir}/src/ggml-quants.c" ggml_rest.c)
 target_include_directories(ggml SYSTEM PUBLIC "${ggml_dir}/include" PRIVATE "${ggml_dir}/src")
 target_compile_definitions(ggml PRIVATE _GNU_SOURCE NDEBUG GGML_VERSION="${ggml_numbers}" GGML_COMMIT="")

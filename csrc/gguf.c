@@ -114,12 +114,12 @@ static uint64_t alignment(cursor *c, const gguf_contents *contents) {
 
 int gguf_read(gguf_contents *contents, const void *bytes, size_t n, const char **fault) {
     *contents = (gguf_contents){0};
-    const unsigned char *begin = bytes;
-    cursor c = {begin, begin + n, NULL};
+    const unsigned char *begin = bytes; /* NULL if there are none */
     if (n < 4 || memcmp(begin, "GGUF", 4) != 0) {
         *fault = "not a GGUF file: make one with voxtral convert";
         return VOX_ERR_FORMAT;
     }
+    cursor c = {begin, begin + n, NULL};
     take(&c, 4, 1);
     uint64_t version = take_number(&c, 4);
     uint64_t n_tensors = take_number(&c, 8), n_keys = take_number(&c, 8);

@@ -18,7 +18,9 @@
 
 int platform_map(const char *path, file_map *map) {
     *map = (file_map){0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe has nobody to wait for */
+    int fd;
+    do fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe has nobody to wait for */
+    while (fd < 0 && errno == EINTR);
     if (fd < 0) return errno;
     struct stat st;
     int error = 0;

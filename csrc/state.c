@@ -126,7 +126,8 @@ static void transfer_arrays(tape *t, vox_stream *s) {
         if (m->turn_head) transfer(t, said->turns, sizeof said->turns);
     }
     transfer(t, s->mel.tail, sizeof s->mel.tail);
-    transfer(t, s->samples + s->first_sample, s->n_samples * sizeof *s->samples);
+    if (s->n_samples > 0)
+        transfer(t, s->samples + s->first_sample, s->n_samples * sizeof *s->samples);
     transfer(t, s->enc_state.conv1_tail, (CONV_TAPS - 1) * N_MEL * sizeof *s->enc_state.conv1_tail);
     transfer(t, s->enc_state.conv2_tail, (size_t)m->enc.dim * sizeof *s->enc_state.conv2_tail);
     transfer(t, s->audio,

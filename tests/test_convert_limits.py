@@ -244,6 +244,21 @@ def test_one_line_says_what_is_wrong(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint"]
 
 
+def test_names_of_others_do_not_break_the_line(
+    checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(checkpoints["transformers"], tmp_path / "checkpoint"))
+    index = {"weight_map": {"a": "two\nlines"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(ConversionError, match=r"two\\nlines is missing"):
+        Checkpoint(folder)
+    folder = Path(shutil.copytree(checkpoints["official"], tmp_path / "other"))
+    header = json.dumps({"a\nb": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}).encode()
+    (folder / "consolidated.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)
+    with pytest.raises(ConversionError, match=r"tensor a\\nb is unknown"):
+        Checkpoint(folder)
+
+
 # ---- files that are none -------------------------------------------------------------------------
 
 

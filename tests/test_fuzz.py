@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
-from fuzz.fuzz_wav import check
+from fuzz import fuzz_checkpoint, fuzz_wav
 from voxtral_edge import ComputeError, Model, ModelFormatError
 
 FUZZ = Path(__file__).with_name("fuzz")
@@ -13,7 +14,7 @@ FUZZ = Path(__file__).with_name("fuzz")
 
 @pytest.mark.parametrize("path", sorted((FUZZ / "wav").iterdir()), ids=lambda path: path.name)
 def test_wav_pipe(path: Path) -> None:
-    check(path.read_bytes())
+    fuzz_wav.check(path.read_bytes())
 
 
 @pytest.mark.parametrize("path", sorted((FUZZ / "model").iterdir()), ids=lambda path: path.name)
@@ -23,6 +24,17 @@ def test_model(path: Path) -> None:
             stream.finish()
     except (ModelFormatError, ComputeError) as error:  # a model that loads may hold a NaN
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("path", sorted((FUZZ / "checkpoint").iterdir()), ids=lambda p: p.name)
+def test_checkpoint(path: Path) -> None:
+    fuzz_checkpoint.check(path.read_bytes())
+
+
+def test_checkpoints_by_chance() -> None:
+    choice = random.Random(1)
+    for _ in range(300):
+        fuzz_checkpoint.check(choice.randbytes(choice.randrange(1, 12)))
 
 
 def test_frames(demo: Model, caplog: pytest.LogCaptureFixture) -> None:

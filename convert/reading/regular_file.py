@@ -1,4 +1,4 @@
-"""Opens what is read: regular files only, for a pipe or a device may never end."""
+"""Opens and reads files: regular ones only, for a pipe or a device may never end."""
 
 from __future__ import annotations
 
@@ -21,3 +21,21 @@ def open_regular(path: str | os.PathLike[str]) -> int:
         os.close(fd)
         raise none
     return fd
+
+
+def read_at(fd: int, path: str | os.PathLike[str], offset: int, n: int) -> bytes:
+    """Return n bytes at an offset, or fewer at the end; raise ConversionError if it fails.
+
+    A system may give less at a time than is asked for.
+    """
+    parts = []
+    while n > 0:
+        try:
+            part = here.read_at(fd, n, offset)
+        except OSError as error:
+            raise ConversionError(f"{path}: cannot be read ({error.strerror})") from error
+        if not part:
+            break
+        parts.append(part)
+        offset, n = offset + len(part), n - len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

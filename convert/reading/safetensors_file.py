@@ -19,7 +19,7 @@ import numpy.typing as npt
 from voxtral_edge.system import here
 
 from ..errors import ConversionError
-from .regular_file import open_regular
+from .regular_file import open_regular, read_at
 
 Floats = npt.NDArray[np.float32]
 ITEM_SIZES = {
@@ -76,17 +76,10 @@ class SafetensorsFile:
 
     def read(self, offset: int, n: int) -> bytes:
         """Return n bytes at an offset."""
-        parts = []
-        while n > 0:
-            try:
-                part = here.read_at(self.fd, n, offset)
-            except OSError as error:
-                raise ConversionError(f"{self.path}: cannot read ({error.strerror})") from error
-            if not part:
-                raise ConversionError(f"{self.path}: the file became shorter while it was read")
-            parts.append(part)
-            offset, n = offset + len(part), n - len(part)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        data = read_at(self.fd, self.path, offset, n)
+        if len(data) != n:
+            raise ConversionError(f"{self.path}: the file became shorter while it was read")
+        return data
 
     def pieces(self, name: str) -> Iterator[Floats]:
         """Yield the values of a tensor as F32, in order, a piece at a time."""

@@ -22,11 +22,10 @@ from gguf import (
     GGUFValueType,
     GGUFWriter,
 )
-from voxtral_edge.system import here
 
 from ..errors import ConversionError
 from ..reading.checkpoint import GROUP_ROWS
-from ..reading.regular_file import open_regular
+from ..reading.regular_file import open_regular, read_at
 from ..reading.safetensors_file import PIECE, Floats, TensorInfo
 from .groups import LAYOUT, group, grouped_size, ungroup
 from .quantize import Bytes, pack, packed_size, unpack
@@ -145,6 +144,9 @@ class GgufFile:
         try:
             self.size = os.fstat(self.file.fileno()).st_size
             self._read_header(self.file)
+        except OSError as error:
+            self.close()
+            raise ConversionError(f"{path}: cannot be read ({error.strerror})") from error
         except (ValueError, TypeError, OverflowError, MemoryError) as error:
             self.close()
             detail = f" ({error})" if isinstance(error, ConversionError) else ""
@@ -169,7 +171,7 @@ class GgufFile:
 
     def read(self, offset: int, n: int) -> bytes:
         """Return n bytes at an offset; may be called from several threads."""
-        data = here.read_at(self.file.fileno(), n, offset)
+        data = read_at(self.file.fileno(), self.path, offset, n)
         if len(data) != n:
             raise ConversionError(f"{self.path}: ends too early: copy or convert it again")
         return data

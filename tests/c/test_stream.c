@@ -4,9 +4,9 @@
  * Checks what needs C to see: bit-equal logits for every cut of the audio, every width, every
  * thread count and every kernel table; the same tokens whatever is guessed and however many guesses
  * a pass checks, whatever copies are made, and wherever the stream is saved and loaded; a clock
- * that starts far from zero; every status on misuse; that memory stops growing. WAV must be 16-bit,
- * 16 kHz, mono. TIGHT are models whose decoder ring has not one row more than the widest pass
- * needs, or would have none for a pass if it were as long as the window.
+ * that starts far from zero, and counts of years; every status on misuse; that memory stops
+ * growing. WAV must be 16-bit, 16 kHz, mono. TIGHT are models whose decoder ring has not one row
+ * more than the widest pass needs, or would have none for a pass if it were as long as the window.
  */
 #include <fenv.h>
 #include <math.h>
@@ -282,6 +282,62 @@ static void test_saves(vox_model *m, const vox_stream_params *params, const floa
     vox_stream_close(s);
 }
 
+/* As if a stream had gone on for years: its counts are moved to where they would be then, while its
+ * positions, which began there, stay. From there on it says the same, to the bit. */
+static void test_long_life(vox_model *m, const float *samples, size_t n) {
+    int64_t slots[] = {(int64_t)1 << 29 /* 2^31 frames: 500 days */, (int64_t)1 << 33,
+                       (1LL << 40) - 1000};
+    for (size_t i = 0; i < sizeof slots / sizeof *slots; i++) {
+        vox_stream *young, *old;
+        CHECK(vox_stream_open(m, NULL, &young, NULL, 0) == VOX_OK);
+        stream_reset(young, slots[i]);
+        result r = {0}, later = {0};
+        CHECK(vox_stream_push(young, samples, n) == VOX_OK);
+        drain(young, &r); /* until its windows are full */
+        CHECK(young->slots.n_decoded > m->dec.window);
+        size_t n_bytes;
+        unsigned char *bytes = save(young, &n_bytes);
+        int64_t counts[6]; /* clock, pushed, encoded, decoded, skipped, out */
+        size_t at = 64;    /* behind the header, and the options */
+        while (at < 300 && memcmp(bytes + at, &slots[i], sizeof *slots) != 0) at += 4;
+        memcpy(counts, bytes + at, sizeof counts);
+        CHECK(counts[0] == slots[i] && counts[1] == (int64_t)n && counts[4] == 0);
+        counts[0] = 0;
+        counts[1] += slots[i] * SAMPLES_PER_SLOT;
+        counts[2] += slots[i];
+        counts[3] += slots[i];
+        counts[5] += slots[i];
+        memcpy(bytes + at, counts, sizeof counts);
+        uint64_t sum = hash_bytes(hash_bytes(0, bytes, 56), bytes + 64, n_bytes - 64);
+        memcpy(bytes + 56, &sum, sizeof sum);
+        CHECK(vox_stream_load(m, bytes, n_bytes, &old, NULL, 0) == VOX_OK);
+        int64_t memory = vox_stream_memory(old);
+        for (int round = 0; round < 3; round++) {
+            CHECK(vox_stream_push(young, samples, n) == VOX_OK);
+            CHECK(vox_stream_push(old, samples, n) == VOX_OK);
+            CHECK(vox_stream_pending(old) == vox_stream_pending(young));
+            if (round == 2)
+                CHECK(vox_stream_finish(young) == VOX_OK && vox_stream_finish(old) == VOX_OK);
+            size_t n_tokens = r.n_tokens;
+            drain(young, &r);
+            vox_slot slot;
+            while (vox_stream_next(old, &slot) == VOX_SLOT) {
+                CHECK(slot.index == slots[i] + (int64_t)n_tokens);
+                CHECK(slot.token == r.tokens[n_tokens++]);
+                memcpy(later.text + later.n_text, slot.text, slot.n_text);
+                later.n_text += slot.n_text;
+            }
+            CHECK(n_tokens == r.n_tokens);
+            if (round == 0) memory = vox_stream_memory(old);
+            CHECK(vox_stream_memory(old) == memory);
+        }
+        CHECK(memcmp(later.text, r.text + (r.n_text - later.n_text), later.n_text) == 0);
+        free(bytes);
+        vox_stream_close(young);
+        vox_stream_close(old);
+    }
+}
+
 /* Damaged bytes are refused. Damaged numbers with the right checksum are refused too, or make a
  * stream that is wrong and safe. */
 static void test_damaged_saves(vox_model *m, vox_model *other, const float *samples, size_t n) {
@@ -553,6 +609,7 @@ static void test_tight_rings(const char *path, vox_model *other) {
     test_copies(m, NULL, samples, N, 9000, 1);
     test_saves(m, NULL, samples, N, 2501, 0);
     test_saves(m, NULL, samples, N, 12345, (int64_t)1 << 33);
+    test_long_life(m, samples, N);
     test_damaged_saves(m, other, samples, N / 2);
     test_guard(path, samples, N / 2, &whole);
     test_alternatives(m, samples, N);

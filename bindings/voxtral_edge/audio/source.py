@@ -143,10 +143,15 @@ class ByteSource:
     def _wait(self, n: int) -> bytes:
         """Return at least one byte and at most n, nothing only at the end."""
         while True:
-            data: Any = self._receive(n)
-            if data == b"" and self.size is None and hasattr(self.file, "raw"):
-                # A buffer says the same of an end and of nothing yet; what is below it does not.
-                data = self.file.raw.read(n)
+            try:
+                data: Any = self._receive(n)
+                if data == b"" and self.size is None and hasattr(self.file, "raw"):
+                    # A buffer says the same of an end and of nothing yet; what is below does not.
+                    data = self.file.raw.read(n)
+            except OSError as error:
+                if error.filename is None and error.errno is not None:
+                    error.filename = self.name  # which the system does not say of a descriptor
+                raise
             if isinstance(data, (bytes, bytearray, memoryview)):
                 return bytes(data)
             if data is not None:

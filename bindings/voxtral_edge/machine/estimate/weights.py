@@ -104,7 +104,7 @@ def write(path: Path, params: Params, n_left_pad: int) -> None:
                 patterns[kind] = np.tile(packed, max(WRITE_BYTES // packed.size, 1))
             if name.endswith("norm.weight"):
                 ones = np.ones(place.n_bytes // 4, "<f4").view(np.uint8)
-                write_all(fd, ones, place.offset)
+                write_all(fd, ones.data, place.offset)
             else:
                 _fill(fd, place, patterns[kind])
     finally:
@@ -121,7 +121,7 @@ def _plain(value: Value) -> Value:
 
 def _fill(fd: int, place: Place, pattern: Bytes) -> None:
     for start in range(0, place.n_bytes, pattern.size):
-        write_all(fd, pattern[: place.n_bytes - start], place.offset + start)
+        write_all(fd, pattern[: place.n_bytes - start].data, place.offset + start)
 
 
 def _bytes(tensor: Tensor, type: str) -> int:
