@@ -28,16 +28,17 @@ import voxtral_edge as vox
 import websockets
 from resuming import WAYS, Client, Upload
 from serving import ROOMY, serving
-from websockets.asyncio.client import connect
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "digits_1.wav"
 N_CLIENTS = 8
 LIVE_BODY = "live body"
 NAMES = (*WAYS, LIVE_BODY)
 MEMORY_S = 60.0  # between two looks at the memory
-# As the command, but that it keeps states often, so that a kill finds one.
+# As the command, but that it keeps states often, so that a kill finds one, and refuses nobody,
+# however busy the machine is.
 SERVE = (
-    "import sys; from voxtral_edge.serve.sessions import resume; resume.SAVE_S = 0.1; "
+    "import sys; from voxtral_edge.serve.sessions import engine, resume; resume.SAVE_S = 0.1; "
+    "engine.Engine._check_live = engine.Engine.check_open; "
     "from voxtral_edge.cli import main; sys.exit(main(sys.argv[1:]))"
 )
 
@@ -144,7 +145,7 @@ async def kill(folder: Path, audio: np.ndarray, n: int, seed: int) -> int:
 
 async def last(clip: np.ndarray, hours: float) -> None:
     """Hours of audio to a server of its own, in all protocols at once."""
-    command = [sys.executable, "-m", "voxtral_edge", "serve", "--port", "0", "--wyoming", "off"]
+    command = [sys.executable, "-c", SERVE, "serve", "--port", "0", "--wyoming", "off"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr
     while " port=" not in (line := process.stderr.readline()):
@@ -176,8 +177,6 @@ async def last(clip: np.ndarray, hours: float) -> None:
         watching = asyncio.create_task(watch())
         await asyncio.gather(*map(one, NAMES))
         watching.cancel()
-        async with connect(f"ws://{address}/v1/realtime"):
-            pass
     finally:
         process.terminate()
         assert await asyncio.to_thread(process.wait) == 0

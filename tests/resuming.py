@@ -122,7 +122,7 @@ class Client:
         mark = "&" if "?" in self.way.path else "?"
         query = f"{mark}resume={self.token}&after={self.n_had}"
         url = f"ws://{self.address()}{self.way.path}{query}"
-        async with connect(url, max_queue=1) as socket:
+        async with connect(url, max_queue=1, open_timeout=60, ping_interval=None) as socket:
             created = json.loads(await socket.recv())
             assert created["type"] == "session.created"
             self.begin(created)

@@ -22,7 +22,8 @@ from voxtral_edge.serve.sessions.engine import Limits
 
 T = TypeVar("T")
 
-ROOMY = Limits(share=1000.0)  # nobody is refused, however busy this machine is with other things
+# Nobody is refused, however busy this machine is with other things.
+ROOMY = Limits(share=1000.0, lag_s=1000.0)
 
 
 @dataclass

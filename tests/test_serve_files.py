@@ -387,6 +387,86 @@ def test_local_server_goes_by_local_names(server: Serving) -> None:
     assert status_of(server, "/v1/models", Origin=server.url) == 200
 
 
+def asked(
+    server: Serving, method: str, path: str, **headers: str
+) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers with names in small letters, and body."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = urllib.request.Request(server.url + path, method=method, headers=named)
+    try:
+        answer = urllib.request.urlopen(request, timeout=20)
+    except urllib.error.HTTPError as error:
+        answer = error
+    with answer:
+        known = {name.lower(): value for name, value in answer.headers.items()}
+        return answer.status, known, answer.read()
+
+
+def test_pages_of_allowed_origins(demo: vox.Model) -> None:
+    """A browser asks first, without the token, and lets the page read what it is told."""
+    mine = "https://mine.example"
+    wants = {"Access_Control_Request_Method": "POST", "Access_Control_Request_Headers": "x-any"}
+    with serving(demo, token="secret", origins=(mine,), limits=ROOMY) as server:
+        for path in ("/v1/audio/transcriptions", "/v1/audio/stream", "/v1/models"):
+            status, headers, _ = asked(server, "OPTIONS", path, Origin=mine, **wants)
+            assert status == 204
+            assert headers["access-control-allow-origin"] == mine
+            assert {"POST", "PUT"} < {*headers["access-control-allow-methods"].split(", ")}
+            assert "authorization" in headers["access-control-allow-headers"]
+            assert asked(server, "OPTIONS", path, Origin="https://evil.example", **wants)[0] == 403
+        assert asked(server, "OPTIONS", "/v1/models")[0] == 401  # which asks for no page
+        status, headers, body = asked(server, "GET", "/v1/models", Origin=mine)
+        assert (status, headers["www-authenticate"]) == (401, "Bearer")
+        assert headers["access-control-allow-origin"] == mine
+        assert json.loads(body)["error"]["code"] == "invalid_api_key"
+        status, headers, _ = asked(server, "GET", "/v1/models", Origin="https://evil.example")
+        assert status == 403
+        assert "access-control-allow-origin" not in headers
+
+
+def test_what_is_not_there(server: Serving) -> None:
+    """Probes ask by HEAD, and errors have the shape that clients know."""
+    for path in ("/health", "/ready", "/"):
+        assert asked(server, "HEAD", path)[0::2] == (200, b"")
+    for method, path, expected in (
+        ("GET", "/v1/nothing", 404),
+        ("GET", "/page/nothing.js", 404),
+        ("POST", "/v1/models", 405),
+    ):
+        status, _, body = asked(server, method, path)
+        assert status == expected
+        error = json.loads(body)["error"]
+        assert path in error["message"]
+        assert error["type"] == "invalid_request_error"
+
+
+def test_nothing_said(client: Any) -> None:
+    """Silence has no words, in any format; a video without sound is refused."""
+    file = ("x.wav", wav(np.zeros(2 * vox.RATE, np.float32)))
+    create = client.audio.transcriptions.create
+    assert create(file=file, model="any").text == ""
+    assert create(file=file, model="any", response_format="srt") == ""
+    assert create(file=file, model="any", response_format="vtt").strip() == "WEBVTT"
+    verbose = create(file=file, model="any", response_format="verbose_json")
+    assert (verbose.segments, verbose.duration) == ([], 2.0)
+    assert create(file=("x.wav", wav(np.zeros(0, np.float32))), model="any").text == ""
+    with pytest.raises(openai.BadRequestError, match="not one of json"):
+        create(file=file, model="any", response_format="yaml")
+
+
+def test_what_changes_nothing(client: Any) -> None:
+    """Settings of other models are accepted."""
+    answer = client.audio.transcriptions.create(
+        file=SAMPLES / "digits_3.wav",
+        model="any",
+        temperature=0.7,
+        prompt="Hello.",
+        language="en",
+        chunking_strategy={"type": "server_vad", "threshold": 0.5},
+    )
+    assert answer.text == "three zero four six"
+
+
 def test_token(demo: vox.Model) -> None:
     with serving(demo, token="secret", origins=("https://mine.example",)) as server:
         assert status_of(server, "/health") == status_of(server, "/ready") == 200

@@ -430,6 +430,56 @@ def test_door_goes_by_measured_cost(demo: vox.Model, monkeypatch: pytest.MonkeyP
         run(main(server))
 
 
+def test_door_goes_by_measured_lag(demo: vox.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who keeps up easily lets one more in now and then; who lags, nobody."""
+    from voxtral_edge.serve.sessions import engine
+
+    async def main(server: Serving) -> None:
+        async with connect(url(server)), connect(url(server)):
+            monkeypatch.setattr(engine.Engine, "_lag_s", lambda self: 0.1)
+            async with connect(url(server)):
+                with pytest.raises(websockets.InvalidStatus, match="503"):
+                    await connect(url(server))
+                monkeypatch.setattr(engine, "TRY_S", 0.0)
+                async with connect(url(server)):
+                    pass
+                monkeypatch.setattr(engine.Engine, "_lag_s", lambda self: 0.7)
+                with pytest.raises(websockets.InvalidStatus) as refused:
+                    await connect(url(server))
+                assert b"lag by 0.7 s" in refused.value.response.body
+
+    with serving(demo) as server:
+        monkeypatch.setattr(engine.Engine, "cost", 0.4)
+        monkeypatch.setattr(engine, "MANY", 2)
+        run(main(server))
+
+
+def test_lag_is_that_of_paced_streams(
+    demo: vox.Model, digits: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a client sends ahead of its time is late by its own making."""
+    from voxtral_edge.serve.sessions import engine
+
+    monkeypatch.setattr(engine, "LEAST_LAGS", 5)
+
+    async def main(server: Serving, pause_s: float) -> float | None:
+        async with connect(url(server)) as socket:
+            await receive(socket)
+            await send(socket, "session.update", model="any")
+            for start in range(0, len(digits), 2560):
+                await append(socket, pcm(digits[start : start + 2560]))
+                await asyncio.sleep(pause_s)
+            await send(socket, "input_audio_buffer.commit", final=True)
+            await until(socket, "transcription.done")
+            return server.server._engine._lag_s()
+
+    with serving(demo, limits=ROOMY) as server:
+        assert run(main(server, 0.0)) is None
+        lag_s = run(main(server, 0.16))
+        assert lag_s is not None
+        assert 0 <= lag_s < 3  # on a machine that is not busy, less than a chunk
+
+
 def test_token_in_the_query(demo: vox.Model) -> None:
     async def main(server: Serving) -> None:
         for wrong in ("", "?token=wrong"):
@@ -480,6 +530,33 @@ def test_a_client_that_does_not_read_is_dropped(
             await asyncio.sleep(0.01)
 
     run(main())
+
+
+def test_a_client_that_is_read_late_is_not_given_up(
+    demo: vox.Model, digits: np.ndarray, digits_words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its answers to pings wait behind audio that it has sent before its time."""
+    from voxtral_edge.serve.sessions.session import Session
+
+    async def slow(self: Session) -> None:
+        await asyncio.sleep(0.02)
+
+    async def main(server: Serving) -> None:
+        async with connect(url(server)) as socket:
+            await receive(socket)
+            await send(socket, "session.update", model="any")
+            data = pcm(digits)
+            for start in range(0, len(data), 2560):
+                await append(socket, data[start : start + 2560])
+            await send(socket, "input_audio_buffer.commit", final=True)
+            assert (await until(socket, "transcription.done"))[-1]["text"] == digits_words
+
+    with serving(demo, limits=ROOMY) as server:
+        config = server.server._http.config
+        config.ws_ping_interval = 0.1
+        config.ws_ping_timeout = config.ws_ping_timeout and 0.3
+        monkeypatch.setattr(Session, "room", slow)
+        run(main(server))
 
 
 def test_metrics(server: Serving) -> None:

@@ -1,7 +1,9 @@
 """Messages that nobody would send: to all protocols of a server, for as long as asked.
 
 python tests/fuzz/fuzz_frames.py SECONDS [SEED], or Nn for so many of them. Messages are real ones
-with something changed. At the end the server must still transcribe, and hold no session.
+with something changed. Most are handed to the application in its own event loop, as the HTTP server
+hands them on, since sockets would take most of the time; the others come over sockets. At the end
+the server must still transcribe, and hold no session.
 """
 
 from __future__ import annotations
@@ -9,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import itertools
 import json
 import math
 import random
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import voxtral_edge as vox
 from serving import ROOMY, Serving, pcm, serving
+from voxtral_edge.serve.dialects.wyoming import LINE_BYTES, Wyoming
 from websockets import ConnectionClosed
 from websockets.asyncio.client import connect
 
@@ -30,7 +35,7 @@ SAMPLES = Path(__file__).parents[2] / "samples"
 AUDIO = base64.b64encode(bytes(640)).decode()
 HEARD = {"format": {"type": "audio/pcm", "rate": 24_000}, "turn_detection": {"type": "server_vad"}}
 MESSAGES: list[dict[str, Any]] = [
-    {"type": "session.update", "model": "x", "rate": 16_000, "delay_ms": 480, "resume": True},
+    {"type": "session.update", "model": "x", "rate": 16_000, "delay_ms": 480, "include": ["words"]},
     {"type": "session.update", "session": {"audio": {"input": HEARD}, "include": ["x"]}},
     {"type": "transcription_session.update", "session": {"input_audio_format": "pcm16"}},
     {"type": "session.update", "session": {"audio_format": {"encoding": "pcm_s16le",
@@ -53,10 +58,16 @@ EVENTS: list[dict[str, Any]] = [
 PATHS = (
     "/v1/realtime",
     "/v1/realtime?intent=transcription",
-    "/v1/realtime?resume=x&chars=-1",
+    "/v1/realtime?resume=new",
+    "/v1/realtime?resume=x&after=-1",
     "/v1/audio/transcriptions/realtime",
+    "/v1/audio/transcriptions/realtime?resume=new",
 )
 ODD: list[Any] = [None, True, -1, 0, 2**31, 1e308, "", "x" * 9000, "\ud800", [], {}, [[]], "\0", 3]
+AUDIO_TYPES = {"input_audio_buffer.append", "input_audio.append", "audio-start", "audio-chunk"}
+END_TYPES = {"input_audio_buffer.commit", "input_audio_buffer.clear", "input_audio.flush",
+             "audio-start", "audio-stop", "transcribe"}  # fmt: skip
+N_CONNECTIONS = 8  # at once
 
 
 def changed(value: Any, choice: random.Random) -> Any:
@@ -84,21 +95,131 @@ def bent(data: bytes, choice: random.Random) -> bytes:
     return bytes(copy)
 
 
+def some(kinds: list[dict[str, Any]], choice: random.Random) -> tuple[list[dict[str, Any]], int]:
+    """A few kinds of message, and how many of them: few if they end what is heard again and again.
+
+    What some kinds alone bring about is not hidden by what the others do; and it costs nothing to
+    say much, as long as little is decoded.
+    """
+    chosen = choice.sample(kinds, choice.randrange(1, len(kinds)))
+    names = {message["type"] for message in chosen}
+    is_costly = bool(names & AUDIO_TYPES) and bool(names & END_TYPES)
+    return chosen, choice.randrange(1, 60 if is_costly else 3000)
+
+
+def messages(choice: random.Random) -> Iterator[str | bytes]:
+    """Messages to a WebSocket."""
+    chosen, n = some(MESSAGES, choice)
+    whole = choice.choice([0.0, 0.02, 0.3])
+    for _ in range(n):
+        message = choice.choice(chosen)
+        if choice.random() > whole:
+            message = changed(message, choice)
+        data = json.dumps(message).encode()
+        kind = choice.random()
+        if kind < 0.1:
+            data = bent(data, choice)
+        yield data if kind < 0.03 else data.decode(errors="replace")
+
+
+def events(choice: random.Random) -> Iterator[bytes]:
+    """Events to Wyoming."""
+    chosen, n = some(EVENTS, choice)
+    whole = choice.choice([0.0, 0.1, 0.5])
+    for _ in range(n):
+        event = choice.choice(chosen)
+        if choice.random() > whole:
+            event = changed(event, choice)
+        data = json.dumps(event).encode() + b"\n" + bytes(64 * ("payload_length" in str(event)))
+        yield bent(data, choice) if choice.random() < 0.02 else data
+
+
+# ---- in the event loop of the server ------------------------------------------------------------
+
+
+async def to_application(server: Serving, path: str, choice: random.Random) -> int:
+    """One connection of a client that does not wait for answers."""
+    app = server.server._http.config.loaded_app
+    path, _, query = path.partition("?")
+    scope = {
+        "type": "websocket",
+        "path": path,
+        "query_string": query.encode(),
+        "headers": [(b"host", b"localhost")],
+        "client": ("127.0.0.1", 1),
+        "subprotocols": [],
+        "extensions": {"websocket.http.response": {}},
+    }
+    said, n = messages(choice), -1
+    code = choice.choice([1000, 1005])
+
+    async def receive() -> dict[str, Any]:
+        nonlocal n
+        n += 1
+        if n == 0:
+            return {"type": "websocket.connect"}
+        if n % 32 == 0:
+            await asyncio.sleep(0)  # others have their turn
+        message = next(said, None)
+        if message is None:
+            return {"type": "websocket.disconnect", "code": code}
+        kind = "bytes" if isinstance(message, bytes) else "text"
+        return {"type": "websocket.receive", kind: message}
+
+    async def send(message: dict[str, Any]) -> None:
+        assert message["type"].startswith("websocket."), message
+
+    await app(scope, receive, send)
+    return n
+
+
+class Nowhere(asyncio.Transport):
+    """A connection that swallows what is written."""
+
+    is_over = False
+
+    def write(self, data: Any) -> None:
+        pass
+
+    def close(self) -> None:
+        self.is_over = True
+
+    abort = close
+
+    def is_closing(self) -> bool:
+        return self.is_over
+
+
+async def to_wyoming(server: Serving, choice: random.Random) -> int:
+    """One connection of Wyoming."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=LINE_BYTES, loop=loop)
+    transport, protocol = Nowhere(), asyncio.StreamReaderProtocol(reader, loop=loop)
+    writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+    reading = asyncio.create_task(Wyoming(server.server._engine, reader, writer).run())
+    n = 0
+    for data in events(choice):
+        if reading.done():
+            break
+        reader.feed_data(data)
+        n += 1
+        if n % 8 == 0:
+            await asyncio.sleep(0)
+    reader.feed_eof()
+    await reading
+    return n
+
+
+# ---- over sockets -------------------------------------------------------------------------------
+
+
 async def over_websocket(server: Serving, path: str, choice: random.Random) -> int:
     n = 0
     with contextlib.suppress(ConnectionClosed):
         async with connect(f"ws://{server.address}{path}") as socket:
             reading = asyncio.create_task(read(socket))
-            for _ in range(choice.randrange(1, 60)):
-                message = choice.choice(MESSAGES)
-                if choice.random() < 0.7:
-                    message = changed(message, choice)
-                data = json.dumps(message).encode()
-                kind = choice.random()
-                if kind < 0.1:
-                    data = bent(data, choice)
-                text: str | bytes = data if kind < 0.03 else data.decode(errors="replace")
-                await socket.send(text)
+            for message in itertools.islice(messages(choice), 60):
+                await socket.send(message)
                 n += 1
             if choice.random() < 0.3:
                 socket.transport.abort()
@@ -118,12 +239,8 @@ async def over_wyoming(server: Serving, choice: random.Random) -> int:
     reading = asyncio.create_task(reader.read(-1))
     n = 0
     with contextlib.suppress(OSError):
-        for _ in range(choice.randrange(1, 40)):
-            event = choice.choice(EVENTS)
-            if choice.random() < 0.5:
-                event = changed(event, choice)
-            data = json.dumps(event).encode() + b"\n" + bytes(64 * ("payload_length" in str(event)))
-            writer.write(bent(data, choice) if choice.random() < 0.1 else data)
+        for data in itertools.islice(events(choice), 40):
+            writer.write(data)
             await writer.drain()
             n += 1
     writer.transport.abort()
@@ -131,20 +248,35 @@ async def over_wyoming(server: Serving, choice: random.Random) -> int:
     return n
 
 
+# ---- for as long as asked -----------------------------------------------------------------------
+
+
 async def fuzz(server: Serving, seconds: float, seed: int, most: float = math.inf) -> int:
     """Send for so long, or so many; return how many messages."""
     until, total = time.monotonic() + seconds, 0
 
-    async def one(number: int) -> None:
+    async def one(number: int, *, is_inside: bool) -> None:
         nonlocal total
         choice = random.Random(seed * 1000 + number)
         while time.monotonic() < until and total < most:
-            if choice.random() < 0.3:
-                total += await over_wyoming(server, choice)
-                continue
-            total += await over_websocket(server, choice.choice(PATHS), choice)
+            path = "" if choice.random() < 0.3 else choice.choice(PATHS)
+            if is_inside:
+                sending = (
+                    to_application(server, path, choice) if path else to_wyoming(server, choice)
+                )
+            else:
+                await asyncio.sleep(choice.random() * number)
+                sending = (
+                    over_websocket(server, path, choice) if path else over_wyoming(server, choice)
+                )
+            n = await sending
+            total += n
 
-    await asyncio.gather(*(one(number) for number in range(4)))
+    inside = [
+        asyncio.run_coroutine_threadsafe(one(number, is_inside=True), server.loop)
+        for number in range(N_CONNECTIONS)
+    ]
+    await asyncio.gather(one(N_CONNECTIONS, is_inside=False), *map(asyncio.wrap_future, inside))
     limit = time.monotonic() + 30
     while server.n_sessions:
         assert time.monotonic() < limit, "a session is stuck"
@@ -169,7 +301,9 @@ def main() -> None:
     is_number = limit.endswith("n")
     seconds, most = (math.inf, int(limit[:-1])) if is_number else (float(limit), math.inf)
     with vox.Model() as model, serving(model, wyoming="tcp://127.0.0.1:0", limits=ROOMY) as server:
-        print(asyncio.run(fuzz(server, seconds, seed, most)), "messages")
+        began = time.monotonic()
+        n = asyncio.run(fuzz(server, seconds, seed, most))
+        print(f"{n} messages, {n / (time.monotonic() - began):.0f} a second")
 
 
 if __name__ == "__main__":

@@ -179,6 +179,8 @@ class Server:
                 lifespan="off",
                 ws="websockets-sansio",
                 ws_max_size=options.limits.max_message,
+                ws_ping_timeout=None,  # the answer waits behind audio that is read later
+                ws_per_message_deflate=False,  # audio takes long to shrink by little
                 ssl_certfile=options.certificate,
                 ssl_keyfile=options.key,
                 server_header=False,

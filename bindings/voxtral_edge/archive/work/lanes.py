@@ -8,7 +8,6 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
-from ...convert import GgufFile
 from ...errors import ModelFormatError
 from ...machine import host
 from ...machine.models import sha256_of
@@ -58,6 +57,8 @@ def fitting(model: str | None) -> int:
 
 def stream_bytes(model: Path) -> int:
     """Return the bytes of a stream's keys and values, once its windows are full."""
+    from ...convert import GgufFile  # takes long to import, and every command reads this file
+
     with GgufFile(model) as file:
 
         def of(part: str, heads: str) -> int:

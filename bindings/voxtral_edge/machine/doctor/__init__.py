@@ -13,11 +13,8 @@ import sys
 from pathlib import Path
 
 from ...console.lines import complain, write
-from ...convert import ConversionError
 from ...errors import VoxtralError
-from .. import estimate, host, models
-from . import checks
-from .hearing import hear
+from .. import host, models
 from .page import report
 
 Found = host.Found
@@ -61,6 +58,8 @@ def examine(model: Path | None = None) -> Found:
 
     With a model, "hearing" is what it hears and how fast, in place of the "estimate".
     """
+    from . import checks  # here and below: what takes long to import, and only this command needs
+
     found = checks.look()
     if model is None:
         found["estimate"] = _estimate()
@@ -70,6 +69,8 @@ def examine(model: Path | None = None) -> Found:
 
 
 def _estimate() -> Found:
+    from .. import estimate
+
     try:
         return estimate.estimate()
     except (VoxtralError, OSError) as error:
@@ -77,6 +78,9 @@ def _estimate() -> Found:
 
 
 def _hearing(model: Path) -> Found:
+    from ...convert import ConversionError
+    from .hearing import hear
+
     try:
         return hear(model)
     except (VoxtralError, ConversionError, OSError) as error:

@@ -1,8 +1,11 @@
 """Engine: one model, the threads that run its streams, and the door that lets sessions in.
 
 What is let in keeps up: a live stream is refused at the door, with the time after which asking
-again makes sense, if the streams there leave no room for what one costs here, as measured. Files
-take what live streams leave: a few at a time, others wait in a queue that has an end.
+again makes sense, if those that are there lag, or leave no room for what one costs here, as
+measured. Where many keep up easily, a further one is let in now and then against that measure: it
+counts all time in which anything is computed, which many small streams fill long before a machine
+has no more to give. Files take what live streams leave: a few at a time, others wait in a queue
+that has an end.
 """
 
 from __future__ import annotations
@@ -35,6 +38,11 @@ if TYPE_CHECKING:
 WINDOW_S = 10.0  # over which the cost of audio is measured
 LEAST_AUDIO_S = 5.0  # to be measured before a cost is believed
 LEAST_WALL_S = 3.0  # and as long before a share of time is
+EASY = 0.5  # of the lag that is allowed, below which streams keep up easily
+LAG_S = 5.0  # over which lags are looked at
+LEAST_LAGS, MOST_LAGS = 25, 4096  # of these
+MANY = 8  # streams, to which one more is little
+TRY_S = 1.0  # between two that are let in against the measured cost
 RETRY_S = 5  # after which a refused stream may ask again
 
 
@@ -61,6 +69,7 @@ class Limits:
     max_streams: int = 100  # live, at once
     max_per_client: int | None = None  # of these and files, by address; None: as many as there are
     share: float = 0.9  # of the time, that live streams may take, so that bursts find room
+    lag_s: float = 0.5  # of 95 % of what is decoded, above which nobody more is let in
     max_files: int = 2  # that are transcribed at once
     max_queue: int = 16  # that wait for it
     max_upload: int = 4 << 30  # bytes
@@ -97,6 +106,10 @@ class Engine:
         self.audio_s = self.live_s = 0.0  # that was decoded, in all and of live streams
         self._turns: deque[asyncio.Future[None]] = deque()  # of files that wait
         self._measured: deque[tuple[float, float, float]] = deque()  # time, busy_s, audio_s
+        self._lags: deque[tuple[float, float]] = deque(
+            maxlen=MOST_LAGS
+        )  # time, lag of a paced stream
+        self._tried_s = -TRY_S
 
     @property
     def n_queued(self) -> int:
@@ -223,6 +236,8 @@ class Engine:
         if slots and session.kind == LIVE:
             self.live_s += audio_s
             self.observe_lag(session.lag_s)
+            if session.is_paced:
+                self._lags.append((time.monotonic(), session.lag_s))
         if session.stats:
             self.n_passes += session.stats.n_decoder_passes
             self.n_columns += session.stats.n_decoder_slots
@@ -252,12 +267,27 @@ class Engine:
         self.check_open()
         if self.n_live >= self.limits.max_streams:
             self._refuse(f"{self.n_live} live streams are the limit here: ask again later")
-        cost = self.cost
+        lag_s, cost = self._lag_s(), self.cost
+        if lag_s is not None and lag_s > self.limits.lag_s:
+            self._refuse(f"live streams lag by {lag_s:.1f} s here: ask again later")
         if self.n_live and cost is not None and (self.n_live + 1) * cost > self.limits.share:
+            is_easy = self.n_live >= MANY and lag_s is not None and lag_s < EASY * self.limits.lag_s
+            if is_easy and time.monotonic() > self._tried_s + TRY_S:
+                self._tried_s = time.monotonic()
+                return
             self._refuse(
                 f"{self.n_live} live streams take {self.n_live * cost:.0%} of the time here, and "
                 "another one would make all late: ask again later"
             )
+
+    def _lag_s(self) -> float | None:
+        """Return the lag below which 95 % of what was decoded lately was; None: there is little."""
+        since_s = time.monotonic() - LAG_S
+        while self._lags and self._lags[0][0] < since_s:
+            self._lags.popleft()
+        if len(self._lags) < LEAST_LAGS:
+            return None
+        return sorted(lag_s for _, lag_s in self._lags)[len(self._lags) * 95 // 100]
 
     def _refuse(self, message: str) -> NoReturn:
         self.n_refused += 1
