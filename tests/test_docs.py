@@ -99,8 +99,8 @@ def test_c(block: Block, tmp_path: Path) -> None:
 
 
 def test_kinds() -> None:
-    """js is run by test_web, cpp and rust by test_embedding."""
-    kinds = {"python", "console", "c", "cpp", "rust", "js", "text", "json"}
+    """js is run by test_web, cpp and rust by test_embedding; yaml is read by test_serve_docs."""
+    kinds = {"python", "console", "c", "cpp", "rust", "js", "text", "json", "yaml"}
     assert {block.kind for block in blocks()} <= kinds
 
 

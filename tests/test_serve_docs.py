@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 import voxtral_edge as vox
+import yaml
 from serving import ROOMY, Serving, serving
 from test_docs import ROOT, SERVED, Block, blocks_of
+from voxtral_edge.cli.entry import parser
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,22 @@ def test_python(block: Block, server: Serving) -> None:
         if f"from {package}" in block.code:
             pytest.importorskip(package)
     run([sys.executable, "-c", here(block.code, server)])
+
+
+def test_compose() -> None:
+    """What the example for Home Assistant names is there, and its command can be run."""
+    ((block,),) = [blocks_of([SERVED], "yaml")]
+    service = yaml.safe_load(block.code)["services"]["voxtral"]
+    docker_file = (ROOT / service["build"]["dockerfile"]).read_text()
+    command = service["command"].split()
+    args = parser().parse_args(command)
+    assert 'ENTRYPOINT ["voxtral"]' in docker_file
+    assert args.model.startswith(service["volumes"][0].split(":")[1])
+    for published in service["ports"]:
+        port = published.split(":")[1]
+        assert f":{port}" in args.wyoming
+        assert port in docker_file.partition("EXPOSE ")[2].split("\n")[0].split()
+    assert args.insecure  # there is no way to give Wyoming a token
 
 
 @pytest.mark.parametrize("block", blocks_of([SERVED], "console"), ids=lambda block: block.place)
