@@ -21,7 +21,7 @@ from conftest import SAMPLES, little_space
 from serving import wav
 from voxtral_edge import cli
 from voxtral_edge.archive import lists, results, sources
-from voxtral_edge.archive.order import Order
+from voxtral_edge.archive.order import Hand, Order
 from voxtral_edge.archive.results import Results
 from voxtral_edge.archive.sources import Source
 from voxtral_edge.archive.work import lanes, state, transcription
@@ -119,39 +119,68 @@ def test_names_are_of_one_source_each() -> None:
 # ---- the order ----------------------------------------------------------------------------------
 
 
-def finished_s(lengths: Sequence[float], n_lanes: int) -> float:
-    """When the last of lanes that are equally fast has nothing left."""
+def finished_s(lengths: Sequence[float], rates: Sequence[float], n_lanes: int) -> float:
+    """When the last of workers is done, whose files share what each of them can do."""
     order = Order(source(str(i), length) for i, length in enumerate(lengths))
-    free = [0.0] * n_lanes
+    now, work = 0.0, [list[float]() for _ in rates]
+    while len(order) or any(work):
+        hands = [Hand(sum(left), rate, n_lanes - len(left))
+                 for left, rate in zip(work, rates, strict=True)]  # fmt: skip
+        for i, given in order.deal(hands, len(rates), sum(rates), sum(map(sum, work))):
+            work[i].append(given.guess_s)
+        assert all(work[i] or not len(order) for i in range(len(rates)))  # nobody waits
+        step = min(min(left) * len(left) / rate
+                   for left, rate in zip(work, rates, strict=True) if left)  # fmt: skip
+        now += step
+        for left, rate in zip(work, rates, strict=True):
+            each = step * rate / max(len(left), 1)
+            left[:] = [rest - each for rest in left if rest - each > 1e-9]
+    return now
+
+
+def taken(order: Order, n_workers: int) -> list[float]:
+    """The lengths that one of equal workers gets, one after the other."""
+    lengths = []
     while len(order):
-        free.sort()
-        free[0] += order.next(n_lanes).guess_s
-    return max(free)
+        for _, given in order.deal([Hand(0.0, 1.0, 1)], n_workers, n_workers, 0.0):
+            lengths.append(given.guess_s)
+    return lengths
 
 
 def test_short_ones_come_first_and_long_ones_in_time() -> None:
     order = Order(source(str(i), length) for i, length in enumerate([50, 2, 1, 3, 40, 4]))
-    taken = [order.next(2).guess_s for _ in range(6)]
-    assert taken == [50, 40, 1, 2, 4, 3]
+    assert taken(order, 2) == [50, 40, 1, 2, 4, 3]
     even = Order(source(str(i), length) for i, length in enumerate(range(1, 101)))
-    assert [even.next(4).guess_s for _ in range(50)] == [*range(1, 51)]
+    assert taken(even, 4)[:50] == [*range(1, 51)]
+    alone = Order(source(str(i), length) for i, length in enumerate([5, 3, 9]))
+    assert taken(alone, 1) == [3, 5, 9]
 
 
-def test_all_lanes_end_together() -> None:
+def test_all_workers_end_together() -> None:
     choice = random.Random(1)
-    for n_lanes in (1, 2, 7, 50):
-        lengths = [choice.lognormvariate(5, 1.5) for _ in range(40 * n_lanes)]
-        bound = max(sum(lengths) / n_lanes, max(lengths))
-        assert finished_s(lengths, n_lanes) <= 1.05 * bound
-    assert finished_s([1.0] * 100 + [100.0], 2) == 100.0
+    for n, n_lanes in ((1, 4), (2, 3), (7, 2), (20, 8)):
+        lengths = [choice.lognormvariate(5, 1.5) for _ in range(60 * n)]
+        rates = [choice.uniform(0.5, 2.0) for _ in range(n)]
+        bound = max(sum(lengths) / sum(rates), max(lengths) / max(rates))
+        assert finished_s(lengths, rates, n_lanes) <= 1.2 * bound
+    assert finished_s([1.0] * 100 + [100.0], [1.0, 1.0], 1) == pytest.approx(100.0)
+
+
+def test_nobody_gets_what_would_outlast_all_others() -> None:
+    order = Order([source("a", 10)])
+    hands = [Hand(50.0, 1.0, 3), Hand(5.0, 0.1, 3)]
+    assert [*order.deal(hands, 3, 3.1, 100.0)] == []
+    hands.append(Hand(12.0, 1.0, 1))
+    assert [i for i, _ in order.deal(hands, 3, 3.1, 100.0)] == [2]
 
 
 def test_what_was_begun_comes_next() -> None:
     order = Order([source("a", 5), source("b", 7)])
-    first = order.next(1)
+    ((_, first),) = order.deal([Hand(0.0, 1.0, 1)], 1, 1.0, 0.0)
     order.put_back(first)
     assert (len(order), order.left_s) == (2, 12.0)
-    assert order.next(1) is first
+    ((_, again),) = order.deal([Hand(0.0, 1.0, 1)], 1, 1.0, 0.0)
+    assert again is first
 
 
 # ---- the manifest -------------------------------------------------------------------------------

@@ -221,3 +221,39 @@ def test_a_network_that_is_lost(
     tally, told = run()
     assert (tally.n_done, tally.n_left, told) == (15, 0, [])
     archives.check(target, texts)
+
+
+def test_s3(
+    archive: Callable[..., int],
+    talks: Path,
+    target: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A bucket of a server in this process, reached as S3 is."""
+    server = pytest.importorskip("moto.server", reason="moto is not installed")
+    pytest.importorskip("s3fs", reason="s3fs is not installed")
+    texts = archives.fill(talks, 4)
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "id",
+        "AWS_SECRET_ACCESS_KEY": "key",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    running = server.ThreadedMotoServer(port=0)
+    running.start()
+    try:
+        _, port = running.get_host_and_port()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        fs = fsspec.filesystem("s3", skip_instance_cache=True)
+        fs.mkdir("bucket")
+        fs.put(f"{talks}/", "bucket/talks/", recursive=True)
+        assert archive("s3://bucket/talks") == 0
+        archives.check(target, texts)
+        stamps = {line["source"]: line["stamp"] for line in archives.lines(target)}
+        assert all(stamps.values())
+        fs.put(str(talks / "000.wav"), "bucket/talks/000.wav")  # the same bytes
+        fs.invalidate_cache()
+        assert archive("s3://bucket/talks/*.wav") == 0
+        assert len(archives.lines(target)) == 4
+    finally:
+        running.stop()

@@ -10,13 +10,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..console.output import Output, is_text
 from ..errors import ComputeError, ModelError
-from .order import Order
+from .order import Hand, Order
+from .post import Post
 from .results import Line, Results
 from .sources import Source
 from .work import parquet, state
@@ -41,15 +42,6 @@ MOST_UNREACHED = 8  # sources one after the other, after which the network is gi
 
 class MachineError(ComputeError):
     """A worker's machine fails, whatever source it is given."""
-
-
-@dataclass
-class _Task:
-    """A job at work: since when it stands, and how far it is."""
-
-    job: Job
-    moved_at: float = field(default_factory=time.monotonic)
-    done_s: float = 0.0
 
 
 @dataclass
@@ -89,7 +81,7 @@ class Foreman:
         self._order, self._crew, self._results = order, crew, results
         self._target, self._settings, self._patience_s = target, settings, patience_s
         self._tell, self._show = tell, show
-        self._workers: dict[Worker, dict[str, _Task]] = {}
+        self._workers: dict[Worker, Post] = {}
         self._alone: Worker | None = None
         self._suspects: deque[Source] = deque()
         self._n_deaths = self._n_unreached = 0
@@ -116,45 +108,53 @@ class Foreman:
         return self._counted()
 
     def _n_at_work(self) -> int:
-        return sum(map(len, self._workers.values()))
+        return sum(len(post.tasks) for post in self._workers.values())
 
     def _hand_out(self) -> None:
         crew = [worker for worker in self._workers if worker is not self._alone]
         for worker in self._crew.hire(crew, len(self._order)):
-            self._workers[worker] = {}
+            self._workers[worker] = Post()
             crew.append(worker)
-        n_lanes = sum(worker.n_lanes for worker in crew)
-        for worker in crew:
-            while len(self._order) and len(self._workers[worker]) < worker.n_lanes:
-                self._start(worker, self._order.next(n_lanes))
+        ready = [worker for worker in crew if worker.n_lanes]
+        posts = [self._workers[worker] for worker in ready]
+        rates = [post.rate() for post in posts]
+        known = [rate for rate in rates if rate] or [1.0]
+        mean = sum(known) / len(known)
+        hands = [
+            Hand(post.to_do_s(), rate or mean, worker.n_lanes - len(post.tasks))
+            for worker, post, rate in zip(ready, posts, rates, strict=True)
+        ]
+        rate, at_work_s = sum(hand.rate for hand in hands), sum(hand.to_do_s for hand in hands)
+        for number, source in self._order.deal(hands, len(hands), rate, at_work_s):
+            self._start(ready[number], source)
         if self._suspects and self._alone is None:
             self._alone = self._crew.alone()
-            self._workers[self._alone] = {}
+            self._workers[self._alone] = Post()
             self._start(self._alone, self._suspects.popleft())
 
     def _start(self, worker: Worker, source: Source) -> None:
         known = self._results.known.get(source.id)
         job = Job(source, known.sha256 if known and known.is_done else None)
-        self._workers[worker][source.id] = _Task(job)
+        self._workers[worker].start(job)
         worker.start(job)
 
     def _take(self, worker: Worker, news: News) -> None:
-        tasks = self._workers[worker]
+        post = self._workers[worker]
         if isinstance(news, Broken):
             raise ModelError(news.error)
         if isinstance(news, Told):
             self._tell(news.text)
             return
         if isinstance(news, Moved):
-            if task := tasks.get(news.id):
+            if task := post.tasks.get(news.id):
                 task.moved_at, task.done_s = time.monotonic(), news.done_s
             return
         if not isinstance(news, (Finished, Unchanged, Failed)):
             self._n_deaths = 0  # it is ready
-            for task in tasks.values():
+            for task in post.tasks.values():
                 task.moved_at = time.monotonic()
             return
-        source = tasks.pop(news.id).job.source
+        source = post.end(news.id)
         if not isinstance(news, Failed):
             self._n_unreached = 0
             self._finish(source, news)
@@ -206,11 +206,11 @@ class Foreman:
 
     def _bury(self, worker: Worker) -> None:
         """Give the jobs of a worker that has ended to others."""
-        tasks = self._workers.pop(worker)
+        tasks = self._workers.pop(worker).tasks
         was_alone = worker is self._alone
         if was_alone:
             self._alone = None
-        if worker.n_lanes == 0:
+        if worker.n_lanes == 0 and not worker.is_lost:
             self._n_deaths += 1
             if self._n_deaths == MOST_DEATHS:
                 raise MachineError(f"nothing can be transcribed here: {worker.ended}")
@@ -226,7 +226,7 @@ class Foreman:
     def _look_for_stuck(self) -> None:
         latest = time.monotonic() - self._patience_s
         for worker in [*self._workers]:
-            tasks = self._workers[worker]
+            tasks = self._workers[worker].tasks
             stuck = [task for task in tasks.values() if task.moved_at < latest]
             if not stuck or worker.n_lanes == 0:
                 continue
@@ -242,7 +242,7 @@ class Foreman:
             self._bury(worker)
 
     def _counted(self) -> Tally:
-        tasks = [task for tasks in self._workers.values() for task in tasks.values()]
+        tasks = [task for post in self._workers.values() for task in post.tasks.values()]
         tally = self.tally
         tally.n_left = len(self._order) + len(self._suspects) + len(tasks)
         tally.n_left += tally.n_unreached

@@ -1,16 +1,31 @@
-"""Which source comes next: short ones first, and none so late that all wait for it at the end.
+"""Which source comes next, and who gets it, so that all workers end together.
 
-Short to long, most of an archive is there soon, and what is wrong shows early. But where the
-longest source that is left would take a worker as long as all others share the rest, it begins at
-once; from there on it goes from long to short, so that all workers end together.
+Short to long, most of an archive is there soon, and what is wrong shows early. But as soon as the
+longest source that is left would take a worker of its own as long as all of them take for the rest,
+it begins; from there on it goes from long to short. The files of a worker share what it can do, so
+a source goes to the worker that would have done all it has the soonest, and to none that would
+still be at it when all others have ended, unless it has nothing else to do.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from .sources import Source
+
+SLACK = 1.001  # sums of floats are not exact
+
+
+@dataclass(slots=True)
+class Hand:
+    """A worker that has room for `n_free` files: what it has to do, and how much per second."""
+
+    to_do_s: float
+    rate: float
+    n_free: int
 
 
 class Order:
@@ -26,18 +41,55 @@ class Order:
         """Return how many there are."""
         return len(self._waiting) + len(self._again)
 
-    def next(self, n_lanes: int) -> Source:
-        """Take the next one; `n_lanes`: how many sources are worked on at once."""
-        if self._again:
-            source = self._again.popleft()
-        else:
-            waiting = self._waiting
-            is_late = waiting[-1].guess_s * n_lanes >= self.left_s
-            source = waiting.pop() if is_late else waiting.popleft()
-        self.left_s -= source.guess_s
-        return source
+    def deal(
+        self, hands: list[Hand], n_workers: int, rate: float, at_work_s: float
+    ) -> Iterator[tuple[int, Source]]:
+        """Yield which of the hands, which are changed, gets which source.
+
+        n_workers: all that are at work, with room or without; rate: what they do per second;
+        at_work_s: what they have to do.
+        """
+        if not hands:
+            return
+        end_s = SLACK * (self.left_s + at_work_s) / rate
+        room = [(hand.to_do_s / hand.rate, i) for i, hand in enumerate(hands) if hand.n_free]
+        heapq.heapify(room)
+
+        def suits(hand: Hand, source: Source) -> bool:
+            return not hand.to_do_s or hand.to_do_s + source.guess_s <= end_s * hand.rate
+
+        while room and len(self):
+            _, i = heapq.heappop(room)
+            hand = hands[i]
+            source = next((each for each in self._next(n_workers) if suits(hand, each)), None)
+            if source is None:
+                continue
+            self._take(source)
+            hand.to_do_s += source.guess_s
+            hand.n_free -= 1
+            if hand.n_free:
+                heapq.heappush(room, (hand.to_do_s / hand.rate, i))
+            yield i, source
 
     def put_back(self, source: Source) -> None:
         """Have one that was begun come next."""
         self._again.append(source)
         self.left_s += source.guess_s
+
+    def _next(self, n_workers: int) -> Iterator[Source]:
+        """Yield those of which one comes next, the best first."""
+        if self._again:
+            yield self._again[0]
+        if self._waiting:
+            if self._waiting[-1].guess_s * n_workers >= self.left_s:
+                yield self._waiting[-1]
+            yield self._waiting[0]
+
+    def _take(self, source: Source) -> None:
+        if self._again and source is self._again[0]:
+            self._again.popleft()
+        elif source is self._waiting[0]:
+            self._waiting.popleft()
+        else:
+            self._waiting.pop()
+        self.left_s -= source.guess_s

@@ -56,6 +56,7 @@ def of_file(
     duration_s: float | None = None,
 ) -> Source:
     """Return a file as a source; `id` and `duration_s`: if a list tells them."""
+    path = os.path.abspath(path)  # noqa: PTH100  (for workers elsewhere; links stay links)
     try:
         state = os.stat(path)  # noqa: PTH116
     except (OSError, ValueError):  # opening it will tell

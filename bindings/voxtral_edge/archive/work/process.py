@@ -46,6 +46,9 @@ class Crew(Protocol):
     def wait(self, workers: Sequence[Worker], seconds: float) -> None:
         """Wait until one of them may have news."""
 
+    def close(self) -> None:
+        """End; its workers have been stopped."""
+
 
 class Process:
     """A worker in a process of its own."""
@@ -109,6 +112,9 @@ class Machine:
     def wait(self, workers: Sequence[Worker], seconds: float) -> None:
         """Wait until one of them may have news."""
         wait([each.connection for each in workers if isinstance(each, Process)], seconds)
+
+    def close(self) -> None:
+        """End; nothing is left but processes, which have been stopped."""
 
 
 def _reason(status: int) -> str:

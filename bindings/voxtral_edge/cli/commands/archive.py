@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import hashlib
 import os
 import time
 from pathlib import Path
@@ -15,7 +17,7 @@ from ...archive.sources import Source
 from ...archive.work import parquet, state
 from ...archive.work.job import Settings
 from ...archive.work.lanes import model_sha256
-from ...archive.work.process import Machine
+from ...archive.work.process import Crew, Machine
 from ...archive.work.transcription import KINDS
 from ...console.arguments import count, names_files, positive
 from ...console.lines import complain
@@ -63,6 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "memory)",
     )
     parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="work on all nodes of the Ray cluster at this address; local: on this machine as one",
+    )
+    parser.add_argument(
         "--save-every",
         type=positive,
         default=600.0,
@@ -95,28 +102,37 @@ def run(args: argparse.Namespace) -> int:
         model.stream(**stream_options(args)).close()
     path = models.chosen(args.model)
     settings = Settings(
-        model=None if path is None else str(path),
+        model=None if path is None else str(path.absolute()),
         sha256=model_sha256(None if path is None else str(path)),
         threads=args.threads,
         n_lanes=args.workers,
         formats=names,
         options={**stream_options(args), "background": True},
-        states=str(target / STATES),
+        states=str(target.absolute() / STATES),
         save_s=args.save_every,
     )
-    about = {**stream_options(args), "delay_ms": delay_ms, "formats": sorted(names)}
+    about = {
+        **stream_options(args),
+        "words": hashlib.sha256("\n".join(args.words).encode()).hexdigest() if args.words else None,
+        "delay_ms": delay_ms,
+        "formats": sorted(names),
+    }
     found, n_unusable = _find(args.sources)
     if not found:
         return BAD_INPUT
     _make(target)
-    with Results(target, settings.sha256, about) as results, Line(quiet=args.quiet) as line:
+    with (
+        Results(target, settings.sha256, about) as results,
+        contextlib.closing(_crew(args.ray, settings)) as crew,
+        Line(quiet=args.quiet) as line,
+    ):
         missing = results.missing(found, again=args.again)
         results.sweep(source.place for source in missing)
         state.sweep(str(target / STATES), (source.id for source in missing))
         start = time.monotonic()
         foreman = Foreman(
             Order(missing),
-            Machine(settings),
+            crew,
             results,
             target,
             settings,
@@ -155,6 +171,15 @@ def _find(words: list[str]) -> tuple[list[Source], int]:
         except AudioError as error:
             tell(error)
     return sources.check(found), n_unusable
+
+
+def _crew(address: str | None, settings: Settings) -> Crew:
+    """Return the workers of this machine, or of the Ray cluster at an address."""
+    if address is None:
+        return Machine(settings)
+    from ...archive.work.cluster import Cluster
+
+    return Cluster(address, settings)
 
 
 def _make(target: Path) -> None:
