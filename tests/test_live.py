@@ -15,11 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import soxr
 import voxtral_edge as vox
 from conftest import SAMPLES
 from voxtral_edge import cli
 from voxtral_edge.audio import live
+from voxtral_edge.cli.meter import Meter
+from voxtral_edge.machine.doctor import checks, page
 
 CLIP = SAMPLES / "digits_1.wav"
 LOOPBACK = Path(__file__).with_name("loopback")
@@ -208,6 +211,59 @@ def test_command_with_a_microphone(
         rest, errors = process.communicate(timeout=60)
     assert (process.returncode, errors) == (0, b"")
     assert (out + rest).decode() == digits_words + "\n"
+
+
+def quiet_file(folder: Path, digits: np.ndarray, factor: float) -> str:
+    path = str(folder / "quiet.wav")
+    soundfile.write(path, digits * np.float32(factor), vox.RATE, subtype="PCM_16")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("factor", "told"),
+    [(1, ""), (1 / 512, "the loudest sample was at -61 dBFS, too quiet"), (0, "it is muted")],
+)
+def test_command_tells_that_a_microphone_is_quiet(
+    run_python: Callable[..., tuple[str, ...]],
+    digits: np.ndarray,
+    tmp_path: Path,
+    factor: float,
+    told: str,
+) -> None:
+    file = quiet_file(tmp_path, digits, factor)
+    command, env = command_line(run_python, "--mic", "--monitor", file=file, speed=20)
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE) as process:
+        seen = b""
+        while seen.count(b".") < 50:
+            more = os.read(process.stderr.fileno(), 4096)
+            assert more, seen
+            seen += more
+        process.send_signal(signal.SIGINT)
+        seen += process.communicate(timeout=60)[1]
+    assert process.returncode == 0
+    last = seen.decode().splitlines()[-1]
+    assert told in last if told else "microphone" not in last
+
+
+def test_the_meter_knows_what_is_quiet() -> None:
+    meter, loud = Meter(), np.full(8000, 0.1, np.float32)
+    levels = [1, 1, *[0.01] * 40, 1, *[0.01] * 8]
+    told = [meter.is_quiet for level in levels for _ in meter.count([loud * np.float32(level)])]
+    assert told.index(True) in range(12, 23)  # of half a second each: after five to ten
+    assert all(told[23:42]) and not any(told[42:])
+
+
+def test_doctor_listens(device: Callable[..., None], digits: np.ndarray, tmp_path: Path) -> None:
+    device(speed=20)
+    found = checks._microphone()
+    assert found["default"] == "Loopback 0" and found["peak_dbfs"] > -30
+    assert page._microphone(found).endswith(" dBFS")
+    device(speed=20, file=quiet_file(tmp_path, digits[8000:], 1 / 512))
+    assert "too quiet: turn it up, or use --gain auto" in page._microphone(checks._microphone())
+    device(speed=20, file=quiet_file(tmp_path, digits, 0))
+    assert "see whether it is muted" in page._microphone(checks._microphone())
+    device(file=str(tmp_path / "none"))  # it cannot be opened
+    assert checks._microphone()["peak_dbfs"] is None
 
 
 def test_command_tells_what_was_lost(run_python: Callable[..., tuple[str, ...]]) -> None:

@@ -8,7 +8,10 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from ..audio import RATE, Samples
+from ..audio.loudness import QUIET_DBFS, dbfs
 from ..system import here
+
+STRETCH_S = 5.0  # loudness is that of the last one or two of these
 
 
 class Meter:
@@ -17,7 +20,9 @@ class Meter:
     def __init__(self) -> None:
         """Begin to count."""
         self.n_samples = 0
-        self.level = 0.0
+        self.level = self.loudest = 0.0  # largest sample of the last block; of all
+        self._stretch, self._before = 0.0, 1.0  # of this stretch; of the one before, as if loud
+        self._stretch_ends = int(STRETCH_S * RATE)
         self.start = time.monotonic()
         self.waited_s = 0.0  # for audio, while nothing could be computed
 
@@ -32,7 +37,17 @@ class Meter:
                 return
             self.n_samples += len(block)
             self.level = float(np.abs(block).max(initial=0.0))
+            self.loudest = max(self.loudest, self.level)
+            if self.n_samples > self._stretch_ends:
+                self._before, self._stretch = self._stretch, 0.0
+                self._stretch_ends = self.n_samples + int(STRETCH_S * RATE)
+            self._stretch = max(self._stretch, self.level)
             yield block
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing in the last five to ten seconds was as loud as speech should be."""
+        return dbfs(max(self._stretch, self._before)) < QUIET_DBFS
 
     @property
     def audio_s(self) -> float:

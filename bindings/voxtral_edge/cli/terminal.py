@@ -9,7 +9,6 @@ changes its size. Where standard output is no terminal, it gets the text and not
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import signal
 import sys
@@ -24,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..audio.live import Live
+from ..audio.loudness import dbfs
 from ..console.lines import complain, put, write
 from ..console.output import OutputError
 from ..console.printable import printable
@@ -202,17 +202,19 @@ class Screen:
 
 
 def live_status(
-    audio_s: float, level: float, behind_s: float, rtf: float, *, is_ending: bool
+    audio_s: float, level: float, behind_s: float, rtf: float, *, is_ending: bool, is_quiet: bool
 ) -> Table:
     """Return a status line: time, level of the sound (largest sample, 0 to 1), lag and speed."""
-    decibels = 20 * math.log10(max(level, 1e-9)) + METER_DB
-    colour = "red" if level >= 0.99 else "green"
+    decibels = dbfs(level) + METER_DB
+    colour = "red" if level >= 0.99 else "yellow" if is_quiet else "green"
     meter = ProgressBar(
         METER_DB, min(max(decibels, 0), METER_DB), BAR_COLUMNS,
         complete_style=colour, finished_style=colour,
     )  # fmt: skip
     lag = f"[{'yellow' if behind_s >= 1 else 'default'}]lag {behind_s:.1f} s"
     hint = "last words; Ctrl-C again to stop" if is_ending else "Ctrl-C to end"
+    if is_quiet and not is_ending:
+        hint = "too quiet for speech: turn it up, or use --gain auto"
     return _row(clock(audio_s), meter, lag, f"RTF {rtf:.2f}", Text(hint, "dim"))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ...audio import RATE, Chunks, Samples
 from ...audio.live import Live, Microphone, Pipe
+from ...audio.loudness import MUTED_DBFS, QUIET_DBFS, dbfs
 from ...console.lines import complain
 from ...console.status import OK
 from ...errors import ArgumentError, AudioError
@@ -84,9 +85,22 @@ def run(args: argparse.Namespace) -> int:
         _run_live(job, live, interrupt, model, meter, screen, args)
         if not meter.n_samples and not interrupt.asked:
             raise AudioError("no audio came: check the program before the pipe")
+        if is_mic and not args.quiet and args.gain is None:
+            _tell_loudness(meter)
     if args.stats:
         complain(meter.report())
     return OK
+
+
+def _tell_loudness(meter: Meter) -> None:
+    loudest = dbfs(meter.loudest)
+    if loudest < MUTED_DBFS:
+        complain("the microphone heard nothing at all: see whether it is muted")
+    elif loudest < QUIET_DBFS:
+        complain(
+            f"the loudest sample was at {loudest:.0f} dBFS, too quiet for speech: turn the "
+            "microphone up, or use --gain auto"
+        )
 
 
 def _run_live(
@@ -141,6 +155,7 @@ def _run_live(
                         behind_s,
                         meter.rtf,
                         is_ending=interrupt.asked,
+                        is_quiet=meter.is_quiet and args.gain is None,
                     )
                 )
         writing.end(meter.audio_s)

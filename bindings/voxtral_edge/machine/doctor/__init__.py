@@ -22,10 +22,11 @@ Found = host.Found
 HELP = "look at this machine, test, and estimate the speed"
 
 ABOUT = """\
-Look at this machine: processor, memory, microphone, versions, a self-test with the demo model, and
-how fast the 4B model would be. It takes some fifteen seconds, a third of a gigabyte of memory, and
-as much of temporary files; up to twenty seconds more while other programs run, which it says. The
-output fits a bug report. The exit status is 1 if the self-test fails, else 0.
+Look at this machine: processor, memory, versions, how loud the microphone is in a second, a
+self-test with the demo model, and how fast the 4B model would be. It takes some fifteen seconds, a
+third of a gigabyte of memory, and as much of temporary files; up to twenty seconds more while other
+programs run, which it says. The output fits a bug report. The exit status is 1 if the self-test
+fails, else 0.
 
     voxtral doctor -m MODEL
 

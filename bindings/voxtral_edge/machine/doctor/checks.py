@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import platform
+import threading
 import time
 from collections.abc import Callable
 from importlib import metadata, resources
 
+import numpy as np
+
 from ... import __version__
 from ..._voxtral import ffi, lib
-from ...audio.live import devices
+from ...audio import RATE
+from ...audio.live import Microphone, devices
+from ...audio.loudness import dbfs
 from ...errors import VoxtralError
 from ...streaming.model import Model
 from ...system import here
@@ -18,6 +23,7 @@ from ..estimate import weights
 
 Found = host.Found
 
+LISTEN_S = 1.0  # to the microphone
 SAMPLE = "digits_1"  # a recording that comes with the package, and its words
 PACKAGES = ("numpy", "gguf", "av", "soxr", "rich", "platformdirs", "huggingface-hub",
             "sounddevice")  # fmt: skip
@@ -102,7 +108,24 @@ def _microphone() -> Found:
         return {"error": str(error)}
     names = [device.name for device in found]
     default = next((device.name for device in found if device.is_default), None)
-    return {"devices": names, "default": default}
+    return {"devices": names, "default": default, "peak_dbfs": _loudest() if default else None}
+
+
+def _loudest() -> float | None:
+    """Listen to the default microphone: how loud its largest sample is; None if it gives none."""
+    peak, n_heard = 0.0, 0
+    try:
+        with Microphone() as microphone:
+            timer = threading.Timer(3 * LISTEN_S, microphone.stop)  # some devices never begin
+            timer.start()
+            for chunk in microphone:
+                peak, n_heard = max(peak, float(np.abs(chunk).max(initial=0.0))), n_heard + 1
+                if microphone.n_received >= LISTEN_S * RATE:
+                    microphone.stop()
+            timer.cancel()
+    except Exception:  # of PortAudio as well
+        return None
+    return dbfs(peak) if n_heard else None
 
 
 def _media() -> Found:

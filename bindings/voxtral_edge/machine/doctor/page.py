@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...audio.loudness import MUTED_DBFS, QUIET_DBFS
 from ...console.printable import printable
 from ..host import Found
 
@@ -59,7 +60,16 @@ def _microphone(microphone: Found) -> str:
     if "error" in microphone:
         return str(microphone["error"])
     n = len(microphone["devices"])
-    return f"{n}, the default is {microphone['default']}" if n else "none found"
+    if not n:
+        return "none found"
+    text, peak = f"{n}, the default is {microphone['default']}", microphone["peak_dbfs"]
+    if peak is None:
+        return text
+    text += f", which heard up to {peak:.0f} dBFS"
+    if peak < MUTED_DBFS:
+        return text + ": see whether it is muted"
+    hint = ": if somebody spoke, it is too quiet: turn it up, or use --gain auto"
+    return text + hint if peak < QUIET_DBFS else text
 
 
 def _media(media: Found) -> str:
