@@ -75,14 +75,10 @@ def sets(
 ) -> dict[str, dict[str, tuple[list[speech.Clip], list[str]]]]:
     """Clips and the words that are listed for them; those that have them, and those that do not."""
     orders, digits = speech.strangers(), speech.digits(n_words)
-    unspoken = set(VOCABULARY) - {word for clip in (*orders, *digits) for word in clip.words}
     spoken = {"orders": (orders, TERMS)}
     for snr_db in SNRS_DB:
         spoken[f"orders, noise at {snr_db} dB"] = (list(in_noise(orders, snr_db)), TERMS)
-    others = {
-        "orders": (orders, sorted({*unspoken, *speech.DIGITS})),
-        "digits": (digits, sorted({*unspoken, *TERMS})),
-    }
+    others = {"orders": orders, "digits": digits}
     if judge:
         tenth = sorted(VOCABULARY)[5::10]
         for path in sorted(judge.glob("flite-held-[rs]*-*.npz")):
@@ -91,10 +87,12 @@ def sets(
             spoken[f"flite, unseen voice: {kind}"] = (clips, tenth)
         for path in sorted(judge.glob("espeak-held-[cs]*-*.npz")):
             kind = path.stem.split("-")[2]
-            clips = said(Bank.load([path]), n_words)
-            words = set(VOCABULARY) - {word for clip in clips for word in clip.words}
-            others[f"espeak, unseen voice: {kind}"] = (clips, sorted(words))
-    return {"words listed that are spoken": spoken, "words listed that are not spoken": others}
+            others[f"espeak, unseen voice: {kind}"] = said(Bank.load([path]), n_words)
+    unspoken = {
+        name: (clips, sorted(set(VOCABULARY) - {word for clip in clips for word in clip.words}))
+        for name, clips in others.items()
+    }
+    return {"words listed that are spoken": spoken, "words listed that are not spoken": unspoken}
 
 
 def main() -> None:

@@ -6,6 +6,9 @@ which token is said, tests/c/test_words.c checks.
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -96,14 +99,21 @@ def test_what_is_no_word(demo: vox.Model, options: Any, why: str) -> None:
         demo.stream(**options)
 
 
+def test_the_table_of_letters_is_what_its_script_makes() -> None:
+    root = Path(__file__).parents[1]
+    table = (root / "csrc" / "letters.h").read_text()
+    if f"{unicodedata.unidata_version}." not in table:
+        pytest.skip("this Python has another version of Unicode")
+    command = [sys.executable, root / "scripts" / "letters"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == table
+
+
 # ---- the command ---------------------------------------------------------------------------------
 
 
 def test_words_in_a_file(
     run_python: Callable[..., tuple[str, ...]], demo: vox.Model, digits: np.ndarray, tmp_path: Path
 ) -> None:
-    import subprocess
-
     def run(*args: object) -> subprocess.CompletedProcess[str]:
         command = run_python("-m", "voxtral_edge", "transcribe", "--quiet", *map(str, args))
         return subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
