@@ -91,7 +91,7 @@ async def read_slowly(address: str, audio: np.ndarray) -> float:
         reader = client(name, lambda: address, audio)
         reader.n_events = len(expected[name])
         reader.read_pause_s = 0.02 if is_slow else 0.0
-        assert await reader.connect()
+        assert await reader.connect(), f"{name}: {reader.n_had} of {reader.n_events} events"
         check(name, reader, expected)
         if not is_slow:
             done_s.append(time.monotonic() - began)

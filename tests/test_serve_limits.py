@@ -144,6 +144,43 @@ def test_sessions_of_a_client_are_limited(demo: vox.Model, digits: np.ndarray) -
         run(main())
 
 
+def test_an_answer_that_nobody_takes_ends(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As long as a slow client takes something, it is waited for."""
+    from voxtral_edge.serve.dialects import files
+
+    monkeypatch.setattr(files, "SEND_S", 0.02)
+
+    class Transport:
+        unsent, n_takes, is_aborted = 1000, 5, False
+
+        def get_write_buffer_size(self) -> int:
+            self.n_takes -= 1
+            self.unsent -= max(self.n_takes, 0)
+            return self.unsent
+
+        def abort(self) -> None:
+            self.is_aborted = True
+
+    transport = Transport()
+    connection = type("Connection", (), {"client": ("x", 1), "transport": transport})()
+    state = type("State", (), {"connections": {connection}})()
+    app = type("App", (), {"state": state})()
+
+    async def send(message: Any) -> None:
+        while not transport.is_aborted:
+            await asyncio.sleep(0.001)
+
+    async def main() -> None:
+        sender = files.Sender(send, {"app": app, "client": ("x", 1), "path": "/x"})
+        await sender.write("something")
+
+    run(main())
+    assert transport.n_takes < 0
+    assert [record.message for record in caplog.records] == ["dropped"]
+
+
 def test_a_closed_session_ends_who_reads(demo: vox.Model, digits: np.ndarray) -> None:
     """Before Python 3.12, wait_for() may swallow the cancellation of whoever tells the slots."""
 

@@ -33,13 +33,16 @@ from websockets.asyncio.client import connect
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 AUDIO = base64.b64encode(bytes(640)).decode()
-HEARD = {"format": {"type": "audio/pcm", "rate": 24_000}, "turn_detection": {"type": "server_vad"}}
+HEARD = {"format": {"type": "audio/pcm", "rate": 24_000}, "turn_detection": {"type": "server_vad"},
+         "transcription": {"model": "x", "keywords": ["x"]}}  # fmt: skip
 MESSAGES: list[dict[str, Any]] = [
-    {"type": "session.update", "model": "x", "rate": 16_000, "delay_ms": 480, "include": ["words"]},
+    {"type": "session.update", "model": "x", "rate": 16_000, "delay_ms": 480, "include": ["words"],
+     "vocabulary": ["x"]},
     {"type": "session.update", "session": {"audio": {"input": HEARD}, "include": ["x"]}},
     {"type": "transcription_session.update", "session": {"input_audio_format": "pcm16"}},
     {"type": "session.update", "session": {"audio_format": {"encoding": "pcm_s16le",
-     "sample_rate": 16_000}, "target_streaming_delay_ms": 480, "turn_detection": {}}},
+     "sample_rate": 16_000}, "target_streaming_delay_ms": 480, "turn_detection": {},
+     "context_bias": ["x"]}},
     {"type": "input_audio_buffer.append", "audio": AUDIO},
     {"type": "input_audio_buffer.commit", "final": True},
     {"type": "input_audio_buffer.clear"},
@@ -49,7 +52,8 @@ MESSAGES: list[dict[str, Any]] = [
 EVENTS: list[dict[str, Any]] = [
     {"type": "describe"},
     {"type": "ping", "data": {"text": "x"}},
-    {"type": "transcribe", "data": {"language": "en", "vad_sensitivity": "default"}},
+    {"type": "transcribe", "data": {"language": "en", "vad_sensitivity": "default",
+     "transcript_terms": ["x"]}},
     {"type": "audio-start", "data": {"rate": 16_000, "width": 2, "channels": 1}},
     {"type": "audio-chunk", "data": {"rate": 16_000, "width": 2, "channels": 1},
      "payload_length": 64},

@@ -2,7 +2,7 @@
 
 What is let in keeps up: a live stream is refused at the door, with the time after which asking
 again makes sense, if those that are there lag, or leave no room for what one costs here, as
-measured. Where many keep up easily, a further one is let in now and then against that measure: it
+measured. Where many keep up easily, some more are let in now and then against that measure: it
 counts all time in which anything is computed, which many small streams fill long before a machine
 has no more to give. Files take what live streams leave: a few at a time, others wait in a queue
 that has an end.
@@ -41,8 +41,8 @@ LEAST_WALL_S = 3.0  # and as long before a share of time is
 EASY = 0.5  # of the lag that is allowed, below which streams keep up easily
 LAG_S = 5.0  # over which lags are looked at
 LEAST_LAGS, MOST_LAGS = 25, 4096  # of these
-MANY = 8  # streams, to which one more is little
-TRY_S = 1.0  # between two that are let in against the measured cost
+MANY = 8  # streams, to which one more in TRY_S is little
+TRY_S = 1.0
 RETRY_S = 5  # after which a refused stream may ask again
 
 
@@ -109,7 +109,7 @@ class Engine:
         self._lags: deque[tuple[float, float]] = deque(
             maxlen=MOST_LAGS
         )  # time, lag of a paced stream
-        self._tried_s = -TRY_S
+        self._tried_s, self._n_tried = 0.0, 0
 
     @property
     def n_queued(self) -> int:
@@ -271,14 +271,20 @@ class Engine:
         if lag_s is not None and lag_s > self.limits.lag_s:
             self._refuse(f"live streams lag by {lag_s:.1f} s here: ask again later")
         if self.n_live and cost is not None and (self.n_live + 1) * cost > self.limits.share:
-            is_easy = self.n_live >= MANY and lag_s is not None and lag_s < EASY * self.limits.lag_s
-            if is_easy and time.monotonic() > self._tried_s + TRY_S:
-                self._tried_s = time.monotonic()
+            if lag_s is not None and lag_s < EASY * self.limits.lag_s and self._may_try():
                 return
             self._refuse(
                 f"{self.n_live} live streams take {self.n_live * cost:.0%} of the time here, and "
                 "another one would make all late: ask again later"
             )
+
+    def _may_try(self) -> bool:
+        """Whether one more may be let in against the measured cost: a share of those there."""
+        now_s = time.monotonic()
+        if now_s > self._tried_s + TRY_S:
+            self._tried_s, self._n_tried = now_s, 0
+        self._n_tried += 1
+        return self._n_tried <= self.n_live // MANY
 
     def _lag_s(self) -> float | None:
         """Return the lag below which 95 % of what was decoded lately was; None: there is little."""
