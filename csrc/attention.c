@@ -6,8 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* QUERIES: most queries that go through the ring together; their sums still fit a core's cache. */
-enum { MAX_HEAD_DIM = 1024, QUERIES = 64 };
+/* QUERIES: most queries that go through the ring together; their sums still fit a core's cache.
+ * STORED: most keys that are turned before they are stored, so that a cache line of the ring is
+ * written at once. */
+enum { MAX_HEAD_DIM = 1024, QUERIES = 64, STORED = 8 };
 
 int attention_init(attention *a, const transformer_params *p, enum ggml_type kv_type, int width,
                    const kernels *table) {
@@ -49,43 +51,54 @@ void attention_add(attention *a, kv_ring *kv, int n) {
         }
 }
 
-/* A turned key and a value [head_dim] into their places. */
-static void store(const attention *a, kv_ring *kv, int layer, int head, int64_t position,
-                  const float *key, const float *value) {
+/* n turned keys, and the values of as many columns from c on, into their places in one page. */
+static void store(const attention *a, kv_ring *kv, int layer, int head, int64_t position, int n,
+                  float keys[STORED][MAX_HEAD_DIM], const struct ggml_tensor *values, int c) {
     int dim = a->p->head_dim, place = (int)(position % KV_PAGE);
-    void *keys = kv_block(kv, layer, 0, head, position);
-    void *values = kv_block(kv, layer, 1, head, position);
+    void *to_keys = kv_block(kv, layer, 0, head, position);
+    void *to_values = kv_block(kv, layer, 1, head, position);
     if (a->kv_type == GGML_TYPE_F16) {
-        uint16_t half[MAX_HEAD_DIM], *to = keys;
-        a->kernels->narrow(key, dim, half);
-        for (int d = 0; d < dim; d++) to[d * KV_PAGE + place] = half[d];
-        a->kernels->narrow(value, dim, (uint16_t *)values + place * dim);
+        uint16_t half[STORED][MAX_HEAD_DIM];
+        for (int i = 0; i < n; i++) {
+            a->kernels->narrow(keys[i], dim, half[i]);
+            a->kernels->narrow(column(values, c + i) + head * dim, dim,
+                               (uint16_t *)to_values + (place + i) * dim);
+        }
+        for (int d = 0; d < dim; d++)
+            for (int i = 0; i < n; i++) ((uint16_t *)to_keys)[d * KV_PAGE + place + i] = half[i][d];
     } else {
-        float *to = keys;
-        for (int d = 0; d < dim; d++) to[d * KV_PAGE + place] = key[d];
-        memcpy((float *)values + place * dim, value, (size_t)dim * sizeof *value);
+        for (int d = 0; d < dim; d++)
+            for (int i = 0; i < n; i++) ((float *)to_keys)[d * KV_PAGE + place + i] = keys[i][d];
+        for (int i = 0; i < n; i++)
+            memcpy((float *)to_values + (place + i) * dim, column(values, c + i) + head * dim,
+                   (size_t)dim * sizeof(float));
     }
 }
 
 /* dst = turned q; k and v go into the rings. KV heads are shared out over the threads: places of
  * neighbouring positions share cache lines. */
 static void op_store(struct ggml_tensor *dst, int ith, int nth, void *user) {
-    const attention_layer *layer = user;
+    attention_layer *layer = user;
     const attention *a = layer->a;
     int dim = a->p->head_dim, group = a->p->n_heads / a->p->n_kv_heads;
-    float key[MAX_HEAD_DIM];
+    float keys[STORED][MAX_HEAD_DIM];
+    if (ith == 0) atomic_store(&layer->next, 0);
     for (int item = ith; item < a->p->n_kv_heads * a->n_runs; item += nth) {
         const attention_run *run = &a->runs[item / a->p->n_kv_heads];
-        int head = item % a->p->n_kv_heads;
-        for (int c = run->first; c < run->first + run->n; c++) {
-            const float *turn = a->turn + c * dim;
-            const float *q = column(dst->src[0], c) + head * group * dim;
-            float *turned = column(dst, c) + head * group * dim;
-            for (int g = 0; g < group; g++)
-                a->kernels->rotate(q + g * dim, turn, dim, turned + g * dim);
-            a->kernels->rotate(column(dst->src[1], c) + head * dim, turn, dim, key);
-            store(a, run->kv, layer->layer, head, run->kv->end + c - run->first, key,
-                  column(dst->src[2], c) + head * dim);
+        int head = item % a->p->n_kv_heads, last = run->first + run->n;
+        for (int c = run->first, n; c < last; c += n) {
+            int64_t position = run->kv->end + c - run->first;
+            n = last - c < STORED ? last - c : STORED;
+            if (n > KV_PAGE - position % KV_PAGE) n = (int)(KV_PAGE - position % KV_PAGE);
+            for (int i = 0; i < n; i++) {
+                const float *turn = a->turn + (c + i) * dim;
+                const float *q = column(dst->src[0], c + i) + head * group * dim;
+                float *turned = column(dst, c + i) + head * group * dim;
+                for (int g = 0; g < group; g++)
+                    a->kernels->rotate(q + g * dim, turn, dim, turned + g * dim);
+                a->kernels->rotate(column(dst->src[1], c + i) + head * dim, turn, dim, keys[i]);
+            }
+            store(a, run->kv, layer->layer, head, position, n, keys, dst->src[2], c);
         }
     }
 }
@@ -137,19 +150,24 @@ static void attend(const attention_layer *layer, struct ggml_tensor *dst, const 
 }
 
 /* dst = mixed values for the turned queries src[0]. The threads share out the runs and KV heads,
- * and where there are more threads than these also the queries of each. */
+ * and where there are more threads than these also the queries of each; who has done his takes the
+ * next. */
 static void op_attend(struct ggml_tensor *dst, int ith, int nth, void *user) {
-    const attention_layer *layer = user;
+    attention_layer *layer = user;
     const attention *a = layer->a;
-    int n_heads = a->p->n_kv_heads, group = a->p->n_heads / n_heads, item = 0;
+    int n_heads = a->p->n_kv_heads, group = a->p->n_heads / n_heads;
+    int item = 0, mine = atomic_fetch_add(&layer->next, 1);
+    (void)ith;
     int wanted = (nth + n_heads * a->n_runs - 1) / (n_heads * a->n_runs);
     for (const attention_run *run = a->runs; run < a->runs + a->n_runs; run++) {
         int n = run->n * group, size = (n + wanted - 1) / wanted;
         if (size > QUERIES) size = QUERIES;
         for (int first = 0; first < n; first += size)
-            for (int head = 0; head < n_heads; head++, item++)
-                if (item % nth == ith)
+            for (int head = 0; head < n_heads; head++)
+                if (item++ == mine) {
                     attend(layer, dst, run, head, first, n - first < size ? n - first : size);
+                    mine = atomic_fetch_add(&layer->next, 1);
+                }
     }
 }
 

@@ -17,6 +17,8 @@
 #define VOXTRAL_ATTENTION_H
 
 #include "compute.h"
+#include <stdatomic.h>
+
 #include "kernels/kernels.h"
 #include "kv.h"
 #include "maths.h"
@@ -43,6 +45,7 @@ typedef struct {
 typedef struct {
     attention *a;
     int layer;
+    atomic_int next; /* which of a pass's shares is to be taken next */
 } attention_layer;
 
 /* width: most positions in one pass. VOX_OK or VOX_ERR_MEMORY. */

@@ -100,8 +100,17 @@ struct ggml_tensor *graph_op(graph *g, operation run, void *user, enum ggml_type
     return &node->tensor;
 }
 
+/* A tensor of a graph is the first member of its node. */
+static graph_node *node_of(struct ggml_tensor *t) {
+    return (graph_node *)(void *)t;
+}
+
+void graph_by_rows(struct ggml_tensor *t) {
+    node_of(t)->by_rows = 1;
+}
+
 void graph_output(struct ggml_tensor *t) {
-    ((graph_node *)(void *)t)->is_output = 1; /* a tensor is the first member of its node */
+    node_of(t)->is_output = 1;
 }
 
 void graph_probe(graph *g, struct ggml_tensor *t, const char *name, int index) {
@@ -115,6 +124,31 @@ void graph_probe(graph *g, struct ggml_tensor *t, const char *name, int index) {
     g->probes[g->n_probes++].tensor = t;
 }
 
+/* ---- where threads meet --------------------------------------------------------------------- */
+
+/* Whether src was made after the threads met before node `first`, and not all that the reader's
+ * thread reads of it by that thread itself. */
+static int is_others(const graph *g, int first, const struct ggml_tensor *src,
+                     const graph_node *reader) {
+    if (!src) return 0;
+    for (int i = first; i < g->n_nodes; i++) {
+        const graph_node *node = &g->nodes[i];
+        if (src == &node->tensor) return node->run && !(reader->by_rows && node->by_rows);
+        if (src->view_src == &node->tensor) return node->run != NULL;
+    }
+    return 0;
+}
+
+static void find_meetings(graph *g) {
+    for (int i = 0, first = 0; i < g->n_nodes; i++) {
+        graph_node *node = &g->nodes[i];
+        if (!node->run) continue;
+        for (int j = 0; j < MAX_SOURCES; j++)
+            node->meets |= is_others(g, first, node->tensor.src[j], node);
+        if (node->meets) first = i;
+    }
+}
+
 /* ---- their memory --------------------------------------------------------------------------- */
 
 /* What a tensor holds, until node `last` has run. */
@@ -123,7 +157,8 @@ typedef struct {
     int last;
 } piece;
 
-/* The last node that reads node i's tensor. Outputs are read after all of them. */
+/* The last node that may run while somebody still reads node i's tensor: others are at work on all
+ * nodes up to the next meeting. Outputs are read after all of them. */
 static int last_reader(const graph *g, int i) {
     const graph_node *node = &g->nodes[i];
     if (node->is_output) return g->n_nodes;
@@ -133,6 +168,7 @@ static int last_reader(const graph *g, int i) {
             const struct ggml_tensor *src = g->nodes[k].tensor.src[j];
             if (src && (src == &node->tensor || src->view_src == &node->tensor)) last = k;
         }
+    while (last + 1 < g->n_nodes && !g->nodes[last + 1].meets) last++;
     return last;
 }
 
@@ -168,6 +204,7 @@ static size_t lay_out(const graph *g, piece *held, size_t *offsets) {
 }
 
 int graph_end(graph *g) {
+    find_meetings(g);
     piece *held = malloc((size_t)g->n_nodes * sizeof *held);
     size_t *offsets = malloc((size_t)g->n_nodes * sizeof *offsets);
     if (held && offsets) {
@@ -203,8 +240,8 @@ static void run_share(int ith, int nth, void *user) {
     for (int i = 0; i < g->n_nodes; i++) {
         graph_node *node = &g->nodes[i];
         if (!node->run) continue;
+        if (node->meets) pool_meet(g->c->pool);
         node->run(&node->tensor, ith, nth, node->user);
-        pool_meet(g->c->pool);
     }
 }
 
@@ -227,6 +264,13 @@ size_t graph_bytes(const graph *g) {
 
 /* ---- building blocks ------------------------------------------------------------------------ */
 
+row_share share_rows(int64_t n, int ith, int nth) {
+    int64_t n_blocks = (n + BLOCK - 1) / BLOCK;
+    row_share share = {n_blocks * ith / nth * BLOCK, n_blocks * (ith + 1) / nth * BLOCK};
+    if (share.last > n) share.last = n;
+    return share;
+}
+
 /* Parts of a product that a thread takes at a time: so many that one which is late, because another
  * program has its processor, leaves little for the others to wait for. */
 enum { PARTS_PER_THREAD = 16 };
@@ -238,15 +282,25 @@ static atomic_int *next_groups(const struct ggml_tensor *columns, const struct g
                                   column_bytes(x->ne[0]) * (size_t)x->ne[1]);
 }
 
-/* dst = tiles of src[0]'s columns, quantised; blocks are shared out over the threads. */
+/* dst = tiles of src[0]'s columns, quantised. */
 static void op_quantise(struct ggml_tensor *dst, int ith, int nth, void *user) {
     const kernels *k = user;
     const struct ggml_tensor *x = dst->src[0];
-    int n_blocks = (int)(x->ne[0] / BLOCK);
-    k->quantise(x->data, x->nb[1] / sizeof(float), (int)x->ne[1], n_blocks, n_blocks * ith / nth,
-                n_blocks * (ith + 1) / nth, dst->data);
+    row_share rows = share_rows(x->ne[0], ith, nth);
+    k->quantise(x->data, x->nb[1] / sizeof(float), (int)x->ne[1], (int)(x->ne[0] / BLOCK),
+                (int)(rows.first / BLOCK), (int)(rows.last / BLOCK), dst->data);
     if (ith == 0)
         for (int i = 0; i < MAX_PRODUCTS; i++) atomic_store(next_groups(dst, x) + i, 0);
+}
+
+/* Add to rows [first, last) of dst, a product, its bias src[1] and what it goes onto, src[2]. */
+static void finish(const kernels *k, struct ggml_tensor *dst, int64_t first, int64_t last) {
+    const struct ggml_tensor *bias = dst->src[1], *onto = dst->src[2];
+    for (int64_t c = 0; c < dst->ne[1]; c++) {
+        float *y = column(dst, c) + first;
+        if (bias) k->add(y, (const float *)bias->data + first, last - first, y);
+        if (onto) k->add(column(onto, c) + first, y, last - first, y);
+    }
 }
 
 /* dst = the weight times the quantised columns src[0]; each thread takes rows until none are left.
@@ -258,12 +312,15 @@ static void op_product(struct ggml_tensor *dst, int ith, int nth, void *user) {
     atomic_int *next = next_groups(columns, columns->src[0]) + (intptr_t)dst->extra;
     int n_groups = (m->n_rows + GROUP - 1) / GROUP, part = n_groups / (PARTS_PER_THREAD * nth) + 1;
     (void)ith;
-    for (int first; (first = atomic_fetch_add(next, part)) < n_groups;)
-        k->product(m, first, first + part < n_groups ? first + part : n_groups, columns->data,
-                   (int)dst->ne[1], dst->data, (size_t)m->n_rows);
+    for (int first; (first = atomic_fetch_add(next, part)) < n_groups;) {
+        int last = first + part < n_groups ? first + part : n_groups;
+        k->product(m, first, last, columns->data, (int)dst->ne[1], dst->data, (size_t)m->n_rows);
+        finish(k, dst, first * GROUP, last < n_groups ? last * GROUP : m->n_rows);
+    }
 }
 
-static struct ggml_tensor *product(graph *g, packed_matrix *m, struct ggml_tensor *x) {
+static struct ggml_tensor *product(graph *g, packed_matrix *m, struct ggml_tensor *bias,
+                                   struct ggml_tensor *x, struct ggml_tensor *onto) {
     if (g->x != x || g->n_products == MAX_PRODUCTS) {
         size_t size = column_bytes(x->ne[0]) * (size_t)x->ne[1] + MAX_PRODUCTS * sizeof(atomic_int);
         g->x = x;
@@ -271,25 +328,36 @@ static struct ggml_tensor *product(graph *g, packed_matrix *m, struct ggml_tenso
         g->columns = graph_op(g, op_quantise, (void *)g->c->kernels, GGML_TYPE_I8, (int64_t)size, 1,
                               x, NULL, NULL);
         g->columns->extra = (void *)g->c->kernels;
+        graph_by_rows(g->columns);
     }
     struct ggml_tensor *y =
-        graph_op(g, op_product, m, GGML_TYPE_F32, m->n_rows, x->ne[1], g->columns, NULL, NULL);
+        graph_op(g, op_product, m, GGML_TYPE_F32, m->n_rows, x->ne[1], g->columns, bias, onto);
     y->extra = (void *)(intptr_t)g->n_products++;
     return y;
 }
 
-/* dst = the float weight src[0] times src[1]; rows are shared out over the threads. */
+/* dst = the float weight times src[0]; rows are shared out over the threads. */
 static void op_float_product(struct ggml_tensor *dst, int ith, int nth, void *user) {
-    const kernels *k = user;
-    const struct ggml_tensor *weight = dst->src[0], *x = dst->src[1];
+    const kernels *k = dst->extra;
+    const struct ggml_tensor *weight = user, *x = dst->src[0];
     float_matrix m = {.rows = weight->data,
                       .type = weight->type == GGML_TYPE_F32   ? FLOATS
                               : weight->type == GGML_TYPE_F16 ? HALVES
                                                               : BRAINS,
                       .n_columns = (int)weight->ne[0]};
-    int64_t n = weight->ne[1];
-    k->float_product(&m, (int)(n * ith / nth), (int)(n * (ith + 1) / nth), x->data,
-                     x->nb[1] / sizeof(float), (int)x->ne[1], dst->data, (size_t)n);
+    int64_t n = weight->ne[1], first = n * ith / nth, last = n * (ith + 1) / nth;
+    k->float_product(&m, (int)first, (int)last, x->data, x->nb[1] / sizeof(float), (int)x->ne[1],
+                     dst->data, (size_t)n);
+    finish(k, dst, first, last);
+}
+
+struct ggml_tensor *linear(graph *g, struct ggml_tensor *weight, struct ggml_tensor *bias,
+                           struct ggml_tensor *x, struct ggml_tensor *onto) {
+    if (weight->extra) return product(g, weight->extra, bias, x, onto);
+    struct ggml_tensor *y = graph_op(g, op_float_product, weight, GGML_TYPE_F32, weight->ne[1],
+                                     x->ne[1], x, bias, onto);
+    y->extra = (void *)g->c->kernels;
+    return y;
 }
 
 struct ggml_tensor *operate(graph *g, operation run, void *user, int64_t rows,
@@ -301,23 +369,16 @@ struct ggml_tensor *operate(graph *g, operation run, void *user, int64_t rows,
 static void op_add(struct ggml_tensor *dst, int ith, int nth, void *user) {
     const struct ggml_tensor *a = dst->src[1], *b = dst->src[0];
     const kernels *k = user;
-    int64_t n = dst->ne[0], first = n * ith / nth, last = n * (ith + 1) / nth;
-    for (int64_t c = 0; c < dst->ne[1]; c++) {
-        const float *x = column(a, c), *by = b->ne[1] == 1 ? b->data : column(b, c);
-        k->add(x + first, by + first, last - first, (float *)column(dst, c) + first);
-    }
+    row_share rows = share_rows(dst->ne[0], ith, nth);
+    for (int64_t c = 0; c < dst->ne[1]; c++)
+        k->add(column(a, c) + rows.first, column(b, c) + rows.first, rows.last - rows.first,
+               column(dst, c) + rows.first);
 }
 
 struct ggml_tensor *add(graph *g, struct ggml_tensor *a, struct ggml_tensor *b) {
-    return operate(g, op_add, (void *)g->c->kernels, a->ne[0], a, b);
-}
-
-struct ggml_tensor *linear(graph *g, struct ggml_tensor *weight, struct ggml_tensor *bias,
-                           struct ggml_tensor *x) {
-    struct ggml_tensor *y = weight->extra ? product(g, weight->extra, x)
-                                          : operate(g, op_float_product, (void *)g->c->kernels,
-                                                    weight->ne[1], x, weight);
-    return bias ? add(g, y, bias) : y;
+    struct ggml_tensor *y = operate(g, op_add, (void *)g->c->kernels, a->ne[0], a, b);
+    graph_by_rows(y);
+    return y;
 }
 
 static void op_lookup(struct ggml_tensor *dst, int ith, int nth, void *user) {
@@ -352,26 +413,31 @@ struct ggml_tensor *rms_norm(graph *g, struct ggml_tensor *x, struct ggml_tensor
 
 static void op_gelu(struct ggml_tensor *dst, int ith, int nth, void *user) {
     const kernels *k = user;
-    int64_t n = ggml_nelements(dst), first = n * ith / nth;
-    k->gelu((const float *)dst->src[0]->data + first, n * (ith + 1) / nth - first,
-            (float *)dst->data + first);
+    row_share rows = share_rows(dst->ne[0], ith, nth);
+    for (int64_t c = 0; c < dst->ne[1]; c++)
+        k->gelu(column(dst->src[0], c) + rows.first, rows.last - rows.first,
+                column(dst, c) + rows.first);
 }
 
 struct ggml_tensor *gelu(graph *g, struct ggml_tensor *x) {
-    return operate(g, op_gelu, (void *)g->c->kernels, x->ne[0], x, NULL);
+    struct ggml_tensor *y = operate(g, op_gelu, (void *)g->c->kernels, x->ne[0], x, NULL);
+    graph_by_rows(y);
+    return y;
 }
 
 static void op_swiglu(struct ggml_tensor *dst, int ith, int nth, void *user) {
     const kernels *k = user;
-    int64_t n = ggml_nelements(dst), first = n * ith / nth;
-    k->swiglu((const float *)dst->src[0]->data + first, (const float *)dst->src[1]->data + first,
-              n * (ith + 1) / nth - first, (float *)dst->data + first);
+    row_share rows = share_rows(dst->ne[0], ith, nth);
+    for (int64_t c = 0; c < dst->ne[1]; c++)
+        k->swiglu(column(dst->src[0], c) + rows.first, column(dst->src[1], c) + rows.first,
+                  rows.last - rows.first, column(dst, c) + rows.first);
 }
 
 struct ggml_tensor *swiglu(graph *g, struct ggml_tensor *gate, struct ggml_tensor *up,
                            struct ggml_tensor *down, struct ggml_tensor *down_bias,
-                           struct ggml_tensor *x) {
-    struct ggml_tensor *gated = linear(g, gate, NULL, x), *by = linear(g, up, NULL, x);
+                           struct ggml_tensor *x, struct ggml_tensor *onto) {
+    struct ggml_tensor *gated = linear(g, gate, NULL, x, NULL), *by = linear(g, up, NULL, x, NULL);
     struct ggml_tensor *h = operate(g, op_swiglu, (void *)g->c->kernels, gated->ne[0], by, gated);
-    return linear(g, down, down_bias, h);
+    graph_by_rows(h);
+    return linear(g, down, down_bias, h, onto);
 }

@@ -45,6 +45,11 @@ void compute_free(compute *c);
 
 /* Fill dst from dst->src, together with the nth - 1 others that are called at the same time. */
 typedef void (*operation)(struct ggml_tensor *dst, int ith, int nth, void *user);
+/* The share of thread ith of nth in n rows, in whole blocks: first to last - 1. */
+typedef struct {
+    int64_t first, last;
+} row_share;
+row_share share_rows(int64_t n, int ith, int nth);
 
 typedef struct {
     struct ggml_tensor tensor;
@@ -52,6 +57,9 @@ typedef struct {
     operation run;     /* NULL: an input, or another's numbers in another shape */
     void *user;
     int is_output;
+    int by_rows; /* a thread makes its share_rows() of every column, from the same rows of sources
+                  */
+    int meets;   /* before it: it reads what other threads have made since they met last */
 } graph_node;
 
 typedef struct {
@@ -81,12 +89,14 @@ struct ggml_tensor *graph_reshape(graph *g, struct ggml_tensor *t, int64_t ne0, 
 struct ggml_tensor *graph_op(graph *g, operation run, void *user, enum ggml_type type, int64_t ne0,
                              int64_t ne1, struct ggml_tensor *src0, struct ggml_tensor *src1,
                              struct ggml_tensor *src2);
+/* Each thread makes its share_rows() of t, and reads the same rows of its sources only. */
+void graph_by_rows(struct ggml_tensor *t);
 /* t, which lies in memory of its own, is read after the run. */
 void graph_output(struct ggml_tensor *t);
 /* Name an intermediate; its rows are collected after each run if the name is watched. */
 void graph_probe(graph *g, struct ggml_tensor *t, const char *name, int index);
-/* Give all tensors their memory, in which one takes the place of others that nobody reads any more.
- * VOX_OK or VOX_ERR_MEMORY. */
+/* Find out where the threads have to meet, and give all tensors their memory, in which one takes
+ * the place of others that nobody reads any more. VOX_OK or VOX_ERR_MEMORY. */
 int graph_end(graph *g);
 /* Set the width of the next run, 1..width: the columns of every tensor change with it. Before
  * inputs are written. VOX_OK, or VOX_ERR_MEMORY for the rows of probes. */
@@ -103,23 +113,24 @@ static inline float *column(const struct ggml_tensor *t, int64_t c) {
     return (float *)(void *)((char *)t->data + (size_t)c * t->nb[1]);
 }
 
-/* Every matrix product of the model: weight [k, n] times x [k, columns], plus bias [n] if not NULL.
- * Weights whose extra is a packed_matrix go through our kernels, with x quantised once however many
- * weights it meets in a row; others, floats, as they are. */
+/* Every matrix product of the model: weight [k, n] times x [k, columns], plus bias [n], and added
+ * to onto [n, columns], unless these are NULL. Weights whose extra is a packed_matrix go through
+ * our kernels, with x quantised once however many weights it meets in a row; others, floats, as
+ * they are. */
 struct ggml_tensor *linear(graph *g, struct ggml_tensor *weight, struct ggml_tensor *bias,
-                           struct ggml_tensor *x);
+                           struct ggml_tensor *x, struct ggml_tensor *onto);
 /* The rows of weight [k, n] whose numbers are in indices [1, columns] (I32): [k, columns]. */
 struct ggml_tensor *lookup(graph *g, struct ggml_tensor *weight, struct ggml_tensor *indices);
 /* x / rms(x) * weight, per column, as maths_rms_norm; weight [dim] (F32). *eps must outlive the
  * graph. */
 struct ggml_tensor *rms_norm(graph *g, struct ggml_tensor *x, struct ggml_tensor *weight,
                              const float *eps);
-/* a plus b, or plus its only column. */
+/* a plus b */
 struct ggml_tensor *add(graph *g, struct ggml_tensor *a, struct ggml_tensor *b);
 struct ggml_tensor *gelu(graph *g, struct ggml_tensor *x);
-/* down(silu(gate x) * up x): the feed-forward block of encoder and decoder. */
+/* onto plus down(silu(gate x) * up x): the feed-forward block of encoder and decoder. */
 struct ggml_tensor *swiglu(graph *g, struct ggml_tensor *gate, struct ggml_tensor *up,
                            struct ggml_tensor *down, struct ggml_tensor *down_bias,
-                           struct ggml_tensor *x);
+                           struct ggml_tensor *x, struct ggml_tensor *onto);
 
 #endif

@@ -93,13 +93,13 @@ static int build(decoder *d) {
     for (int i = 0; i < p->n_layers; i++) {
         const layer_weights *l = &m->dec_layers[i];
         struct ggml_tensor *y = rms_norm(g, h, l->attn_norm, &p->norm_eps);
-        struct ggml_tensor *q = linear(g, l->attn_q, NULL, y);
-        struct ggml_tensor *k = linear(g, l->attn_k, NULL, y);
-        struct ggml_tensor *v = linear(g, l->attn_v, NULL, y);
+        struct ggml_tensor *q = linear(g, l->attn_q, NULL, y, NULL);
+        struct ggml_tensor *k = linear(g, l->attn_k, NULL, y, NULL);
+        struct ggml_tensor *v = linear(g, l->attn_v, NULL, y, NULL);
         struct ggml_tensor *mixed = attention_build(g, &d->layers[i].attention, q, k, v);
-        h = add(g, h, linear(g, l->attn_out, NULL, mixed));
+        h = linear(g, l->attn_out, NULL, mixed, h);
         y = operate(g, op_delay_norm, &d->layers[i], p->dim, h, NULL);
-        h = add(g, h, swiglu(g, l->ffn_gate, l->ffn_up, l->ffn_down, NULL, y));
+        h = swiglu(g, l->ffn_gate, l->ffn_up, l->ffn_down, NULL, y, h);
         graph_probe(g, h, "dec.blk", i);
     }
     d->hidden = h;
@@ -176,14 +176,14 @@ static int build_head(decoder *d) {
     if (status != VOX_OK) return status;
     d->hidden_in = graph_input(g, GGML_TYPE_F32, m->dec.dim, DECODER_COLUMNS);
     struct ggml_tensor *y = rms_norm(g, d->hidden_in, m->dec_norm, &m->dec.norm_eps);
-    d->logits = linear(g, m->embed, NULL, y);
+    d->logits = linear(g, m->embed, NULL, y, NULL);
     graph_probe(g, d->logits, "dec.logits", -1);
     graph_output(d->logits);
     d->peaks = operate(g, op_peaks, d, (int64_t)(sizeof(peak) / sizeof(float)) * d->c->n_threads,
                        d->logits, NULL);
     graph_output(d->peaks);
     if (m->turn_head) {
-        d->turns = linear(g, m->turn_head, NULL, y);
+        d->turns = linear(g, m->turn_head, NULL, y, NULL);
         graph_output(d->turns);
     }
     return graph_end(g);
@@ -199,7 +199,8 @@ int decoder_init(decoder *d, const vox_model *m, compute *c) {
         decoder_free(d);
         return VOX_ERR_MEMORY;
     }
-    for (int i = 0; i < m->dec.n_layers; i++) d->layers[i] = (decoder_layer){{&d->attn, i}, d};
+    for (int i = 0; i < m->dec.n_layers; i++)
+        d->layers[i] = (decoder_layer){.attention = {.a = &d->attn, .layer = i}, .d = d};
     int status = build(d);
     if (status == VOX_OK) status = build_head(d);
     if (status != VOX_OK) decoder_free(d);

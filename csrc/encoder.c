@@ -73,22 +73,22 @@ static int build(encoder *e) {
 
     /* Conv stem: stride 1, then stride 2. */
     e->stem_in = graph_input(g, GGML_TYPE_F32, CONV_TAPS * N_MEL, MEL_PER_SLOT * ENCODER_WIDTH);
-    struct ggml_tensor *x = gelu(g, linear(g, m->conv1, m->conv1_bias, e->stem_in));
+    struct ggml_tensor *x = gelu(g, linear(g, m->conv1, m->conv1_bias, e->stem_in, NULL));
     x = graph_op(g, op_gather, e, GGML_TYPE_F32, CONV_TAPS * p->dim, ENC_PER_SLOT * ENCODER_WIDTH,
                  x, NULL, NULL);
-    struct ggml_tensor *h = gelu(g, linear(g, m->conv2, m->conv2_bias, x));
+    struct ggml_tensor *h = gelu(g, linear(g, m->conv2, m->conv2_bias, x, NULL));
     graph_probe(g, h, "conv", -1);
 
     for (int i = 0; i < p->n_layers; i++) {
         const layer_weights *l = &m->enc_layers[i];
         struct ggml_tensor *y = rms_norm(g, h, l->attn_norm, &p->norm_eps);
-        struct ggml_tensor *q = linear(g, l->attn_q, l->q_bias, y);
-        struct ggml_tensor *k = linear(g, l->attn_k, NULL, y);
-        struct ggml_tensor *v = linear(g, l->attn_v, l->v_bias, y);
+        struct ggml_tensor *q = linear(g, l->attn_q, l->q_bias, y, NULL);
+        struct ggml_tensor *k = linear(g, l->attn_k, NULL, y, NULL);
+        struct ggml_tensor *v = linear(g, l->attn_v, l->v_bias, y, NULL);
         struct ggml_tensor *mixed = attention_build(g, &e->layers[i], q, k, v);
-        h = add(g, h, linear(g, l->attn_out, l->out_bias, mixed));
+        h = linear(g, l->attn_out, l->out_bias, mixed, h);
         y = rms_norm(g, h, l->ffn_norm, &p->norm_eps);
-        h = add(g, h, swiglu(g, l->ffn_gate, l->ffn_up, l->ffn_down, l->down_bias, y));
+        h = swiglu(g, l->ffn_gate, l->ffn_up, l->ffn_down, l->down_bias, y, h);
         graph_probe(g, h, "enc.blk", i);
     }
     h = rms_norm(g, h, m->enc_norm, &p->norm_eps);
@@ -96,7 +96,8 @@ static int build(encoder *e) {
 
     /* Adapter: four frames side by side make one slot. */
     h = graph_reshape(g, h, ENC_PER_SLOT * p->dim, ENCODER_WIDTH);
-    e->audio = linear(g, m->adapter2, NULL, gelu(g, linear(g, m->adapter1, NULL, h)));
+    h = gelu(g, linear(g, m->adapter1, NULL, h, NULL));
+    e->audio = linear(g, m->adapter2, NULL, h, NULL);
     graph_probe(g, e->audio, "audio", -1);
     graph_output(e->audio);
     return graph_end(g);
@@ -112,7 +113,8 @@ int encoder_init(encoder *e, const vox_model *m, compute *c) {
         encoder_free(e);
         return VOX_ERR_MEMORY;
     }
-    for (int i = 0; i < m->enc.n_layers; i++) e->layers[i] = (attention_layer){&e->attn, i};
+    for (int i = 0; i < m->enc.n_layers; i++)
+        e->layers[i] = (attention_layer){.a = &e->attn, .layer = i};
     int status = build(e);
     if (status != VOX_OK) encoder_free(e);
     return status;

@@ -73,7 +73,7 @@ static void build(graph *g, compute *c, matrices *m) {
     struct ggml_tensor *x[N_INPUTS];
     for (int i = 0; i < N_INPUTS; i++) x[i] = graph_input(g, GGML_TYPE_F32, INPUTS[i], WIDTHS[0]);
     for (int i = 0; i < LAYERS * PER_LAYER; i++)
-        linear(g, &m->weights[i], NULL, x[SHAPES[i % PER_LAYER][1]]);
+        linear(g, &m->weights[i], NULL, x[SHAPES[i % PER_LAYER][1]], NULL);
     CHECK(graph_end(g) == VOX_OK);
     for (int i = 0; i < N_INPUTS; i++)
         for (int64_t j = 0; j < ggml_nelements(x[i]); j++)

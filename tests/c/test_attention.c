@@ -75,7 +75,7 @@ static void run(const shape *s, int n, int first, int width, const int *beside, 
                       ggml_type_size(s->type)) == 0);
         kv_reset(&kv[i], i == OURS ? s->start : 5 * i);
     }
-    attention_layer layers[LAYERS] = {{&a, 0}, {&a, 1}};
+    attention_layer layers[LAYERS] = {{.a = &a, .layer = 0}, {.a = &a, .layer = 1}};
     graph g;
     CHECK(graph_begin(&g, &c, 32, WIDEST) == VOX_OK);
     struct ggml_tensor *in[3] = {graph_input(&g, GGML_TYPE_F32, q_dim, WIDEST),
