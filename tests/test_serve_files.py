@@ -431,6 +431,7 @@ def test_what_is_not_there(server: Serving) -> None:
     for method, path, expected in (
         ("GET", "/v1/nothing", 404),
         ("GET", "/page/nothing.js", 404),
+        ("GET", "/docs", 404),  # which would run scripts from elsewhere
         ("POST", "/v1/models", 405),
     ):
         status, _, body = asked(server, method, path)

@@ -99,7 +99,8 @@ def test_unknown_token_begins_anew(server: Serving, digits: np.ndarray, digits_w
     async def main() -> None:
         for name in ("vllm", "openai", "mistral", "live body"):
             stranger = client(server, name, digits)
-            stranger.token, stranger.n_had, stranger.is_known = "none", 7, False
+            stranger.token, stranger.is_known = "none", False
+            stranger.n_had = 10**30 if name == "vllm" else 7
             assert await stranger.connect()
             assert stranger.text == digits_words
             assert stranger.token not in ("none", "new")
@@ -153,7 +154,8 @@ def test_bodies_that_cannot_be_taken_up(server: Serving, digits: np.ndarray) -> 
     assert status("resume=none", "GET") == 404
     assert status("", "GET") == 404
     assert status("resume=none", "PUT", bytes(6400)) == 404
-    assert status("resume=new&after=x", "PUT", bytes(6400)) == 400
+    for odd in ("after=x", "after=" + "9" * 5000, "rate=" + "1" * 5000):
+        assert status(f"resume=new&{odd}", "PUT", bytes(6400)) == 400
     assert status("resume=new", "PUT", bytes(6400), Accept="text/plain") == 400
     assert status("resume=new", "PUT", bytes(6400)) == 200
 
@@ -179,6 +181,38 @@ def test_what_a_file_of_a_session_may_hold(tmp_path: Path) -> None:
         assert await store.take("a") is None
         await store.drop("a")
         assert await store.take("a") is None
+
+    run(main())
+
+
+@pytest.mark.parametrize("is_in_memory", [True, False])
+def test_what_is_kept_has_an_end(
+    tmp_path: Path, is_in_memory: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In number, in size, and in time; the newest is always there."""
+
+    async def main() -> None:
+        store = resume.Store(None if is_in_memory else tmp_path / "kept")
+
+        async def left(*tokens: str) -> list[str]:
+            return [token for token in tokens if await store.take(token)]
+
+        async def put(token: str, n_bytes: int = 10) -> None:
+            await asyncio.sleep(0.02)  # files know no finer times
+            await store.put(token, {"own": bytes(n_bytes)})
+
+        monkeypatch.setattr(resume, "MOST", 2)
+        for token in ("a", "b", "c"):
+            await put(token)
+        assert await left("a", "b", "c") == ["b", "c"]
+        monkeypatch.setattr(resume, "MOST_BYTES", 500)
+        await put("d", 400)
+        await put("e", 400)
+        assert await left("c", "d", "e") == ["e"]
+        await put("f", 1000)
+        assert await left("e", "f") == ["f"]
+        monkeypatch.setattr(resume, "KEEP_S", 0.0)
+        assert await left("f") == []
 
     run(main())
 

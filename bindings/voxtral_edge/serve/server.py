@@ -63,8 +63,13 @@ class Options:
 
 def application(engine: Engine, options: Options) -> FastAPI:
     """Return the ASGI application."""
+    # Pages that show the description run scripts from elsewhere, which could read the token.
     app = FastAPI(
-        title="voxtral", version=__version__, description=engine.model.description, redoc_url=None
+        title="voxtral",
+        version=__version__,
+        description=engine.model.description,
+        docs_url=None,
+        redoc_url=None,
     )
     app.state.engine, app.state.is_ready = engine, False
     app.state.decoders = Decoders(engine.limits.max_upload)

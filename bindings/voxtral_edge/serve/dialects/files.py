@@ -28,7 +28,7 @@ from .answers import Answer, Events, Json, Plain, Srt, Verbose, Vtt, event
 T = TypeVar("T")
 
 KEEP_ALIVE_S = 10.0  # between two signs of life
-SEND_S = 15.0  # that a client may take for a part of the answer
+SEND_S = 60.0  # in which a client takes something, or is dropped
 GRANULARITIES = ("segment", "word")
 SIMPLE = {"json": Json, "text": Plain, "srt": Srt, "vtt": Vtt}
 VERBOSE = "verbose_json"

@@ -24,6 +24,7 @@ from ...text.pieces import Piece
 from .. import errors
 from ..errors import BadRequest
 from ..intake.inlet import ENCODINGS, Inlet
+from ..intake.objects import number_of
 from ..intake.upload import Body, Decoders, Decoding, Gone
 from ..sessions import resume
 from ..sessions.course import Course
@@ -234,9 +235,10 @@ async def _pass_on(head: bytes, body: Body, decoding: Decoding) -> None:
 
 def _number(query: QueryParams, name: str, default: int) -> int:
     text = query.get(name, str(default))
-    if not text.isdecimal():
-        raise BadRequest(f"{name} must be a number, not {text!r}", param=name)
-    return int(text)
+    number = number_of(text)
+    if number is None:
+        raise BadRequest(f"{name} must be a number, not {text[:40]!r}", param=name)
+    return number
 
 
 @router.put("/v1/audio/stream", openapi_extra=BODY)

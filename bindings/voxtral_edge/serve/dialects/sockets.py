@@ -25,7 +25,7 @@ from .. import errors
 from ..door.doorstep import transport_of
 from ..errors import BadRequest, log
 from ..intake.inlet import Inlet
-from ..intake.objects import json_object
+from ..intake.objects import json_object, number_of
 from ..intake.upload import Gone
 from ..sessions import resume
 from ..sessions.course import Course
@@ -33,7 +33,7 @@ from ..sessions.engine import Engine, Refused
 from ..sessions.hearing import Hearing
 from ..sessions.resume import new_token
 
-SEND_S = 15.0  # a client that takes nothing for so long is dropped
+SEND_S = 60.0  # a client that takes nothing for so long is dropped; slow ones take a lot at a time
 IDLE_S = 900.0  # and one that says nothing
 CLOSED, GOING_AWAY, FAILED, RESTART = 1000, 1001, 1011, 1012
 
@@ -175,9 +175,9 @@ class Socket:
         """Begin a session that may be taken up again, or take up what is kept of one."""
         query = self.websocket.query_params
         if query.get("resume", "new") != "new":
-            after = query.get("after", "0")
+            after = number_of(query.get("after", "0"))
             course: Course | None = kept["course"] if kept else None
-            missed = course.missed(int(after)) if course and after.isdecimal() else None
+            missed = course.missed(after) if course and after is not None else None
             if kept and missed is not None and dialect.restore(kept):
                 self.course, self._missed = course, missed
             # null: all messages are needed again

@@ -1,4 +1,4 @@
-"""JSON objects that strangers send: none that is nested too deep, or holds half a character."""
+"""What strangers write: JSON that is not nested too deep and holds no half character; numbers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 MAX_DEPTH = 32  # objects and arrays in one another
+MAX_DIGITS = 16
 
 
 def json_object(text: str | bytes) -> dict[str, Any] | None:
@@ -19,6 +20,11 @@ def json_object(text: str | bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return value
+
+
+def number_of(text: str) -> int | None:
+    """Return a whole number as a query has it, None for what is none or could not be meant."""
+    return int(text) if text.isdecimal() and len(text) < MAX_DIGITS else None
 
 
 def _is_deep(value: Any) -> bool:

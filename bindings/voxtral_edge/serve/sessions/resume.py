@@ -17,12 +17,14 @@ import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ... import __version__
 
+T = TypeVar("T")
+
 KEEP_S = 600.0  # how long something is kept
-MOST = 200  # sessions
+MOST, MOST_BYTES = 200, 2 << 30  # sessions, and what they take; the oldest go first
 SAVE_S = 10.0  # between two states that are kept in a folder, in case the server dies
 TAKE_S = 20.0  # that a connection may take to give up its session
 
@@ -104,10 +106,9 @@ class Store:
             await asyncio.to_thread(self._path(token).unlink, missing_ok=True)
 
     def _sweep(self) -> None:
-        now = time.monotonic()
-        for token, (since, _) in tuple(self._kept.items()):
-            if now - since > KEEP_S or len(self._kept) > MOST:
-                del self._kept[token]
+        known = [(since, len(data), token) for token, (since, data) in self._kept.items()]
+        for token in _overdue(known, time.monotonic()):
+            del self._kept[token]
 
     def _path(self, token: str) -> Path:
         """Return the file of a token, which its name does not give away."""
@@ -116,14 +117,16 @@ class Store:
 
     def _write(self, token: str, data: bytes) -> None:
         path = self._path(token)
-        for old in path.parent.glob("*.session"):
-            with contextlib.suppress(OSError):  # somebody else was faster
-                if time.time() - old.stat().st_mtime > KEEP_S:
-                    old.unlink()
         part = path.with_suffix(f".{os.getpid()}.part")
         with open(part, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             file.write(data)
         part.replace(path)
+        known = []
+        for old in path.parent.glob("*.session"):
+            with contextlib.suppress(OSError):  # somebody else was faster
+                known.append((old.stat().st_mtime, old.stat().st_size, old))
+        for old in _overdue(known, time.time()):
+            old.unlink(missing_ok=True)
 
     def _read(self, token: str) -> bytes | None:
         path = self._path(token)
@@ -131,6 +134,15 @@ class Store:
             return path.read_bytes() if time.time() - path.stat().st_mtime <= KEEP_S else None
         except OSError:
             return None
+
+
+def _overdue(known: list[tuple[float, int, T]], now_s: float) -> Iterator[T]:
+    """Yield what is too old, or too much; `known`: since when, bytes, and what."""
+    n_bytes = 0
+    for n, (since_s, size, what) in enumerate(sorted(known, key=lambda one: -one[0])):
+        n_bytes += size
+        if now_s - since_s > KEEP_S or n >= MOST or (n > 0 and n_bytes > MOST_BYTES):
+            yield what
 
 
 def new_token() -> str:
