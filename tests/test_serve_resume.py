@@ -168,11 +168,12 @@ def test_what_a_file_of_a_session_may_hold(tmp_path: Path) -> None:
             return (exec, (f"open({str(tmp_path / 'run')!r}, 'w')",))
 
     async def main() -> None:
-        store = resume.Store(tmp_path / "kept")
+        store = resume.Store(tmp_path / "kept", "model")
         await store.put("a", {"own": {"x": np.zeros(3, np.float32)}})
         kept = await store.take("a")
         assert kept is not None
         assert kept["own"]["x"].tolist() == [0, 0, 0]
+        assert await resume.Store(tmp_path / "kept", "another").take("a") is None
         await store.put("b", {"own": Evil()})
         assert await store.take("b") is None
         assert not (tmp_path / "run").exists()
@@ -192,7 +193,7 @@ def test_what_is_kept_has_an_end(
     """In number, in size, and in time; the newest is always there."""
 
     async def main() -> None:
-        store = resume.Store(None if is_in_memory else tmp_path / "kept")
+        store = resume.Store(None if is_in_memory else tmp_path / "kept", "model")
 
         async def left(*tokens: str) -> list[str]:
             return [token for token in tokens if await store.take(token)]

@@ -93,7 +93,7 @@ class Engine:
     ) -> None:
         """Start the threads; `state_dir`: where broken sessions are kept, None: in memory."""
         self.model, self.limits = model, limits
-        self.store = Store(state_dir)
+        self.store = Store(state_dir, f"{model.name}, {model.n_bytes} bytes")
         self.doorstep = Doorstep(limits.max_silent, limits.patience_s)
         self._n_by_client: Counter[str] = Counter()  # sessions, by address
         self.delay_ms, self.gain = delay_ms or model.default_delay_ms, gain

@@ -48,9 +48,12 @@ class Holder(Protocol):
 class Store:
     """Keeps sessions by their tokens, in a folder or, without one, in memory."""
 
-    def __init__(self, folder: Path | None) -> None:
-        """Make the folder, which nobody else may read; raise OSError."""
-        self.folder = folder
+    def __init__(self, folder: Path | None, model: str) -> None:
+        """Make the folder, which nobody else may read; raise OSError.
+
+        `model`: of what the states are; those of another one, or another version, are of no use.
+        """
+        self.folder, self._version = folder, f"{__version__} {model}"
         self._held: dict[str, tuple[Holder, asyncio.Event]] = {}
         self._kept: dict[str, tuple[float, bytes]] = {}
         if folder:
@@ -71,7 +74,8 @@ class Store:
         else:
             self._sweep()
             data = self._kept.get(token, (0.0, None))[1]
-        return _unpacked(data) if data else None
+        kept = _unpacked(data) if data else None
+        return kept if kept and kept.get("version") == self._version else None
 
     @contextlib.contextmanager
     def held(self, token: str | None, holder: Holder) -> Iterator[None]:
@@ -91,7 +95,7 @@ class Store:
 
     async def put(self, token: str, kept: dict[str, Any]) -> None:
         """Keep a session, in place of what was kept of it."""
-        data = pickle.dumps({**kept, "version": __version__})
+        data = pickle.dumps({**kept, "version": self._version})
         if self.folder:
             await asyncio.to_thread(self._write, token, data)
             return
@@ -164,9 +168,9 @@ class _Unpickler(pickle.Unpickler):
 
 
 def _unpacked(data: bytes) -> dict[str, Any] | None:
-    """Return what was kept, None for what another version or nobody of ours wrote."""
+    """Return what was kept, None for what nobody of ours wrote."""
     try:
         kept = _Unpickler(io.BytesIO(data)).load()
-        return kept if kept["version"] == __version__ else None
     except Exception:  # of a damaged file anything may come
         return None
+    return kept if isinstance(kept, dict) else None
