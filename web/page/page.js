@@ -85,7 +85,7 @@ async function start() {
   const stream = model.stream(delay());
   live = { stream, context: new AudioContext({ sampleRate: RATE }) };
   const opened = live;
-  speak.setAttribute("aria-pressed", "true");
+  speak.classList.add("on");
   speak.textContent = "Stop";
   say("Opening the microphone.");
   try {
@@ -114,7 +114,7 @@ function stop(opened) {
   opened.media?.getTracks().forEach((track) => track.stop());
   if (opened.context.state !== "closed") opened.context.close();
   get("level").style.width = "0";
-  speak.setAttribute("aria-pressed", "false");
+  speak.classList.remove("on");
   speak.textContent = "Speak";
   live = null;
 }

@@ -42,7 +42,7 @@ async function start() {
   const context = new AudioContext();
   const opened = { context, delay, shown: "", offset: words.length ? words.at(-1).end + PAUSE_S : 0 };
   live = opened;
-  speak.setAttribute("aria-pressed", "true");
+  speak.classList.add("on");
   speak.textContent = "Stop";
   say("Opening the microphone.");
   try {
@@ -126,7 +126,7 @@ function close(opened) {
   opened.socket?.close();
   coming.textContent = "";
   get("level").style.width = "0";
-  speak.setAttribute("aria-pressed", "false");
+  speak.classList.remove("on");
   speak.textContent = "Speak";
   live = null;
 }
