@@ -7,7 +7,7 @@ import json
 import pickle
 import random
 import signal
-import socket as sockets
+import socket as tcp
 import subprocess
 import sys
 import urllib.error
@@ -25,6 +25,7 @@ from serving import ROOMY, Serving, run, serving
 websockets = pytest.importorskip("websockets")
 
 from resuming import WAYS, Client, Upload, mistral, openai  # noqa: E402
+from voxtral_edge.serve.dialects import sockets  # noqa: E402
 from voxtral_edge.serve.intake import resampler  # noqa: E402
 from voxtral_edge.serve.sessions import resume  # noqa: E402
 
@@ -129,6 +130,30 @@ def test_what_was_missed_comes_again(server: Serving, digits: np.ndarray) -> Non
     run(main())
 
 
+def test_a_client_that_says_nothing_more_is_let_go(
+    server: Serving, digits: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what it has said is kept."""
+    monkeypatch.setattr(sockets, "IDLE_S", 0.4)
+
+    async def main() -> None:
+        silent = client(server, "vllm", digits)
+        async with websockets.connect(f"ws://{server.address}/v1/realtime?resume=new") as socket:
+            silent.token = json.loads(await socket.recv())["resume"]["token"]
+            for message in silent.messages()[:40]:
+                await socket.send(json.dumps(message))
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                while True:
+                    await asyncio.wait_for(socket.recv(), 20)
+            assert closed.value.rcvd.code == 1001
+        monkeypatch.setattr(sockets, "IDLE_S", 900.0)
+        assert await silent.connect()
+        assert silent.text == silent.done
+        assert silent.text.startswith("eight five")
+
+    run(main())
+
+
 def test_a_client_that_says_goodbye_is_forgotten(server: Serving, digits: np.ndarray) -> None:
     async def main() -> None:
         polite = client(server, "vllm", digits)
@@ -221,7 +246,7 @@ def test_what_is_kept_has_an_end(
 @pytest.mark.parametrize("way", [WAYS["vllm"], openai(None), mistral(8_000)])
 def test_restarts(tmp_path: Path, long: np.ndarray, way: Any) -> None:
     """A server that is stopped keeps what it hears; one that is killed, what it had kept before."""
-    with sockets.create_server(("127.0.0.1", 0)) as free:
+    with tcp.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     code = (
         "import sys; from voxtral_edge.serve.sessions import resume; resume.SAVE_S = 0.1; "

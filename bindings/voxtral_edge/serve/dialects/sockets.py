@@ -240,6 +240,7 @@ class Socket:
             if self._error is None:
                 await self._say_goodbye(dialect)
             elif self._is_idle:
+                await dialect.keep()
                 await self.close(GOING_AWAY, f"nothing came for {IDLE_S:.0f} s")
             elif not isinstance(self._error, (Gone, WebSocketDisconnect)):
                 await dialect.complain(self._error)
