@@ -1,6 +1,6 @@
 """Mistakes made on purpose, one at a time, in a copy: which of them does no test notice?
 
-    scripts/mutate.py csrc/kv.c csrc/text.c          [--sample 100] [--seed 1] [--list]
+    scripts/mutate.py csrc/kv.c csrc/text.c          [--sample 100] [--seed 1] [--quick] [--list]
     scripts/mutate.py convert/reading/tekken.py
 
 A mutant of a C file is compiled into the C tests, with assertions, and run against those that
@@ -45,8 +45,9 @@ class Mutant(NamedTuple):
 
 # ---- C ------------------------------------------------------------------------------------------
 
-# Tests of each file beside its own, which runs first; all run whole streams.
-C_TESTS = ("stream", "fuzz_state", "fuzz_stream", "fuzz_text", "batch", "memory")
+# The tests of a file that bears another name, and those of all files, which run after its own.
+C_OWN = {"gate": "guard"}
+C_QUICK, C_WHOLE = ("fuzz_state", "fuzz_stream"), ("stream", "memory", "batch")
 C_SKIPPED = re.compile(
     r"/\*.*?\*/|\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|^#.*?$|\bassert\([^;]*;|static_assert[^;]*;",
     re.DOTALL | re.MULTILINE,
@@ -120,9 +121,10 @@ def little_memory() -> None:
 class CTests:
     """The C tests in a copy of the source, in which files may be spoilt."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_quick: bool) -> None:
+        self.others = C_QUICK if is_quick else C_QUICK + C_WHOLE
         self.at, self.build = BUILD / "source", BUILD / "c"
-        for part in ("csrc", "tests/c", "tests/fuzz", "samples"):
+        for part in ("csrc", "tests/c", "tests/fuzz", "samples", "tests/data"):
             shutil.copytree(ROOT / part, self.at / part, dirs_exist_ok=True)
         shutil.copy(ROOT / "pyproject.toml", self.at)
         (self.at / "bindings/voxtral_edge").mkdir(parents=True, exist_ok=True)
@@ -142,7 +144,8 @@ class CTests:
 
     def names(self, path: Path) -> list[str]:
         """The tests of a file, its own first; what they take is measured."""
-        names = [name for name in (path.stem, *C_TESTS) if name in self.commands]
+        own = C_OWN.get(path.stem, path.stem)
+        names = [name for name in dict.fromkeys((own, *self.others)) if name in self.commands]
         for name in names:
             if name not in self.seconds:
                 start = time.monotonic()
@@ -317,6 +320,7 @@ def main() -> None:
     options.add_argument("files", nargs="+", type=Path)
     options.add_argument("--sample", type=int, help="mutants of each file (default: all)")
     options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--quick", action="store_true", help="no tests of whole transcriptions")
     options.add_argument("--list", action="store_true", help="say what each was killed by")
     args = options.parse_args()
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
@@ -329,7 +333,7 @@ def main() -> None:
         if args.sample and args.sample < len(every):
             chosen = random.Random(args.seed).sample(every, args.sample)
         if path.suffix not in tests:
-            tests[path.suffix] = CTests() if path.suffix == ".c" else PyTests()
+            tests[path.suffix] = CTests(is_quick=args.quick) if path.suffix == ".c" else PyTests()
         runner, n_killed, survivors = tests[path.suffix], 0, []
         runner.keep(path)
         names = runner.names(path)

@@ -25,7 +25,7 @@ GATE_MS = 4000
 def hour() -> np.ndarray:
     """What is heard in an hour."""
     audio = np.zeros(HOUR, np.float32)
-    at = 600 * vox.RATE
+    at = HOUR // 6
     for path in sorted(SAMPLES.glob("*.wav")):
         clip = np.concatenate(list(vox.read(path)))
         audio[at : at + len(clip)] = clip

@@ -27,6 +27,9 @@ static void test_penalties(void) {
     for (int i = 0; i < 7; i++) CHECK(penalties[i] == expected[i]);
     guard_learn(&g, heard, 2);
     CHECK(g.n_pads == 0);
+    g = (pad_guard){.pad = PAD, .n_allowed = 1};
+    guard_plan(&g, pads, 4, penalties);
+    for (int i = 0; i < 4; i++) CHECK(penalties[i] == (i < 1 ? 0 : 0.5f * (float)(i - 1)));
     g = (pad_guard){.pad = PAD};
     guard_learn(&g, pads, 32);
     guard_plan(&g, pads, 32, penalties);

@@ -47,6 +47,8 @@ static void test_turns(int window, int64_t start) {
     kv_ring kv;
     CHECK(kv_init(&kv, LAYERS, HEADS, DIM, window, WIDTH, sizeof(float)) == 0);
     kv_reset(&kv, start);
+    int spare = kv.n_pages * KV_PAGE - (window - 1 + WIDTH);
+    CHECK(spare >= 0 && spare < KV_PAGE); /* as many pages as rows need, and no more */
     size_t full = (size_t)kv.n_pages * KV_PAGE * LAYERS * 2 * HEADS * DIM * sizeof(float);
     for (int turn = 0, w = 1; turn < 200; turn++, w = w % WIDTH + 1) {
         write_rows(&kv, w);
@@ -69,6 +71,9 @@ static void test_pages_on_demand(void) {
     write_rows(&kv, WIDTH);
     kv_commit(&kv, WIDTH);
     CHECK(kv_bytes(&kv) == (size_t)KV_PAGE * LAYERS * 2 * HEADS * DIM * sizeof(float));
+    kv_page *page = kv.pages[0]; /* is written on, for nobody else has it */
+    write_rows(&kv, 1);
+    CHECK(kv.pages[0] == page && atomic_load(&page->n_holders) == 1);
     kv_reset(&kv, 0);
     CHECK(kv_oldest(&kv, 0) == 0 && kv.end == 0);
     kv_free(&kv);
@@ -95,6 +100,13 @@ static void test_share(int window, int n_positions) {
         CHECK(to.begin == from.begin && to.end == from.end);
         for (int64_t p = kv_oldest(&from, from.end); p < from.end; p++)
             CHECK(kv_block(&to, 0, 0, 0, p) == kv_block(&from, 0, 0, 0, p));
+        if (n_positions % KV_PAGE > 0) { /* who writes leaves the page to the other */
+            int64_t place = (from.end - 1) / KV_PAGE % from.n_pages;
+            kv_page *shared = from.pages[place];
+            CHECK(shared == to.pages[place] && atomic_load(&shared->n_holders) == 2);
+            write_rows(&from, 1);
+            CHECK(shared != from.pages[place] && atomic_load(&shared->n_holders) == 1);
+        }
         for (int i = 0; i < 3 * window; i++) {
             int is_second = i % 3 == 1;
             kv_ring *writer = is_second ? &to : &from;
@@ -114,6 +126,52 @@ static void test_share(int window, int n_positions) {
     }
 }
 
+/* Bytes on their way out of one ring, or into another. */
+typedef struct {
+    unsigned char bytes[1 << 16];
+    size_t n;
+    int is_in;
+} tape;
+
+static void pass(void *user, void *piece, size_t n) {
+    tape *t = user;
+    CHECK(n <= sizeof t->bytes - t->n);
+    if (t->is_in) memcpy(piece, t->bytes + t->n, n);
+    else memcpy(t->bytes + t->n, piece, n);
+    t->n += n;
+}
+
+/* What is visited is all that the next query may see, and no more: another ring that it is put into
+ * goes on as this one, wherever it stands. */
+static void test_visit(int window, int64_t start, int n_positions) {
+    static tape t;
+    kv_ring from, to;
+    CHECK(kv_init(&from, LAYERS, HEADS, DIM, window, WIDTH, sizeof(float)) == 0);
+    CHECK(kv_init(&to, LAYERS, HEADS, DIM, window, WIDTH, sizeof(float)) == 0);
+    kv_reset(&from, start);
+    for (int i = 0; i < n_positions; i++) {
+        write_rows(&from, 1);
+        kv_commit(&from, 1);
+    }
+    t.n = 0, t.is_in = 0;
+    kv_visit(&from, pass, &t);
+    int64_t n_rows = from.end - kv_oldest(&from, from.end);
+    CHECK(n_rows == (n_positions < window - 1 ? n_positions : window - 1));
+    CHECK(t.n == (size_t)n_rows * LAYERS * 2 * HEADS * DIM * sizeof(float));
+    CHECK(kv_state_bytes(&to, start, from.end) == t.n);
+    CHECK(kv_restore(&to, start, from.end) == 0 && to.end == from.end);
+    CHECK(kv_oldest(&to, to.end) == kv_oldest(&from, from.end));
+    t.n = 0, t.is_in = 1;
+    kv_visit(&to, pass, &t);
+    for (int i = 0; i < 2 * window; i++) {
+        check_rows(&to, kv_oldest(&to, to.end), to.end);
+        write_rows(&to, 1);
+        kv_commit(&to, 1);
+    }
+    kv_free(&from);
+    kv_free(&to);
+}
+
 /* Rows of refused positions: written, not kept, and written anew, at any width. */
 static void test_refused(int window) {
     kv_ring kv;
@@ -129,13 +187,16 @@ static void test_refused(int window) {
 
 int main(void) {
     test_pages_on_demand();
-    int windows[] = {1, 2, 7, 63, 64, 65, 130};
+    int windows[] = {1, 2, 7, 56, 57, 58, 63, 64, 65, 130}; /* sums with WIDTH about whole pages */
     for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
         test_refused(windows[i]);
         test_share(windows[i], 0);
         test_share(windows[i], 1);
         test_share(windows[i], 124);
         test_share(windows[i], 1000);
+        int lengths[] = {0, 1, 9, 63, 64, 65, 127, 200};
+        for (size_t n = 0; n < sizeof lengths / sizeof *lengths; n++)
+            test_visit(windows[i], n % 2 ? 0 : ((int64_t)1 << 31) + 5, lengths[n]);
         test_turns(windows[i], 0);
         test_turns(windows[i], 5);
         test_turns(windows[i], (int64_t)1 << 40);

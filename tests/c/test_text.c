@@ -32,7 +32,22 @@ static void expect(const char *const *pieces, const char *expected) {
     }
 #define BROKEN "\xEF\xBF\xBD"
 
+/* Characters stay as they are, in one piece and byte by byte: all of up to three bytes, and many of
+ * four. */
+static void test_all_characters(void) {
+    for (unsigned c = 1; c <= 0x10FFFF; c += c < 0x10000 || c >= 0x10FF00 ? 1 : 63) {
+        if (c >= 0xD800 && c <= 0xDFFF) continue;
+        int n = c < 0x80 ? 1 : c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
+        static const unsigned char first[] = {0, 0, 0xC0, 0xE0, 0xF0};
+        char bytes[5] = {0};
+        for (int i = n - 1; i > 0; i--) bytes[i] = (char)(0x80 | (c >> 6 * (n - 1 - i) & 0x3F));
+        bytes[0] = (char)(first[n] | c >> 6 * (n - 1));
+        expect(PIECES(bytes), bytes);
+    }
+}
+
 int main(void) {
+    test_all_characters();
     expect(PIECES("plain"), "plain");
     expect(PIECES("\xD0", "\xB3\xD0\xB0"), "\xD0\xB3\xD0\xB0");
     expect(PIECES("\xF0\x9F", "\x98", "\x80!"), "\xF0\x9F\x98\x80!");
