@@ -8,11 +8,10 @@
 #include "mel.h"
 
 /* Mean squares, of full scale 1. */
-static const double TARGET = 0.004;  /* -24 dBFS */
+static const double TARGET = 4e-5;   /* -44 dBFS: from there on louder speech is heard no better */
 static const double FAINTEST = 1e-9; /* -90 dBFS, the last bit of 16: nothing below is speech */
-static const double STANDS_OUT = 4;  /* above the noise, 6 dB */
+static const double STANDS_OUT = 4;  /* above the noise, 6 dB; so no factor is above 100 */
 static const double RISE = 0.5, FALL = 1.0 / 16; /* of the way to the slot, where it stands out */
-static const double MOST = 100;                  /* 40 dB */
 enum {
     BLOCK_SAMPLES = 320, /* 20 ms: the noise is that of the quietest */
     RAMP = 160,          /* in which a factor becomes the next one, 10 ms */
@@ -57,7 +56,6 @@ static float learn(gain_state *g, const float *samples) {
     }
     double factor = g->level > 0 ? sqrt(TARGET / g->level) : 1;
     if (factor * peak > 1) factor = 1 / peak;
-    if (factor > MOST) factor = MOST;
     return factor > 1 ? (float)factor : 1;
 }
 
