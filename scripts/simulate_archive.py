@@ -15,7 +15,7 @@ import argparse
 import heapq
 import random
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from voxtral_edge.archive.order import Hand, Order
 from voxtral_edge.archive.sources import Source
@@ -198,7 +198,7 @@ class Cluster:
             self.redone_h += lost_s / HOUR
             self.to_do_s += lost_s
             self.left[i] -= heard_s - lost_s
-            self.order.put_back(self.sources[i])
+            self.order.put_back(replace(self.sources[i], guess_s=self.left[i]))
         node.ends, node.ends_s, node.is_gone = [], 0.0, True
 
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..console.output import Output, is_text
 from ..errors import ComputeError, ModelError
 from .order import Hand, Order
-from .post import Post
+from .post import Post, Task
 from .results import Line, Results
 from .sources import Source
 from .work import parquet, state
@@ -221,7 +221,13 @@ class Foreman:
             elif was_alone or not is_innocent:
                 self._suspects.append(task.job.source)
             else:
-                self._order.put_back(task.job.source)
+                self._order.put_back(self._rest(task))
+
+    def _rest(self, task: Task) -> Source:
+        """Return the source of a job that was not ended, as long as what its state leaves of it."""
+        source = task.job.source
+        done_s = task.done_s if self._settings.states else 0.0
+        return replace(source, guess_s=max(source.guess_s - done_s, 0.0))
 
     def _look_for_stuck(self) -> None:
         latest = time.monotonic() - self._patience_s

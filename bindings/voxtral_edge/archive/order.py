@@ -1,8 +1,8 @@
 """Which source comes next, and who gets it, so that all workers end together.
 
-Short to long, most of an archive is there soon, and what is wrong shows early. But as soon as the
-longest source that is left would take a worker of its own as long as all of them take for the rest,
-it begins; from there on it goes from long to short. The files of a worker share what it can do, so
+Short to long, most of an archive is there soon, and what is wrong shows early. But when the longest
+source that is left would take a worker of its own half as long as all of them take for the rest, it
+begins; from there on it goes from long to short. The files of a worker share what it can do, so
 a source goes to the worker that would have done all it has the soonest, and to none that would
 still be at it when all others have ended, unless it has nothing else to do.
 """
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from .sources import Source
 
 SLACK = 1.001  # sums of floats are not exact
+HEADROOM = 2  # so early that also a worker with more to do than others can take a long source
 
 
 @dataclass(slots=True)
@@ -54,15 +55,12 @@ class Order:
         end_s = SLACK * (self.left_s + at_work_s) / rate
         room = [(hand.to_do_s / hand.rate, i) for i, hand in enumerate(hands) if hand.n_free]
         heapq.heapify(room)
-
-        def suits(hand: Hand, source: Source) -> bool:
-            return not hand.to_do_s or hand.to_do_s + source.guess_s <= end_s * hand.rate
-
         while room and len(self):
             _, i = heapq.heappop(room)
-            hand = hands[i]
-            source = next((each for each in self._next(n_workers) if suits(hand, each)), None)
-            if source is None:
+            hand, choice = hands[i], [*self._next(n_workers)]
+            most_s = end_s * hand.rate - hand.to_do_s
+            source = next((each for each in choice if each.guess_s <= most_s), choice[-1])
+            if hand.to_do_s and source.guess_s > most_s:
                 continue
             self._take(source)
             hand.to_do_s += source.guess_s
@@ -81,7 +79,8 @@ class Order:
         if self._again:
             yield self._again[0]
         if self._waiting:
-            if self._waiting[-1].guess_s * n_workers >= self.left_s:
+            late_s = HEADROOM * self._waiting[-1].guess_s * n_workers
+            if n_workers > 1 and late_s >= self.left_s:
                 yield self._waiting[-1]
             yield self._waiting[0]
 

@@ -142,7 +142,7 @@ class Cluster:
                 logging_level="error",
                 include_dashboard=False,
             )
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except Exception as error:  # Ray has no class for what may be wrong here
             reason = str(error).partition("\n")[0]
             raise ArgumentError(f"there is no Ray cluster at {address}: {reason}") from None
         finally:
