@@ -6,8 +6,9 @@ So both programs run the same weights. Types are those of that program's Q4_K_M:
 attention outputs Q8_0, the embedding Q6_K, rows that are no multiple of 256 Q8_0, all else F32;
 the packing is ggml's own in both. Besides names three things differ from our file: rotated pairs
 are halves of a head instead of neighbours, convolutions are [out, in, taps], and the tables of the
-mel spectrum and of the time embedding are tensors of the file. Needs a checkpoint in the official
-layout; only slices of it are in memory.
+mel spectrum and of the time embedding are tensors of the file; a head for turns is left out, which
+that program does not know. Needs a checkpoint in the official layout; only slices of it are in
+memory.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ ARCHITECTURE = "voxtral_realtime"
 PREFIX = f"stt.{ARCHITECTURE}."
 RATE, N_FFT, HOP = 16000, 400, 160
 SMALL_BLOCK, LARGE_BLOCK = 32, 256  # values in a block of Q8_0, and of the K types
+TURNS = "dec.turn.weight"
 PLACES = {
     "enc.conv1": "enc.conv.0",
     "enc.conv2": "enc.conv.1",
@@ -78,8 +80,9 @@ def write(checkpoint: Path, target: Path) -> None:
     with Checkpoint(checkpoint) as source:
         if source.layout != "official":
             raise ConversionError(f"{checkpoint} is no checkpoint in the official layout")
-        names = {tensor.name: peer_name(tensor) for tensor in source.tensors}
-        layout = {names[t.name]: (peer_type(t), t.shape) for t in source.tensors}
+        kept = [tensor for tensor in source.tensors if tensor.name != TURNS]
+        names = {tensor.name: peer_name(tensor) for tensor in kept}
+        layout = {names[t.name]: (peer_type(t), t.shape) for t in kept}
         tables = constants(source.params)
         layout |= {name: (Type.F32, table.shape) for name, table in tables.items()}
         inputs = identities(source.paths)
@@ -95,6 +98,8 @@ def write(checkpoint: Path, target: Path) -> None:
                 write_all(fd, table.view(np.uint8).reshape(-1), places[name].offset)
 
             def put(slice_: Slice) -> None:
+                if slice_.tensor.name == TURNS:
+                    return
                 place = places[names[slice_.tensor.name]]
                 offset = place.offset + slice_.start * (place.n_bytes // place.shape[0])
                 write_all(fd, pack(peer_values(slice_), place.type), offset)

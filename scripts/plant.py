@@ -13,7 +13,8 @@ added features, heads and layers add zeros to the residual stream. A norm's mean
 features instead of d, so its epsilon shrinks by d / D and its weights by sqrt(d / D). Frames that
 are stacked for the adapter, heads that share keys, and the frequencies of the time embedding keep
 their places relative to each other. Added rows of the vocabulary repeat row 0, so that none is
-ever greater than all others, and added tokens have made-up bytes.
+ever greater than all others, and added tokens have made-up bytes. A head for turns is left out: the
+published model has none.
 
 --window demo keeps the small model's attention windows: the same text to the end. --window real
 takes those of the published model: the full cost of attention, but the text holds only as far as

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 import soxr
+from voxtral_edge import TURN_STATES
 
 DATA = Path(__file__).with_name("data")
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -98,8 +99,15 @@ def held_out() -> list[tuple[Clip, list[int]]]:
     for row in json.loads((folder / "expected.json").read_text()):
         samples, rate = soundfile.read(folder / row["file"], dtype="float32")
         assert rate == RATE
-        found.append((Clip(samples, row["reference"].split()), row["tokens"]))
+        clip = Clip(samples, row["reference"].split(), row["word_end_ms"])
+        found.append((clip, row["tokens"]))
     return found
+
+
+def states() -> list[list[str]]:
+    """What transformers gives for the slots of these clips as the states of a turn."""
+    rows = json.loads((DATA / "held_out" / "expected.json").read_text())
+    return [[TURN_STATES[int(state)] for state in row["turns"]] for row in rows]
 
 
 def not_speech(seconds: float) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ scripts/evaluate.py measures the same with more words, types and minutes.
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,10 +15,13 @@ import pytest
 import speech
 import voxtral_edge as vox
 from voxtral_edge.convert import convert
+from voxtral_edge.text.pauses import Pauses, Settings
+from voxtral_edge.text.turns import States
 from voxtral_edge.text.wer import word_errors
 
 ROOT = Path(__file__).parents[1]
 EMBEDDED = ROOT / "bindings" / "voxtral_edge" / "demo.gguf"
+MEASURE = runpy.run_path(str(ROOT / "scripts" / "measure_turns.py"))
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +48,29 @@ def test_recordings_it_never_heard(model: vox.Model) -> None:
     assert word_error_rate(model, speech.digits(300)) <= 0.005
 
 
-def test_tokens_equal_transformers(tmp_path: Path) -> None:
+def test_tokens_and_states_equal_transformers(tmp_path: Path) -> None:
     convert(ROOT / "demo", tmp_path / "demo.gguf", type="f32")
     with vox.Model(tmp_path / "demo.gguf") as model:
-        for clip, tokens in speech.held_out():
-            assert list(model.transcribe(clip.samples).tokens) == tokens
+        for (clip, tokens), states in zip(speech.held_out(), speech.states(), strict=True):
+            slots = list(model.slots(clip.samples))
+            assert [slot.token for slot in slots] == tokens
+            assert [slot.turn for slot in slots] == states
+
+
+def test_ends_of_turns(model: vox.Model) -> None:
+    """Orders with pauses in them, and strings of slow digits, by people it never heard say these:
+    more ends in time than by pauses alone, where words tell, and fewer false ones everywhere."""
+    orders = [MEASURE["paused"](clip, i) for i, clip in enumerate(speech.strangers())]
+    for clips, least, most in ((orders, 0.5, 2), (speech.digits(100), 0, 8)):
+        audio, spans = MEASURE["scene"](clips, None)
+        slots = list(model.slots(audio))
+        by_states, by_pauses = (
+            MEASURE["judged"](spans, MEASURE["by_turns"](turns, audio, slots, 480), 480)
+            for turns in (States(model, Settings()), Pauses(model, Settings(), delay_ms=480))
+        )
+        assert by_states.missed == 0
+        assert by_states.found >= least
+        assert by_states.false <= min(most, by_pauses.false / 3)
 
 
 @pytest.mark.parametrize("kind", speech.not_speech(0.1))

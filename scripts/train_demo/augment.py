@@ -144,13 +144,18 @@ class Augmenter:
         return y.mul_(32768).round_().div_(32768)
 
     @torch.no_grad()
-    def features(self, batch: Batch, mel: Mel) -> Tensor:
-        """Mel frames [clips, 128, 8 * n_slots] of a batch."""
+    def audio(self, batch: Batch) -> Tensor:
+        """What is heard [clips, samples]."""
         plan, music = torch.as_tensor(batch.plan), torch.as_tensor(batch.music)
         silent = plan[:, 0, START].isinf()
         plan = plan.to(self.device, non_blocking=True)
-        x = self.assembled(plan, batch.n_audio * 1280)
-        frames = mel(self.heard(x, silent, music), batch.n_slots)
+        return self.heard(self.assembled(plan, batch.n_audio * 1280), silent, music)
+
+    @torch.no_grad()
+    def features(self, batch: Batch, mel: Mel) -> Tensor:
+        """Mel frames [clips, 128, 8 * n_slots] of a batch."""
+        plan = torch.as_tensor(batch.plan).to(self.device, non_blocking=True)
+        frames = mel(self.audio(batch), batch.n_slots)
         frames = mel.warped(frames, *self.tracts(plan, frames.shape[-1]))
         band = torch.arange(frames.shape[1], device=self.device)[None]
         masked = torch.zeros(len(plan), frames.shape[1], dtype=torch.bool, device=self.device)

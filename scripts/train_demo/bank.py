@@ -15,6 +15,7 @@ import numpy as np
 
 RATE = 16000
 NOT_WRITTEN = -1
+MARGIN = 0.15  # seconds of a recording of several words, or of a name, that stay beside its speech
 LEVEL = 0.1  # what the loud part of a segment is brought to: RMS, -20 dBFS
 
 

@@ -32,7 +32,7 @@ import av
 import numpy as np
 import soundfile
 import tiktoken
-from bank import RATE, Bank, loudness, trimmed
+from bank import MARGIN, RATE, Bank, loudness, trimmed
 from hibari.g2p import G2P
 from vocabulary import (
     DAYS,
@@ -54,7 +54,6 @@ MUSIC = Path("/usr/share/asterisk/moh")
 DICTIONARIES = Path("/usr/share/dict")
 N_OTHER_HELD = 500  # words
 N_UNSEEN = 5  # recordings 0..4 of each speaker are never trained on
-MARGIN = 0.15  # seconds of a recording that stay beside its speech
 PROMPTS_ABROAD = {
     "fr": "fr_CA_f_June",
     "fr-armelle": "fr",

@@ -1,4 +1,4 @@
-"""Step 7, plot: loss and word error rates over the training, as a picture.
+"""Step 8, plot: loss and word error rates over the training, as a picture.
 
 python plot.py work/run/log.jsonl OUT.png
 """

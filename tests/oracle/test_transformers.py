@@ -99,15 +99,21 @@ def test_states_of_a_turn(preset: str, delay_ms: int, tmp_path: Path) -> None:
 
 
 def test_demo_model_on_real_speech(tmp_path: Path) -> None:
-    """The trained demo model gives the tokens of transformers on every clip."""
+    """The trained demo model gives the tokens of transformers on every clip, and its states."""
     transformers = demo_model(tmp_path / "transformers")
     convert(DEMO, tmp_path / "demo.gguf", type="f32")
 
     clips = [clip for clip, _ in speech.held_out()]
+    n_probed = len(clips)
     clips += speech.strangers() + speech.digits(400)
     assert len(clips) >= 100
     for number, clip in enumerate(clips[:100]):
-        expected = transformers.tokens(clip.samples)
+        if number < n_probed:
+            expected = transformers.run(clip.samples)
+        else:
+            expected = {"tokens": transformers.tokens(clip.samples)}
         actual = core_run(tmp_path / "demo.gguf", clip.samples, watch=False)
-        assert actual["tokens"].tolist() == expected.tolist(), number
-        assert actual["text"] == transformers.text(expected), number
+        assert actual["tokens"].tolist() == expected["tokens"].tolist(), number
+        assert actual["text"] == transformers.text(expected["tokens"]), number
+        if "turns" in expected:
+            compare("core_transformers", actual, {"turns": expected["turns"]})

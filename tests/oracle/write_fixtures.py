@@ -39,7 +39,9 @@ def write_demo_tokens() -> None:
         model = demo_model(Path(directory))
     rows = json.loads(path.read_text())
     for row, (clip, _) in zip(rows, speech.held_out(), strict=True):
-        row["tokens"] = model.tokens(clip.samples).tolist()
+        probes = model.run(clip.samples)
+        row["tokens"] = probes["tokens"].tolist()
+        row["turns"] = "".join(map(str, probes["turns"].argmax(axis=1)))
     path.write_text("[\n" + ",\n".join(f"  {json.dumps(row)}" for row in rows) + "\n]\n")
 
 

@@ -108,8 +108,12 @@ class States:
             return self._cut(slot)
         if slot.turn == TURN_END:
             self._end_ms = slot.end_ms
+            self._n_quiet = min(self._n_quiet, N_TAIL - 1) if self._told else 0
             self._told = max(self._told, _likelihood(slot, TURN_END))
-        self._n_quiet = 0 if has_text or slot.turn == TURN_END else self._n_quiet + 1
+        elif not has_text:
+            self._n_quiet += 1
+        if has_text:  # a word that waits would follow at once, so one slot without is enough
+            self._n_quiet = N_TAIL - 1 if self._told else 0
         quiet_ms = slot.end_ms - self._end_ms
         is_over = (self._told and self._n_quiet >= N_TAIL) or quiet_ms >= self._settings.silence_ms
         if is_over and not has_text and slot.end_ms - self._start_ms >= self._settings.min_ms:

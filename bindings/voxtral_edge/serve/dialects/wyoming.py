@@ -211,7 +211,7 @@ class Wyoming:
                 await self._send(TranscriptChunk(said))
             turns = self._turns.push(slot) if self._turns else []
             for turn in (turn for turn in turns if turn.state in (SPEAKING, TURN_END)):
-                self._is_over = turn.state == TURN_END
+                self._is_over = turn.state == TURN_END and bool(self._text.text)
                 if self._is_over and self._is_live(slot):
                     await self._answer()
         is_silent = not self._has_answered and not self._text.text
