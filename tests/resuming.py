@@ -187,6 +187,8 @@ class Upload(Client):
             if b" 404 " in head:
                 assert not (self.is_known and self.n_had)
                 self.token, self.n_had, self.events = "new", 0, []
+            elif b" 200 " not in head or not body:
+                raise ConnectionResetError("the server is being stopped, or gone")
             else:
                 assert json.loads(body)["samples"] > 0 or not self.n_had
         host, port = self.address().split(":")
@@ -242,6 +244,8 @@ class Upload(Client):
     async def read_lines(self, reader: asyncio.StreamReader, created: asyncio.Future[None]) -> None:
         number = 0
         while line := await reader.readline():
+            if line.startswith(b"HTTP/1.1 503"):
+                raise ConnectionResetError("the server is being stopped")
             assert not line.startswith(b"HTTP/1.1") or b" 200 " in line, line
             if line.startswith(b"id: "):
                 number = int(line[4:])
