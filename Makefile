@@ -35,23 +35,22 @@ aarch64:  ## the C tests on emulated 64-bit ARM (needs Debian's cross compiler a
 	@scripts/aarch64
 
 cross:    ## the core for Windows, macOS and musl, compiled and linked by Zig
-	@scripts/install web
+	@scripts/install cross
 	@scripts/cross
 
-windows:  ## the C tests as Windows programs (needs Debian's wine)
-	@scripts/install test web
+windows:  ## the C tests and the package's as Windows programs (needs Debian's wine)
+	@scripts/install test cross
 	@scripts/windows
+
+everywhere: ## all of these machines, as far as this one can, and the README's table of them: an hour (as root, it installs)
+	@scripts/everywhere
 
 soak:     ## memory refused at every place, ThreadSanitizer, sessions that break, days of audio, fuzzing: hours
 	@scripts/soak
 
-wheel:    ## one abi3 wheel in dist/
-	@scripts/install
-	@scripts/wheel
-
-wheel_aarch64: ## the same for 64-bit ARM, tried on an emulated one (Debian's cross compiler, debootstrap and qemu)
-	@scripts/install
-	@scripts/wheel_aarch64
+wheel:    ## one abi3 wheel in dist/, for this machine or for TARGET=x86_64-windows-gnu, aarch64-macos, ...
+	@scripts/install $(if $(TARGET),cross)
+	@scripts/wheel $(TARGET)
 
 web:      ## the core for browsers and node, into web/build
 	@scripts/web
@@ -59,4 +58,4 @@ web:      ## the core for browsers and node, into web/build
 clean:    ## remove everything that was built or installed here
 	rm -rf build dist web/build .venv .oracle .mypy_cache .ruff_cache .pytest_cache
 
-.PHONY: help demo test lint oracle llama evaluate bench fuzz aarch64 cross windows soak wheel wheel_aarch64 web clean
+.PHONY: help demo test lint oracle llama evaluate bench fuzz aarch64 cross windows everywhere soak wheel web clean

@@ -32,12 +32,6 @@ from ..system import here
 
 HEAD_BYTES = 1 << 14  # by which a file's kind is told
 COPIED_BYTES = 1 << 20  # at once
-# Why a file cannot be replaced that perhaps can be written: a folder that is locked, a file that is
-# mounted by itself, has another owner, or no name.
-NOT_REPLACED = (
-    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV, errno.ENOENT),
-    errno.ENAMETOOLONG,
-)
 
 Identity = tuple[int, int]  # device and inode
 Kind = Callable[[bytes], bool]
@@ -220,7 +214,7 @@ class Output:
             self._new_part_like(old)
             self._takes_name = True
         except OSError as error:
-            if error.errno not in NOT_REPLACED:
+            if error.errno not in here.NOT_REPLACED:
                 raise
             self._remove_part()
             self._new_spool()
@@ -263,7 +257,7 @@ class Output:
                 part.replace(self._real)
                 return
             except OSError as error:
-                if not is_there or error.errno not in NOT_REPLACED:
+                if not is_there or error.errno not in here.NOT_REPLACED:
                     raise
             self.fd = os.open(part, os.O_RDONLY | here.BINARY)
             self._target = self._open_to_write()

@@ -14,6 +14,7 @@ assert sys.platform == "darwin"
 from .posix import (  # noqa: E402  (there is none elsewhere)
     BINARY,
     NO_WAIT,
+    NOT_REPLACED,
     STEP_S,
     STOPS,
     draws,
@@ -34,7 +35,8 @@ from .posix import (  # noqa: E402  (there is none elsewhere)
     write_at,
 )
 
-__all__ = ["BINARY", "NO_WAIT", "STEP_S", "STOPS", "busy_s", "confine", "cpu", "descriptor",
+__all__ = ["BINARY", "NOT_REPLACED", "NO_WAIT", "STEP_S", "STOPS",
+           "busy_s", "confine", "cpu", "descriptor",
            "draws", "listen_at", "load_average", "lock", "memory", "on_stop",
            "peak_memory", "physical_memory", "processors", "read_ahead", "read_at",
            "reserve", "spool", "start_child", "sync_folder", "take_place_of",

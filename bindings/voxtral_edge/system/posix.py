@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -24,6 +25,12 @@ assert sys.platform != "win32"  # which types are looked at for each system
 STOPS = (signal.SIGTERM, signal.SIGHUP)
 STEP_S: float | None = None
 BINARY, NO_WAIT = 0, os.O_NONBLOCK
+# Why a file cannot be replaced that perhaps can be written: a folder that is locked, a file that is
+# mounted by itself, has another owner, or no name.
+NOT_REPLACED: tuple[int, ...] = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.EXDEV, errno.ENOENT),
+    errno.ENAMETOOLONG,
+)
 MAX_LINKS = 40  # from one to the next, as in the kernel
 
 

@@ -23,7 +23,8 @@ from typing import Any, TextIO
 
 assert sys.platform == "win32"
 
-__all__ = ["BINARY", "NO_WAIT", "STEP_S", "STOPS", "busy_s", "confine", "cpu", "descriptor",
+__all__ = ["BINARY", "NOT_REPLACED", "NO_WAIT", "STEP_S", "STOPS",
+           "busy_s", "confine", "cpu", "descriptor",
            "draws", "listen_at", "load_average", "lock", "memory", "on_stop",
            "peak_memory", "physical_memory", "processors", "read_ahead", "read_at",
            "reserve", "spool", "start_child", "sync_folder", "take_place_of",
@@ -32,6 +33,8 @@ __all__ = ["BINARY", "NO_WAIT", "STEP_S", "STOPS", "busy_s", "confine", "cpu", "
 STOPS = (signal.SIGTERM, signal.SIGBREAK)
 STEP_S: float | None = 0.1
 BINARY, NO_WAIT = os.O_BINARY, 0
+# What cannot be replaced is in use, perhaps mapped, and must not be written either.
+NOT_REPLACED: tuple[int, ...] = ()
 
 kernel = ctypes.WinDLL("kernel32", use_last_error=True)
 for _function in (kernel.GetCurrentProcess, kernel.CreateJobObjectW):
