@@ -405,7 +405,7 @@ def test_openai_errors(server: Serving) -> None:
 # ---- load, slow clients, the end ----------------------------------------------------------------
 
 
-def test_refused_at_the_door(demo: vox.Model) -> None:
+def test_refused_at_the_door(demo: vox.Model, caplog: pytest.LogCaptureFixture) -> None:
     async def main(server: Serving) -> None:
         async with connect(url(server)):
             with pytest.raises(websockets.InvalidStatus) as refused:
@@ -417,6 +417,7 @@ def test_refused_at_the_door(demo: vox.Model) -> None:
 
     with serving(demo, limits=Limits(max_streams=1)) as server:
         run(main(server))
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_door_goes_by_measured_cost(demo: vox.Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,6 +193,8 @@ class Server:
             )
         )
         app.state.connections = self._http.server_state.connections
+        # uvicorn says so of every socket that was refused with an answer, which is no fault.
+        logging.getLogger("uvicorn.error").addFilter(_is_no_refusal)
         loop = asyncio.get_running_loop()
         with contextlib.suppress(ValueError, RuntimeError):  # not in the main thread
             here.on_stop(loop, self.stop)
@@ -240,6 +242,10 @@ class _Http(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _is_no_refusal(record: logging.LogRecord) -> bool:
+    return record.msg != "ASGI callable returned without completing handshake."
 
 
 def _listen(host: str, port: int) -> socket.socket:
