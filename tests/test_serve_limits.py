@@ -235,6 +235,7 @@ def test_messages_that_are_too_deep(demo: vox.Model) -> None:
                     {"type": "input_audio_buffer.commit", "final": True},
                 ):
                     await websocket.send(json.dumps(message))
-                assert json.loads(await websocket.recv())["type"] == "transcription.done"
+                while (kind := json.loads(await websocket.recv())["type"]) != "transcription.done":
+                    assert kind in ("transcription.delta", "turn.delta")
 
         run(main())

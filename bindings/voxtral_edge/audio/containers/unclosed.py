@@ -27,30 +27,30 @@ def amend(source: ByteSource) -> bool:
 
 
 def _amend_aiff(source: ByteSource) -> bool:
-    head, at, frames = source.head(FARTHEST), 12, 0
+    head, at, frames = source.head(12), 12, 0
     end = 8 + int.from_bytes(head[4:8], "big")
-    while at + 8 <= len(head) and head[at : at + 4] != b"SSND":
-        if head[at : at + 4] == b"COMM":
+    while at < FARTHEST and len(chunk := source.head(at + 8)[at:]) == 8 and chunk[:4] != b"SSND":
+        if chunk[:4] == b"COMM":
             frames = at + 10
-        size = int.from_bytes(head[at + 4 : at + 8], "big")
+        size = int.from_bytes(chunk[4:], "big")
         at += 8 + size + size % 2
-    if not frames or at + 16 >= len(head) or end > at + 16:
+    if not frames or end > at + 16 or len(source.head(at + 17)) <= at + 16:
         return False
     source.amend(4, b"\x7f\xff\xff\xff")
-    if int.from_bytes(head[at + 4 : at + 8], "big") <= 8:  # what comes before the samples
+    if int.from_bytes(chunk[4:], "big") <= 8:  # what comes before the samples
         source.amend(frames, b"\x7f\xff\xff\xff")
         source.amend(at + 4, b"\x7f\xff\xff\xff")
     return True
 
 
 def _amend_wave64(source: ByteSource) -> bool:
-    head, at = source.head(FARTHEST), 40
-    end = int.from_bytes(head[16:24], "little")
-    while at + 24 <= len(head) and head[at : at + 4] != b"data":
-        at += max(int.from_bytes(head[at + 16 : at + 24], "little") + 7, 24) & -8
-    if at + 24 >= len(head) or end > at + 24:
+    at = 40
+    end = int.from_bytes(source.head(24)[16:], "little")
+    while at < FARTHEST and len(chunk := source.head(at + 24)[at:]) == 24 and chunk[:4] != b"data":
+        at += max(int.from_bytes(chunk[16:], "little") + 7, 24) & -8
+    if end > at + 24 or len(source.head(at + 25)) <= at + 24:
         return False
     source.amend(16, LARGE.to_bytes(8, "little"))
-    if int.from_bytes(head[at + 16 : at + 24], "little") <= 24:
+    if int.from_bytes(chunk[16:], "little") <= 24:
         source.amend(at + 16, LARGE.to_bytes(8, "little"))
     return True
