@@ -359,7 +359,7 @@ def test_handlers_that_use_what_they_interrupt(seed: int) -> None:
 model = vox.Model()
 expected = [*model.slots(audio, confidence=True, alternatives=8)]
 n = dict.fromkeys(["closed", "busy", "whole"], 0)
-for k in range(150):
+for k in range(60):
     stream = model.stream(confidence=True, alternatives=8)
     got = []
 

