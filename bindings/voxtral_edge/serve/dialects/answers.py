@@ -17,6 +17,8 @@ from ...text.pieces import Piece
 from ...text.subtitles import Segment, Segments
 from ...text.words import Tokens, Word, Words
 
+EVENTS = "text/event-stream"
+
 
 class Text:
     """The text of one run of audio as it grows, without the leading space.
@@ -48,6 +50,15 @@ class Text:
             "input_token_details": {"audio_tokens": self.n_slots, "text_tokens": 0},
         }
 
+    def mistral_usage(self, duration_s: float) -> dict[str, Any]:
+        """Return the same under Mistral's names, and the seconds that were heard."""
+        return {
+            "prompt_tokens": self.n_slots,
+            "completion_tokens": self.n_tokens,
+            "total_tokens": self.n_slots + self.n_tokens,
+            "prompt_audio_seconds": round(duration_s),
+        }
+
 
 def logprobs(slots: list[Piece]) -> list[dict[str, Any]]:
     """Return the tokens that have text, and how likely they were."""
@@ -63,9 +74,10 @@ def logprobs(slots: list[Piece]) -> list[dict[str, Any]]:
 
 
 class Answer:
-    """The base of all answers; `media_type` goes with them."""
+    """The base of all answers; `media_type` goes with them, and `is_live` ones as they grow."""
 
     media_type = "application/json"
+    is_live = False
 
     def __init__(self, tokens: Tokens, *, has_logprobs: bool = False) -> None:
         """Begin before the first slot."""
@@ -226,7 +238,8 @@ class Verbose(Answer):
 class Events(Answer):
     """Server-sent events: text as it is understood."""
 
-    media_type = "text/event-stream"
+    media_type = EVENTS
+    is_live = True
 
     def add(self, slots: list[Piece]) -> str:
         """Return an event for new text."""
@@ -244,6 +257,65 @@ class Events(Answer):
         if self.has_logprobs:
             done["logprobs"] = self._logprobs
         return event(done | _warned(warning)) + "data: [DONE]\n\n"
+
+
+class Mistral(Answer):
+    """What Mistral's client takes: one object, or events of which the last one is like it."""
+
+    def __init__(
+        self, tokens: Tokens, model: str, language: str, granularities: list[str], *, is_live: bool
+    ) -> None:
+        """Begin; `model` and `language` are said as they were asked for.
+
+        `granularities`: "word" or "segment", the parts that are told with their times.
+        """
+        super().__init__(tokens)
+        self.is_live = is_live
+        self.media_type = EVENTS if is_live else Answer.media_type
+        self._asked = {"model": model, "language": language or None}
+        self._has_words, self._has_parts = "word" in granularities, bool(granularities)
+        self._maker, self._cutter = Words(tokens), Segments()
+        self._parts: list[dict[str, Any]] = []
+        self._head = (
+            self._event("transcription.language", {"audio_language": language}) if language else ""
+        )
+
+    def add(self, slots: list[Piece]) -> str:
+        """Return events for new text and for the parts that are over."""
+        events, self._head = self._head, ""
+        if said := self.text.add(slots):
+            events += self._event("transcription.text.delta", {"text": said})
+        return events + self._told([word for slot in slots for word in self._maker.push(slot)])
+
+    def end(self, duration_s: float, warning: str | None = None) -> str:
+        """Return the object, or the last events."""
+        events = self._head + self._told(self._maker.end(), is_last=True)
+        usage = self.text.mistral_usage(duration_s)
+        answer = {**self._asked, "text": self.text.text, "usage": usage, **_warned(warning)}
+        if self._has_parts:
+            answer["segments"] = self._parts
+        if not self.is_live:
+            return json.dumps(answer)
+        return events + self._event("transcription.done", answer)
+
+    def _told(self, words: list[Word], *, is_last: bool = False) -> str:
+        """Keep the parts that these words complete; return their events."""
+        parts: list[Word | Segment] = []
+        for word in words:
+            parts += [word] if self._has_words else self._cutter.push(word)
+        parts += self._cutter.end() if is_last else []
+        described = [
+            {"text": part.text, "start": part.start_ms / 1000, "end": part.end_ms / 1000}
+            for part in parts
+        ]
+        self._parts += [{"type": "transcription_segment", **part} for part in described]
+        if not self._has_parts:
+            return ""
+        return "".join(self._event("transcription.segment", part) for part in described)
+
+    def _event(self, kind: str, fields: dict[str, Any]) -> str:
+        data = json.dumps({"type": kind, **fields})
+        return f"event: {kind}\ndata: {data}\n\n" if self.is_live else ""
 
 
 def _warned(warning: str | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Files over HTTP: /v1/audio/transcriptions as the openai client sends it, and /inference.
+"""Files over HTTP: /v1/audio/transcriptions as openai and mistralai send it, and /inference.
 
 A file is decoded and transcribed while it is still being sent, and with stream=true its text comes
 meanwhile. A client that leaves ends its work.
@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
+from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -23,7 +24,7 @@ from ..intake.upload import Body, Decoders, Decoding, Form, Gone
 from ..intake.vocabulary import listed
 from ..sessions.engine import Engine
 from ..sessions.session import Session
-from .answers import Answer, Events, Json, Plain, Srt, Verbose, Vtt, event
+from .answers import Answer, Events, Json, Mistral, Plain, Srt, Verbose, Vtt, event
 
 T = TypeVar("T")
 
@@ -99,10 +100,12 @@ class Meanwhile(Response):
 class Transcription(Meanwhile):
     """The answer to a file."""
 
-    def __init__(self, engine: Engine, decoders: Decoders, content_type: str) -> None:
+    def __init__(self, engine: Engine, decoders: Decoders, headers: Headers) -> None:
         """Keep what it needs."""
         super().__init__(engine, decoders)
-        self._content_type = content_type
+        self._content_type = headers.get("content-type", "")
+        # Only its name tells Mistral's client from openai's, which wants other answers.
+        self._is_mistral = "mistral" in headers.get("user-agent", "").lower()
 
     async def _answer(self, body: Body, sender: Sender) -> None:
         form = Form(body, self._content_type)
@@ -110,7 +113,7 @@ class Transcription(Meanwhile):
         async with contextlib.AsyncExitStack() as stack:
             self._engine.check_open()
             answer = self._chosen(form)
-            if isinstance(answer, Events):
+            if answer.is_live:
                 await sender.start(answer.media_type)
                 await stack.enter_async_context(sender)
             await stack.enter_async_context(self._engine.file(body.client))
@@ -126,7 +129,7 @@ class Transcription(Meanwhile):
                     if task.done():
                         task.result()
                 answer = self._chosen(form)
-                if isinstance(answer, Events):
+                if answer.is_live:
                     await sender.start(answer.media_type)
                     await stack.enter_async_context(sender)
             parts = []
@@ -149,7 +152,19 @@ class Transcription(Meanwhile):
         """Return the answer that the fields ask for; raise BadRequest."""
         model = self._engine.model
         has_logprobs = "logprobs" in _all(form, "include")
-        if _is_streamed(form):
+        wanted = _all(form, "timestamp_granularities")
+        for name in wanted:
+            if name not in GRANULARITIES:
+                raise BadRequest(
+                    f"{name!r} is not one of {', '.join(GRANULARITIES)}",
+                    param="timestamp_granularities",
+                )
+        language, is_live = form.last("language"), _is_set(form, "stream")
+        if self._is_mistral:
+            if _is_set(form, "diarize"):
+                raise BadRequest("this model knows no speakers: leave diarize out")
+            return Mistral(model, form.last("model"), language, wanted, is_live=is_live)
+        if is_live:
             return Events(model, has_logprobs=has_logprobs)
         kind = form.last("response_format", "json")
         if kind in SIMPLE:
@@ -160,14 +175,7 @@ class Transcription(Meanwhile):
                 f"{kind!r} is not one of {', '.join([*SIMPLE, VERBOSE])}{hint}",
                 param="response_format",
             )
-        wanted = _all(form, "timestamp_granularities") or ["segment"]
-        for name in wanted:
-            if name not in GRANULARITIES:
-                raise BadRequest(
-                    f"{name!r} is not one of {', '.join(GRANULARITIES)}",
-                    param="timestamp_granularities",
-                )
-        return Verbose(model, wanted, form.last("language"), has_logprobs=has_logprobs)
+        return Verbose(model, wanted or ["segment"], language, has_logprobs=has_logprobs)
 
 
 class Sender:
@@ -262,8 +270,8 @@ async def unless_gone(body: Body, work: Awaitable[T]) -> T:
     raise Gone
 
 
-def _is_streamed(form: Form) -> bool:
-    return form.last("stream").lower() in ("true", "1")
+def _is_set(form: Form, name: str) -> bool:
+    return form.last(name).lower() in ("true", "1")
 
 
 def _all(form: Form, name: str) -> list[str]:
@@ -273,7 +281,7 @@ def _all(form: Form, name: str) -> list[str]:
 
 def _transcription(request: Request) -> Response:
     state = request.app.state
-    return Transcription(state.engine, state.decoders, request.headers.get("content-type", ""))
+    return Transcription(state.engine, state.decoders, request.headers)
 
 
 @router.post("/v1/audio/transcriptions", openapi_extra=FORM)

@@ -91,7 +91,6 @@ class Mistral(Dialect):
     async def finish(self) -> None:
         """End the audio; tell the last words, and the whole."""
         await self._flush()
-        usage = self._text.usage()
         await self._socket.tell(
             {
                 "type": "transcription.done",
@@ -99,12 +98,7 @@ class Mistral(Dialect):
                 "text": self._text.text,
                 "language": self._language,
                 "segments": self._segments,
-                "usage": {
-                    "prompt_tokens": usage["input_tokens"],
-                    "completion_tokens": usage["output_tokens"],
-                    "total_tokens": usage["total_tokens"],
-                    "prompt_audio_seconds": round(self._heard_s),
-                },
+                "usage": self._text.mistral_usage(self._heard_s),
             }
         )
 
