@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,21 +21,38 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import archives
 
 FILES_PER_KILL = 4  # so that every run has something to do
+SOON_S = 1.0  # within which a line is followed by another, or what comes before the first is done
 
 
-def kills(voxtral: Sequence[str], talks: Path, target: Path, *, n: int, seed: int) -> int:
-    """Kill n runs over an archive, and let another one end it; return how often it had ended."""
+def wait(process: subprocess.Popen[bytes], manifest: Path, choice: random.Random) -> bool:
+    """Wait for some further lines, and then a while; return whether the process has ended."""
+
+    def size() -> int:
+        return manifest.stat().st_size if manifest.exists() else 0
+
+    for _ in range(choice.randrange(FILES_PER_KILL)):
+        before = size()
+        while size() <= before and process.poll() is None:
+            time.sleep(0.005)
+    try:
+        process.wait(choice.uniform(0.0, SOON_S))
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def kills(voxtral: Sequence[str], talks: Path, target: Path, *, n: int, seed: int) -> str:
+    """Kill n runs over an archive, and let another one end it; return what came of it."""
     choice = random.Random(seed)
     texts = archives.fill(talks, FILES_PER_KILL * n)
     words = ["archive", talks, "-o", target, "--format", "txt", "--quiet", "--workers", "2"]
     command = [*voxtral, *map(str, [*words, "--threads", "1", "--save-every", "0.01"])]
-    manifest, before, n_ended, longest_s = target / "manifest.jsonl", b"", 0, 1.5
+    manifest, before, n_ended = target / "manifest.jsonl", b"", 0
     for _ in range(n):
         process = subprocess.Popen(command)
-        try:
-            process.wait(choice.uniform(0.0, longest_s))
+        if wait(process, manifest, choice):
             n_ended += 1
-        except subprocess.TimeoutExpired:
+        else:
             process.send_signal(signal.SIGKILL)
         assert process.wait() in (0, -signal.SIGKILL)
         # What the worker of a run that was killed still does must not matter: the next one starts.
@@ -48,7 +66,11 @@ def kills(voxtral: Sequence[str], talks: Path, target: Path, *, n: int, seed: in
     assert subprocess.run(command).returncode == 0
     assert manifest.read_bytes().startswith(before)
     archives.check(target, texts)
-    return n_ended
+    n_before = len(archives.parsed(before))
+    return (
+        f"{n} kills of an archive, {n_ended} of them too late; {n_before} of {len(texts)} sources "
+        "done by then; each once"
+    )
 
 
 def main() -> None:
@@ -60,8 +82,7 @@ def main() -> None:
         talks, target = Path(folder) / "talks", Path(folder) / "texts"
         talks.mkdir()
         voxtral = [sys.executable, "-m", "voxtral_edge"]
-        n_ended = kills(voxtral, talks, target, n=args.kills, seed=args.seed)
-        print(f"{args.kills} kills of an archive, {n_ended} of them too late: each source once")
+        print(kills(voxtral, talks, target, n=args.kills, seed=args.seed))
 
 
 if __name__ == "__main__":

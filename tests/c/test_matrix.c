@@ -186,7 +186,8 @@ static void test_floats(float_type type, int n_rows, int n, int n_columns) {
 
 /* x * y + z in every lane of every table, where rounding twice is not rounding once: the product,
  * (1 + d) (1 - d) half of z's last place, takes the sum less than a double can tell away from
- * half-way. With the least power z is the largest of what lies below the normal numbers. */
+ * half-way. With the least power z is the largest of what lies below the normal numbers. Processors
+ * that round once decide; C libraries do not: one has fmaf wrong there. */
 static void test_rounding(void) {
     enum { N = 2 * FLOAT_SUMS };
     int n_twice = 0;
@@ -199,10 +200,6 @@ static void test_rounding(void) {
                 z *= (float)((last & 4 ? 1 << 23 : 1 << 22) + last / 8);
                 if (last & 2) z = -z;
                 float sum = fused(x, y, z), once;
-#if defined(__x86_64__) /* not every C library has it right */
-                once = fmaf(x, y, z);
-                CHECK(memcmp(&once, &sum, sizeof sum) == 0);
-#endif
                 n_twice += (float)((double)x * y + z) != sum;
                 for (int i = 0; i < FLOAT_SUMS; i++) {
                     row[i] = z;
