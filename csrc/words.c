@@ -145,6 +145,7 @@ static int add_words(word_list *l, const speller *s, const char **fault) {
 int words_new(word_list **list, const vocabulary *of, const char *text, size_t n, float bonus,
               const char **fault) {
     *list = NULL;
+    if (n == 0) return VOX_OK; /* without the speller's table of the whole vocabulary */
     *fault = "there are more than 65536 bytes of words: leave out those that the model knows";
     if (n > MAX_TEXT) return VOX_ERR_ARGUMENT;
     *fault = "out of memory";
@@ -156,10 +157,10 @@ int words_new(word_list **list, const vocabulary *of, const char *text, size_t n
     l->n_text = n;
     speller s = {0};
     int status = VOX_ERR_MEMORY;
-    l->text = malloc(n + 1);
+    l->text = malloc(n);
     if (l->text && add_node(l, -1, -1) == SPACED && add_node(l, -1, -1) == BARE &&
         !speller_init(&s, of)) {
-        if (n > 0) memcpy(l->text, text, n);
+        memcpy(l->text, text, n);
         status = add_words(l, &s, fault);
         if (status == VOX_OK && link_ends(l)) {
             *fault = "out of memory";
