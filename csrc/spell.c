@@ -13,24 +13,22 @@
 
 #include "hash.h"
 #include "letters.h"
+#include "utf8.h"
 
 /* ---- characters ----------------------------------------------------------------------------- */
 
 int32_t spell_character(const char *text, size_t n, size_t *n_bytes) {
     const unsigned char *at = (const unsigned char *)text;
-    *n_bytes = 1;
-    if (at[0] < 0x80) return at[0];
-    size_t length = at[0] >= 0xF0 ? 4 : at[0] >= 0xE0 ? 3 : 2;
-    static const int32_t lowest[] = {0, 0, 0x80, 0x800, 0x10000};
-    if (at[0] < 0xC2 || at[0] > 0xF4 || length > n) return -1;
-    int32_t character = at[0] & (0x7F >> length);
-    for (size_t i = 1; i < length; i++) {
-        if ((at[i] & 0xC0) != 0x80) return -1;
+    unsigned char low, high;
+    int n_more = utf8_follow(at[0], &low, &high);
+    if (n_more < 0 || (size_t)n_more >= n) return -1;
+    int32_t character = n_more == 0 ? at[0] : at[0] & (0x3F >> n_more);
+    for (int i = 1; i <= n_more; i++, low = 0x80, high = 0xBF) {
+        if (at[i] < low || at[i] > high) return -1;
         character = character << 6 | (at[i] & 0x3F);
     }
-    *n_bytes = length;
-    int is_surrogate = character >= 0xD800 && character < 0xE000;
-    return character < lowest[length] || character > 0x10FFFF || is_surrogate ? -1 : character;
+    *n_bytes = (size_t)n_more + 1;
+    return character;
 }
 
 static int kind_of(int32_t character) {

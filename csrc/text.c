@@ -1,7 +1,9 @@
-/* text.c - see text.h. The table of well-formed sequences is the Unicode Standard's (table 3-7). */
+/* text.c - see text.h. */
 #include "text.h"
 
 #include <string.h>
+
+#include "utf8.h"
 
 static size_t put_replacement(char *out) {
     memcpy(out, "\xEF\xBF\xBD", 3); /* U+FFFD */
@@ -10,25 +12,6 @@ static size_t put_replacement(char *out) {
 
 void text_reset(text_state *t) {
     memset(t, 0, sizeof *t);
-}
-
-/* Begin a character: how many bytes must follow its first byte, and the range of the second; -1 if
- * none can. */
-static int expect(unsigned char c, unsigned char *low, unsigned char *high) {
-    *low = 0x80, *high = 0xBF;
-    if (c < 0x80) return 0;
-    if (c >= 0xC2 && c <= 0xDF) return 1;
-    if (c >= 0xE0 && c <= 0xEF) {
-        if (c == 0xE0) *low = 0xA0;  /* no overlong forms */
-        if (c == 0xED) *high = 0x9F; /* no surrogates */
-        return 2;
-    }
-    if (c >= 0xF0 && c <= 0xF4) {
-        if (c == 0xF0) *low = 0x90;
-        if (c == 0xF4) *high = 0x8F; /* up to U+10FFFF */
-        return 3;
-    }
-    return -1;
 }
 
 size_t text_push(text_state *t, const char *bytes, size_t n, char *out) {
@@ -40,7 +23,7 @@ size_t text_push(text_state *t, const char *bytes, size_t n, char *out) {
             t->n_kept = t->n_missing = 0;
         }
         if (t->n_missing == 0) {
-            t->n_missing = expect(c, &t->low, &t->high);
+            t->n_missing = utf8_follow(c, &t->low, &t->high);
             if (t->n_missing < 0) {
                 out += put_replacement(out);
                 t->n_missing = 0;
