@@ -1,8 +1,6 @@
 /* slots.c - see slots.h; the schedule is docs/streaming.md's. */
 #include "slots.h"
 
-static const int64_t MAX_SLOTS = (int64_t)1 << 40; /* 2800 years; no sum of counts overflows */
-
 void slots_reset(slot_counts *c) {
     c->n_pushed = c->n_encoded = c->n_decoded = c->n_skipped = c->n_out = 0;
     c->n_total = -1;
@@ -50,15 +48,11 @@ int64_t slots_samples_pending(const slot_counts *c) {
     return from_sample(c, slots_begin(c, slots_done(c) - (c->n_said - c->n_given)));
 }
 
-static int is_between(int64_t value, int64_t low, int64_t high) {
-    return low <= value && value <= high;
-}
-
 int slots_hold(const slot_counts *c, int max_waiting, int max_said) {
-    if (!is_between(c->n_pushed, 0, MAX_SLOTS * SAMPLES_PER_SLOT) ||
-        !is_between(c->n_total, -1, 2 * MAX_SLOTS) || !is_between(c->n_encoded, 0, MAX_SLOTS) ||
-        !is_between(c->n_decoded, 0, c->n_encoded) || !is_between(c->n_skipped, 0, MAX_SLOTS) ||
-        !is_between(c->n_out, 0, 2 * MAX_SLOTS) || !is_between(c->n_said, 0, max_said) ||
+    if (!is_between(c->n_pushed, 0, SLOTS_MAX * SAMPLES_PER_SLOT) ||
+        !is_between(c->n_total, -1, 2 * SLOTS_MAX) || !is_between(c->n_encoded, 0, SLOTS_MAX) ||
+        !is_between(c->n_decoded, 0, c->n_encoded) || !is_between(c->n_skipped, 0, SLOTS_MAX) ||
+        !is_between(c->n_out, 0, 2 * SLOTS_MAX) || !is_between(c->n_said, 0, max_said) ||
         !is_between(c->n_given, 0, c->n_said))
         return 0;
     int64_t n_spoken = c->n_decoded - slots_silent(c);

@@ -31,6 +31,12 @@ typedef struct {
     int gives_embeddings; /* and no tokens */
 } slot_counts;
 
+/* Of any count: 2800 years. No sum of counts overflows. */
+static const int64_t SLOTS_MAX = (int64_t)1 << 40;
+static inline int is_between(int64_t value, int64_t low, int64_t high) {
+    return low <= value && value <= high;
+}
+
 /* As before the first sample. */
 void slots_reset(slot_counts *c);
 /* No more samples: silence until the text of the last word is out. */

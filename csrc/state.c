@@ -58,7 +58,6 @@ int stream_copy(vox_stream *copy, const vox_stream *s) {
  */
 #define STATE_VERSION VOXTRAL_VERSION " 3"
 static const uint64_t MAGIC = 0x4D41455254584F56u; /* "VOXTREAM" in a little-endian file */
-static const int64_t MAX_CLOCK = (int64_t)1 << 40; /* slots: 2800 years */
 
 typedef struct {
     uint64_t magic;
@@ -125,7 +124,7 @@ static void transfer_arrays(tape *t, vox_stream *s) {
         }
         if (m->turn_head) transfer(t, said->turns, sizeof said->turns);
     }
-    transfer(t, s->mel.tail, sizeof s->mel.tail);
+    transfer(t, s->front.mel.tail, sizeof s->front.mel.tail);
     if (s->n_samples > 0)
         transfer(t, s->samples + s->first_sample, s->n_samples * sizeof *s->samples);
     transfer(t, s->enc_state.conv1_tail, (CONV_TAPS - 1) * N_MEL * sizeof *s->enc_state.conv1_tail);
@@ -158,12 +157,12 @@ static size_t write_state(vox_stream *s, unsigned char *out, size_t n_bytes) {
                              .n_out = s->slots.n_out,
                              .n_skipped = s->slots.n_skipped,
                              .n_pads = s->guard.n_pads,
-                             .n_quiet = s->gate.n_quiet,
-                             .level = s->gain.level,
-                             .least = s->gain.least,
-                             .least_before = s->gain.least_before,
-                             .factor = s->gain.factor,
-                             .n_stretch = s->gain.n_slots};
+                             .n_quiet = s->front.gate.n_quiet,
+                             .level = s->front.gain.level,
+                             .least = s->front.gain.least,
+                             .least_before = s->front.gain.least_before,
+                             .factor = s->front.gain.factor,
+                             .n_stretch = s->front.gain.n_slots};
     memcpy(&numbers.options, &s->params, sizeof numbers.options);
     tape t = {.out = out};
     transfer(&t, &header, sizeof header);
@@ -193,10 +192,6 @@ int64_t stream_save(vox_stream *s, void *bytes, size_t cap) {
     return (int64_t)n;
 }
 
-static int is_between(int64_t value, int64_t low, int64_t high) {
-    return low <= value && value <= high;
-}
-
 /* Any that keeps samples finite. */
 static int is_gain(const state_numbers *a) {
     return a->level >= 0 && isfinite(a->level) && a->least >= 0 && isfinite(a->least) &&
@@ -209,9 +204,9 @@ static int are_possible(const state_numbers *a, const vox_stream *s) {
     return is_between(a->phase, STREAM_OPEN, STREAM_DONE) &&
            words_is_place(s->words.list, a->place) &&
            is_between(a->token, 0, s->m->info.n_vocab - 1) && is_between(a->n_text, 0, 3) &&
-           is_between(a->n_pushed, 0, MAX_CLOCK * SAMPLES_PER_SLOT) &&
-           is_between(a->clock, 0, MAX_CLOCK) && is_between(a->n_pads, 0, MAX_CLOCK) &&
-           is_between(a->n_quiet, 0, MAX_CLOCK) && is_gain(a);
+           is_between(a->n_pushed, 0, SLOTS_MAX * SAMPLES_PER_SLOT) &&
+           is_between(a->clock, 0, SLOTS_MAX) && is_between(a->n_pads, 0, SLOTS_MAX) &&
+           is_between(a->n_quiet, 0, SLOTS_MAX) && is_gain(a);
 }
 
 static int is_said(const said_token *said, const vox_model *m) {
@@ -233,12 +228,12 @@ static int read_state(vox_stream *s, const state_numbers *a, tape *t) {
     s->slots.n_skipped = a->n_skipped;
     s->guard.n_pads = a->n_pads;
     s->words.place = a->place;
-    s->gate.n_quiet = a->n_quiet;
-    s->gain.level = a->level;
-    s->gain.least = a->least;
-    s->gain.least_before = a->least_before;
-    s->gain.factor = a->factor;
-    s->gain.n_slots = a->n_stretch;
+    s->front.gate.n_quiet = a->n_quiet;
+    s->front.gain.level = a->level;
+    s->front.gain.least = a->least;
+    s->front.gain.least_before = a->least_before;
+    s->front.gain.factor = a->factor;
+    s->front.gain.n_slots = a->n_stretch;
     s->phase = (stream_phase)a->phase;
     if (s->phase != STREAM_OPEN) slots_end(&s->slots);
     if (!slots_hold(&s->slots, DECODER_WIDTH + ENCODER_WIDTH - 1, DECODER_WIDTH))

@@ -130,13 +130,13 @@ void stream_reset(vox_stream *s, int64_t slot) {
     slots_reset(&s->slots);
     s->clock = slot;
     s->token = s->m->info.token_pad;
-    mel_reset(&s->mel);
+    mel_reset(&s->front.mel);
     text_reset(&s->text);
     s->guard =
         (pad_guard){.pad = s->m->info.token_pad, .n_allowed = s->params.pad_guard_ms / MS_PER_SLOT};
     s->words.place = words_start();
-    s->gate = (silence_gate){.n_computed = s->params.silence_gate_ms / MS_PER_SLOT};
-    gain_reset(&s->gain, s->params.auto_gain, s->params.gain_db);
+    s->front.gate = (silence_gate){.n_computed = s->params.silence_gate_ms / MS_PER_SLOT};
+    gain_reset(&s->front.gain, s->params.auto_gain, s->params.gain_db);
     draft_reset(&s->draft, s->m->info.token_pad, s->m->info.token_word);
     encoder_state_reset(&s->enc_state, s->m, slot);
     decoder_state_reset(&s->dec_state, slot);
@@ -215,19 +215,15 @@ static int listen(vox_stream *s, int w, int *is_shut) {
     float samples[ENCODER_WIDTH * SAMPLES_PER_SLOT];
     take_samples(s, w, samples);
     for (int i = 0; i < w; i++) {
-        mel_state mel = s->mel;
-        silence_gate gate = s->gate;
-        gain_state gain = s->gain;
+        front_state before = s->front;
         float *frames = s->mel_frames + i * MEL_PER_SLOT * N_MEL;
         /* The silence before the first sample is not the audio's. */
         int is_heard = slots_taken(&s->slots) + i >= s->m->n_left_pad;
-        gain_slot(&s->gain, samples + i * SAMPLES_PER_SLOT, is_heard);
-        mel_slot(s->m->kernels, &s->m->mel, &s->mel, samples + i * SAMPLES_PER_SLOT, frames);
-        int shuts = is_heard && gate_shuts(&s->gate, frames);
+        gain_slot(&s->front.gain, samples + i * SAMPLES_PER_SLOT, is_heard);
+        mel_slot(s->m->kernels, &s->m->mel, &s->front.mel, samples + i * SAMPLES_PER_SLOT, frames);
+        int shuts = is_heard && gate_shuts(&s->front.gate, frames);
         if (i > 0 && shuts != *is_shut) {
-            s->mel = mel;
-            s->gate = gate;
-            s->gain = gain;
+            s->front = before;
             return i;
         }
         *is_shut = shuts;
@@ -308,9 +304,7 @@ static int settle_decode(vox_stream *s) {
 /* The next slots, at most w, for the encoder; or past it and the decoder, if that has none left
  * before them. 1: the request is filled; 0: nothing is left to do. */
 static int plan_encode(vox_stream *s, int w) {
-    mel_state mel = s->mel;
-    silence_gate gate = s->gate;
-    gain_state gain = s->gain;
+    front_state before = s->front;
     int64_t start = platform_clock_ns();
     int is_shut = 0;
     w = listen(s, w, &is_shut);
@@ -319,9 +313,7 @@ static int plan_encode(vox_stream *s, int w) {
     int64_t n = (int64_t)w * MEL_PER_SLOT * N_MEL;
     int status = watch_reserve(&s->watch, watch, n);
     if (status != VOX_OK || (is_shut && s->slots.n_decoded < s->slots.n_encoded)) {
-        s->mel = mel;
-        s->gate = gate;
-        s->gain = gain;
+        s->front = before;
         return status == VOX_OK ? plan_decode(s) : stream_fail(s, status, "out of memory");
     }
     if (is_shut) {
@@ -336,18 +328,14 @@ static int plan_encode(vox_stream *s, int w) {
                        .audio = s->audio + (size_t)(s->slots.n_encoded - s->slots.n_decoded) *
                                                (size_t)s->m->dec.dim,
                        .w = w};
-    s->before_mel = mel;
-    s->before_gate = gate;
-    s->before_gain = gain;
+    s->before = before;
     return 1;
 }
 
 static int settle_encode(vox_stream *s) {
     pass_request *r = &s->request;
     if (r->status != VOX_OK) {
-        s->mel = s->before_mel;
-        s->gate = s->before_gate;
-        s->gain = s->before_gain;
+        s->front = s->before;
         return stream_fail(s, r->status, "out of memory");
     }
     s->stats.encoder_ns += r->ns;
@@ -521,7 +509,7 @@ int stream_embed(vox_stream *s, float *audio) {
     if (s->phase == STREAM_FAILED) return stream_refuse_failed(s);
     if (s->slots.n_decoded > 0 && !s->slots.gives_embeddings)
         return stream_fail(s, VOX_ERR_STATE, "the stream gives text: reset it to have embeddings");
-    s->gate.n_computed = 0; /* a decoder elsewhere hears every slot */
+    s->front.gate.n_computed = 0; /* a decoder elsewhere hears every slot */
     if (!s->keeps_rows) watch_clear(&s->watch);
     if (s->slots.n_encoded == s->slots.n_decoded) {
         if (s->phase != STREAM_OPEN && s->slots.n_decoded == s->slots.n_total) {

@@ -22,6 +22,13 @@
  * any. */
 typedef enum { STREAM_OPEN, STREAM_DRAINING, STREAM_DONE, STREAM_FAILED } stream_phase;
 
+/* What the stages before the encoder carry. */
+typedef struct {
+    mel_state mel;
+    silence_gate gate;
+    gain_state gain;
+} front_state;
+
 struct vox_stream {
     vox_model *m;
     vox_stream_params params; /* with the defaults filled in; its words are in the list */
@@ -35,7 +42,7 @@ struct vox_stream {
     slot_counts slots;
     int64_t clock; /* position of the first slot; 0, but in tests */
 
-    mel_state mel;
+    front_state front;
     encoder_state enc_state;
     decoder_state dec_state;
     text_state text;
@@ -44,14 +51,10 @@ struct vox_stream {
     draft_state draft;
     pad_guard guard;
     listed_words words;
-    silence_gate gate;
-    gain_state gain;
     pass_request request; /* the next pass, or the last one */
     int is_planned;       /* stream_advance runs it */
-    mel_state before_mel; /* where the stages before it were: no pass, no step */
-    silence_gate before_gate;
-    gain_state before_gain;
-    int keeps_rows; /* the last call ran out of memory: what it computed is still watched */
+    front_state before;   /* what front was before it: no pass, no step */
+    int keeps_rows;       /* the last call ran out of memory: what it computed is still watched */
     said_token said[DECODER_WIDTH]; /* of the last pass; n_given of n_said were handed out */
     int32_t token; /* what the next position hears: the last one said, at first a pad */
     char *slot_text;
