@@ -9,7 +9,7 @@
 /* QUERIES: most queries that go through the ring together; their sums still fit a core's cache.
  * STORED: most keys that are turned before they are stored, so that a cache line of the ring is
  * written at once. */
-enum { MAX_HEAD_DIM = 1024, QUERIES = 64, STORED = 8 };
+enum { QUERIES = 64, STORED = 8 };
 
 int attention_init(attention *a, const transformer_params *p, enum ggml_type kv_type, int width,
                    const kernels *table) {

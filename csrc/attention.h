@@ -16,9 +16,9 @@
 #ifndef VOXTRAL_ATTENTION_H
 #define VOXTRAL_ATTENTION_H
 
-#include "compute.h"
 #include <stdatomic.h>
 
+#include "compute.h"
 #include "kernels/kernels.h"
 #include "kv.h"
 #include "maths.h"

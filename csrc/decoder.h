@@ -35,8 +35,8 @@ typedef struct {
     const float *penalties; /* [n] taken off the pad's logit */
     const word_list *words; /* NULL: none are listed */
     const int32_t *places;  /* [n] in words */
-    int32_t *next;          /* [n] out: the likeliest token, the lowest id in a tie, or the one that
-                               words_lean          gives in its place; -1: not all are finite */
+    int32_t *next;          /* [n] out: the likeliest token, the lowest id in a tie, or what
+                               words_lean gives in its place; -1: not all are finite */
     int w, n;
     int first_logits; /* their column in the last head */
 } decoder_part;

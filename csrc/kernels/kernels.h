@@ -14,7 +14,8 @@
 
 #include "matrix.h"
 
-enum { ATTEND_PAGE = 64, ATTEND_LANES = 16 }; /* keys in a page (KV_PAGE); partial sums */
+/* Keys in a page (KV_PAGE); partial sums; numbers of a head, at most. */
+enum { ATTEND_PAGE = 64, ATTEND_LANES = 16, MAX_HEAD_DIM = 1024 };
 
 /* One query on its way over the pages of its window. Before the first page: out and sum 0, max
  * -FLT_MAX; after the last: result[d] = out[d] / (sum[0] + sum[1] + ...). */
@@ -94,9 +95,8 @@ typedef struct {
     void (*rotate)(const float *x, const float *turn, int n, float *y);
     /* y[i] = x[i] + by[i] */
     void (*add)(const float *x, const float *by, int64_t n, float *y);
-    /* y[k] = a[0] * x[k] + a[1] * x[stride + k] + ..., n products added from left to right, for k =
-     * 0
-     * .. n_sums - 1, which are at least SUMS_AT_ONCE. */
+    /* y[k] = a[0] * x[k] + a[1] * x[stride + k] + ..., n products added from left to right, for k
+     * from 0 to n_sums - 1; n_sums is at least SUMS_AT_ONCE. */
     void (*double_sums)(const double *a, const double *x, size_t stride, int n, int n_sums,
                         double *y);
     /* exp(x[0] - most) + exp(x[1] - most) + ..., in double precision from left to right */

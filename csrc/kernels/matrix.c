@@ -138,8 +138,7 @@ void matrix_pack(const packed_matrix *m, const void *rows, int first, int last) 
     }
 }
 
-/* ---- back to floats ---------------------------------------------------------------------------
- */
+/* ---- back to floats ------------------------------------------------------------------------- */
 
 static float half(const unsigned char *p) {
     ggml_fp16_t h;

@@ -8,7 +8,7 @@
 #include "kernels.h"
 #include "loops.h"
 
-enum { MAX_HEAD_DIM = 1024, TILE = 16 }; /* queries at a time */
+enum { TILE = 16 }; /* queries at a time */
 
 /* Row i of a matrix as floats: in place, or converted into room [width]. */
 static const float *row(const void *matrix, int is_half, int width, int i, float *room) {
