@@ -19,7 +19,6 @@ import os
 import weakref
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -119,12 +118,7 @@ class Decoder:
         """Return the decoder."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close the decoder."""
         self.close()
 

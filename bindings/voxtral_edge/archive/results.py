@@ -13,7 +13,6 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from ..console.journal import Journal
@@ -77,18 +76,13 @@ class Results:
         try:
             self._read()
         except BaseException:
-            self._journal.__exit__(None, None, None)
+            self._journal.__exit__()
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close it."""
-        self._journal.__exit__(kind, error, traceback)
+        self._journal.__exit__(*error)
 
     def missing(self, sources: Iterable[Source], *, again: bool) -> list[Source]:
         """Return the sources that are to be worked on; `again`: those set aside as well."""

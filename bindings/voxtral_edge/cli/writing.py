@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import os
 from collections.abc import Sequence
-from types import TracebackType
+from typing import Any
 
 from ..errors import ArgumentError
 from ..streaming.model import Model
@@ -40,14 +40,9 @@ class Writing:
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         """Close the files."""
-        self._stack.__exit__(kind, error, traceback)
+        self._stack.__exit__(*error)
 
     def slot(self, slot: Piece) -> None:
         """Take the next slot."""

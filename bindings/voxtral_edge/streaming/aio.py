@@ -11,7 +11,6 @@ import asyncio
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from ..audio import ArrayLike
@@ -144,12 +143,7 @@ class AsyncStream:
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         """Close the stream."""
         await self.aclose()
 

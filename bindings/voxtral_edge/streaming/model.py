@@ -13,7 +13,6 @@ from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 
 from .._voxtral import ffi, lib
@@ -250,12 +249,7 @@ class Model:
         """Return the model."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close the model."""
         self.close()
 
