@@ -15,36 +15,8 @@ from pathlib import Path
 
 assert sys.platform == "linux"
 
-from .posix import (  # noqa: E402  (there is none elsewhere)
-    BINARY,
-    NO_WAIT,
-    NOT_REPLACED,
-    STEP_S,
-    STOPS,
-    draws,
-    listen_at,
-    load_average,
-    lock,
-    on_stop,
-    own_descriptor,
-    physical_memory,
-    read_at,
-    set_limits,
-    start_child,
-    sync_folder,
-    take_place_of,
-    to_parent,
-    wait_to_read,
-    write,
-    write_at,
-)
-
-__all__ = ["BINARY", "NOT_REPLACED", "NO_WAIT", "STEP_S", "STOPS",
-           "busy_s", "confine", "cpu", "descriptor",
-           "draws", "listen_at", "load_average", "lock", "memory", "on_stop",
-           "peak_memory", "physical_memory", "processors", "read_ahead", "read_at",
-           "reserve", "spool", "start_child", "sync_folder", "take_place_of",
-           "to_parent", "wait_to_read", "write", "write_at"]  # fmt: skip
+from . import posix  # noqa: E402  (there is none elsewhere)
+from .posix import *  # noqa: E402, F403  (what both answer alike)
 
 PROC, GROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
@@ -80,7 +52,7 @@ def read_ahead(fd: int) -> None:
 
 def descriptor(path: Path) -> int | None:
     """Return the descriptor of this process that a path names, as /dev/stdout does, or None."""
-    return own_descriptor(path, rf"/proc/{os.getpid()}(/task/\d+)?/fd")
+    return posix.own_descriptor(path, rf"/proc/{os.getpid()}(/task/\d+)?/fd")
 
 
 def spool() -> tuple[int, Path]:
@@ -113,7 +85,7 @@ def memory() -> tuple[int, int | None]:
     The limits of control groups count, of either version. What such a group has read of files is
     available: it is given back.
     """
-    total, available = physical_memory(), None
+    total, available = posix.physical_memory(), None
     if found := re.search(r"^MemAvailable: +(\d+) kB", text(PROC / "meminfo"), re.MULTILINE):
         available = 1024 * int(found[1])
     for group in _groups():
@@ -177,7 +149,7 @@ def confine(memory: int, space: int, seconds: int) -> None:
 
     Neither sockets nor other programs, where the kernel can refuse them.
     """
-    set_limits(
+    posix.set_limits(
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_FSIZE, space),
         (resource.RLIMIT_CPU, seconds),

@@ -11,37 +11,8 @@ from pathlib import Path
 
 assert sys.platform == "darwin"
 
-from .posix import (  # noqa: E402  (there is none elsewhere)
-    BINARY,
-    NO_WAIT,
-    NOT_REPLACED,
-    STEP_S,
-    STOPS,
-    draws,
-    listen_at,
-    load_average,
-    lock,
-    on_stop,
-    own_descriptor,
-    physical_memory,
-    read_at,
-    set_limits,
-    start_child,
-    sync_folder,
-    take_place_of,
-    to_parent,
-    wait_to_read,
-    write,
-    write_at,
-)
-
-__all__ = ["BINARY", "NOT_REPLACED", "NO_WAIT", "STEP_S", "STOPS",
-           "busy_s", "confine", "cpu", "descriptor",
-           "draws", "listen_at", "load_average", "lock", "memory", "on_stop",
-           "peak_memory", "physical_memory", "processors", "read_ahead", "read_at",
-           "reserve", "spool", "start_child", "sync_folder", "take_place_of",
-           "to_parent", "wait_to_read", "write", "write_at"]  # fmt: skip
-
+from . import posix  # noqa: E402  (there is none elsewhere)
+from .posix import *  # noqa: E402, F403  (what both answer alike)
 
 # ---- files --------------------------------------------------------------------------------------
 
@@ -58,7 +29,7 @@ def read_ahead(fd: int) -> None:
 
 def descriptor(path: Path) -> int | None:
     """Return the descriptor of this process that a path names, as /dev/stdout does, or None."""
-    return own_descriptor(path, "/dev/fd")
+    return posix.own_descriptor(path, "/dev/fd")
 
 
 def spool() -> tuple[int, Path]:
@@ -86,7 +57,7 @@ def cpu() -> tuple[str, set[str]]:
 
 def memory() -> tuple[int, int | None]:
     """Return the bytes that this process may have; those that are available are not known."""
-    return physical_memory(), None
+    return posix.physical_memory(), None
 
 
 def peak_memory() -> int:
@@ -107,6 +78,6 @@ def confine(memory: int, space: int, seconds: int) -> None:
 
     Memory cannot be limited here: what libraries share lies above any limit.
     """
-    set_limits(
+    posix.set_limits(
         (resource.RLIMIT_FSIZE, space), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_CORE, 0)
     )

@@ -22,6 +22,12 @@ from typing import TextIO
 
 assert sys.platform != "win32"  # which types are looked at for each system
 
+# The rest is for their files alone.
+__all__ = ["BINARY", "NOT_REPLACED", "NO_WAIT", "STEP_S", "STOPS", "draws", "listen_at",
+           "load_average", "lock", "on_stop", "physical_memory", "read_at",
+           "start_child", "sync_folder", "take_place_of", "to_parent", "wait_to_read",
+           "write", "write_at"]  # fmt: skip
+
 STOPS = (signal.SIGTERM, signal.SIGHUP)
 STEP_S: float | None = None
 BINARY, NO_WAIT = 0, os.O_NONBLOCK

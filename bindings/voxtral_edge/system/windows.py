@@ -23,13 +23,6 @@ from typing import Any, TextIO
 
 assert sys.platform == "win32"
 
-__all__ = ["BINARY", "NOT_REPLACED", "NO_WAIT", "STEP_S", "STOPS",
-           "busy_s", "confine", "cpu", "descriptor",
-           "draws", "listen_at", "load_average", "lock", "memory", "on_stop",
-           "peak_memory", "physical_memory", "processors", "read_ahead", "read_at",
-           "reserve", "spool", "start_child", "sync_folder", "take_place_of",
-           "to_parent", "wait_to_read", "write", "write_at"]  # fmt: skip
-
 STOPS = (signal.SIGTERM, signal.SIGBREAK)
 STEP_S: float | None = 0.1
 BINARY, NO_WAIT = os.O_BINARY, 0
