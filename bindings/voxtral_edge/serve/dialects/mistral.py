@@ -12,7 +12,7 @@ from typing import Any
 from fastapi import APIRouter, WebSocket
 
 from ...audio import RATE
-from ...streaming.options import DELAYS_MS
+from ...streaming.options import DELAYS_MS, StreamOptions
 from ...text.pieces import SPEAKING, TURN_END, Piece
 from ...text.subtitles import Segment, Segments
 from ...text.turns import Turns, turns_of
@@ -52,7 +52,6 @@ class Mistral(Dialect):
         self._detection: dict[str, Any] | None = None
         self._id = secrets.token_hex(16)
         self._model = socket.websocket.query_params.get("model") or engine.model.name
-        self._turns: Turns | None = None
         self._text = Text()
         self._words, self._cutter = Words(engine.model), Segments()
         self._segments: list[dict[str, Any]] = []
@@ -156,17 +155,8 @@ class Mistral(Dialect):
             self._hearing = self._opened(inlet)
         return self._hearing
 
-    def _opened(self, inlet: Inlet, saved: bytes | None = None) -> Hearing:
-        return Hearing(
-            self._engine,
-            inlet,
-            self._tell,
-            self._socket.fail,
-            hear=self._turns.hear if self._turns else None,
-            saved=saved,
-            delay_ms=self._delay_ms,
-            words=self._listed,
-        )
+    def _options(self) -> StreamOptions:
+        return {"delay_ms": self._delay_ms, "words": self._listed}
 
     async def _flush(self) -> None:
         if self._hearing is None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import secrets
 from typing import Any
 
-from ...streaming.options import DELAYS_MS
+from ...streaming.options import DELAYS_MS, StreamOptions
 from ...text.pieces import SPEAKING, TURN_END, Piece
 from ...text.turns import Turns, turns_of
 from .. import errors
@@ -55,7 +55,6 @@ class OpenAi(Dialect):
         self._detection: dict[str, Any] | None = dict(SERVER_VAD)
         self._include: list[str] = []
         self._id = f"sess_{secrets.token_hex(12)}"
-        self._turns: Turns | None = None
         self._n_items = 0
         self._previous: str | None = None
         self._text = Text()
@@ -173,18 +172,12 @@ class OpenAi(Dialect):
             self._hearing = self._opened(inlet)
         return self._hearing
 
-    def _opened(self, inlet: Inlet, saved: bytes | None = None) -> Hearing:
-        return Hearing(
-            self._engine,
-            inlet,
-            self._tell,
-            self._socket.fail,
-            hear=self._turns.hear if self._turns else None,
-            saved=saved,
-            delay_ms=_delay(self._transcription) or self._engine.delay_ms,
-            confidence=LOGPROBS in self._include,
-            words=_keywords(self._transcription),
-        )
+    def _options(self) -> StreamOptions:
+        return {
+            "delay_ms": _delay(self._transcription) or self._engine.delay_ms,
+            "confidence": LOGPROBS in self._include,
+            "words": _keywords(self._transcription),
+        }
 
     def _drop(self) -> None:
         """Forget what was not committed."""

@@ -20,7 +20,9 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from ...errors import VoxtralError
+from ...streaming.options import StreamOptions
 from ...text.pieces import Piece
+from ...text.turns import Turns
 from .. import errors
 from ..door.doorstep import transport_of
 from ..errors import BadRequest, log
@@ -47,6 +49,7 @@ class Dialect:
         """Begin before the first message."""
         self._engine, self._socket = engine, socket
         self._hearing: Hearing | None = None
+        self._turns: Turns | None = None  # who looks for them, if anybody does
         self._kept_s = time.monotonic()
 
     async def greet(self) -> None:
@@ -103,7 +106,15 @@ class Dialect:
             self._hearing.close()
 
     def _opened(self, inlet: Inlet, saved: bytes | None = None) -> Hearing:
-        """Return what hears the bytes of an inlet."""
+        """Return what hears the bytes of an inlet, and goes on from what was saved."""
+        hear = self._turns.hear if self._turns else None
+        options = self._options()
+        return Hearing(
+            self._engine, inlet, self._tell, self._socket.fail, hear=hear, saved=saved, **options
+        )
+
+    def _options(self) -> StreamOptions:
+        """Return what the next stream is asked for."""
         raise NotImplementedError
 
     def _inlet(self, rate: int, encoding: str = "pcm_s16le") -> Inlet:

@@ -12,7 +12,7 @@ import asyncio
 from typing import Any
 
 from ...audio import RATE
-from ...streaming.options import DELAYS_MS
+from ...streaming.options import DELAYS_MS, StreamOptions
 from ...text.pieces import SLOT_MS, TURN_STATES, Piece
 from ...text.words import Word, Words
 from .. import errors
@@ -114,17 +114,12 @@ class Vllm(Dialect):
             self._hearing = self._opened(self._inlet(self._rate))
         return self._hearing
 
-    def _opened(self, inlet: Inlet, saved: bytes | None = None) -> Hearing:
-        return Hearing(
-            self._engine,
-            inlet,
-            self._tell,
-            self._socket.fail,
-            saved=saved,
-            delay_ms=self._delay_ms,
-            confidence=self._has_words,
-            words=self._listed,
-        )
+    def _options(self) -> StreamOptions:
+        return {
+            "delay_ms": self._delay_ms,
+            "confidence": self._has_words,
+            "words": self._listed,
+        }
 
     async def _tell(self, slots: list[Piece]) -> None:
         """Tell a delta for each slot that has one, or for all, with what its speaker does."""
