@@ -11,7 +11,6 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -108,35 +107,9 @@ def _run(
     delay_ms: int,
     heard_s: float,
 ) -> Result:
-    runs = []
-    for i in range(n):
-        own = np.roll(samples, -(len(samples) * i // n))
-        n_heard, starts_s = round(heard_s * RATE), chunk_ms / 1000 * i / n
-        run = _Run(model.stream(delay_ms=delay_ms), own, delay_ms, starts_s, n_heard)
-        for at in range(0, n_heard, len(own)):
-            run.stream.push(own[: n_heard - at])
-            for _ in run.stream.slots():
-                pass
-        runs.append(run)
+    runs = _opened(model, samples, n, chunk_ms, delay_ms, heard_s)
     before = [run.stream.stats() for run in runs]
-    start = time.perf_counter()
-    work: Callable[[_Run], None] = (
-        _flat if kind == "flat" else lambda run: _paced(run, start, RATE * chunk_ms // 1000)
-    )
-
-    def guarded(run: _Run) -> None:
-        try:
-            work(run)
-            run.stats = run.stream.stats()
-        except BaseException as error:  # raised again by who waits
-            run.error = error
-
-    threads = [threading.Thread(target=guarded, args=(run,)) for run in runs]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    seconds = time.perf_counter() - start
+    seconds = _at_once(runs, None if kind == "flat" else RATE * chunk_ms // 1000)
     memory = [run.stream.memory for run in runs]
     for run in runs:
         run.stream.close()
@@ -167,6 +140,45 @@ def _run(
         "memory_per_stream_bytes": max(memory),
         "lag_ms": lag,
     }
+
+
+def _opened(
+    model: Model, samples: Samples, n: int, chunk_ms: int, delay_ms: int, heard_s: float
+) -> list[_Run]:
+    """Return streams that have heard what comes before they are measured."""
+    runs = []
+    for i in range(n):
+        own = np.roll(samples, -(len(samples) * i // n))
+        n_heard, starts_s = round(heard_s * RATE), chunk_ms / 1000 * i / n
+        run = _Run(model.stream(delay_ms=delay_ms), own, delay_ms, starts_s, n_heard)
+        for at in range(0, n_heard, len(own)):
+            run.stream.push(own[: n_heard - at])
+            for _ in run.stream.slots():
+                pass
+        runs.append(run)
+    return runs
+
+
+def _at_once(runs: list[_Run], n_chunk: int | None) -> float:
+    """Have each hear its clip, in chunks that arrive, or at once if None; return the seconds."""
+    start = time.perf_counter()
+
+    def work(run: _Run) -> None:
+        try:
+            if n_chunk is None:
+                _flat(run)
+            else:
+                _paced(run, start, n_chunk)
+            run.stats = run.stream.stats()
+        except BaseException as error:  # raised again by who waits
+            run.error = error
+
+    threads = [threading.Thread(target=work, args=(run,)) for run in runs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.perf_counter() - start
 
 
 def _flat(run: _Run) -> None:
