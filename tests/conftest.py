@@ -101,6 +101,18 @@ def browser(tmp_path_factory: pytest.TempPathFactory, digits: np.ndarray) -> Ite
         browser.close()
 
 
+@contextlib.contextmanager
+def opened(browser: Any, url: str) -> Iterator[Any]:
+    """A page of a browser, in which no script may fail."""
+    page = browser.new_page(accept_downloads=True)
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(url)
+    yield page
+    page.close()
+    assert complaints == []
+
+
 @pytest.fixture
 def patched(tiny_path: Path, tmp_path: Path) -> Callable[[str, float], Path]:
     """Copy the tiny model with all values of an f32 tensor replaced."""

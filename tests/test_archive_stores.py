@@ -132,7 +132,6 @@ def test_a_network_that_breaks(
     target: Path,
     address: str,
     broken: dict[str, int],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     texts = archives.fill(talks, 4)
     names = sorted(f"{place}.wav" for place in texts)

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 import voxtral_edge as vox
 from conftest import SAMPLES
-from test_live import LOOPBACK
+from test_live import LOOPBACK, until_four
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 CLIPS = {name: (SAMPLES / f"{name}.txt").read_text().strip() for name in ("digits_1", "digits_3")}
@@ -33,17 +32,7 @@ def test_captions(run_python: Python) -> None:
     assert len((EXAMPLES / "captions.py").read_text().splitlines()) <= 15
     settings = json.dumps({"file": str(SAMPLES / "digits_1.wav"), "speed": 20})
     env = {**os.environ, "PYTHONPATH": str(LOOPBACK), "VOXTRAL_LOOPBACK": settings}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(run_python(EXAMPLES / "captions.py"), env=env, **pipes) as process:
-        out = b""
-        while b"four" not in out:
-            more = os.read(process.stdout.fileno(), 4096)
-            assert more, process.stderr.read()
-            out += more
-        process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (0, b"")
-    assert (out + rest).decode().strip() == CLIPS["digits_1"]
+    assert until_four(run_python(EXAMPLES / "captions.py"), env).strip() == CLIPS["digits_1"]
 
 
 def test_many_streams(run_python: Python) -> None:

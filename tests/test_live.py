@@ -19,6 +19,7 @@ import soundfile
 import soxr
 import voxtral_edge as vox
 from conftest import SAMPLES
+from test_cli import read_until
 from voxtral_edge import cli
 from voxtral_edge.audio import live
 from voxtral_edge.cli.meter import Meter
@@ -195,22 +196,23 @@ def command_line(
     return run_python("-m", "voxtral_edge", "stream", "--threads", "1", *args), env
 
 
+def until_four(command: tuple[str, ...], env: dict[str, str]) -> str:
+    """What a command prints that is interrupted after the word "four", and complains of nothing."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=env, stdout=pipe, stderr=pipe) as process:
+        out = read_until(process, b"four")
+        process.send_signal(signal.SIGINT)
+        rest, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, b"")
+    return (out + rest).decode()
+
+
 def test_command_with_a_microphone(
     run_python: Callable[..., tuple[str, ...]], digits_words: str
 ) -> None:
     """Until Ctrl-C: the device plays on in silence."""
     command, env = command_line(run_python, "--device", "Loopback", "--quiet", speed=20)
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, env=env, stdout=pipe, stderr=pipe) as process:
-        out = b""
-        while b"four" not in out:
-            more = os.read(process.stdout.fileno(), 4096)
-            assert more, process.stderr.read()
-            out += more
-        process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=60)
-    assert (process.returncode, errors) == (0, b"")
-    assert (out + rest).decode() == digits_words + "\n"
+    assert until_four(command, env) == digits_words + "\n"
 
 
 def quiet_file(folder: Path, digits: np.ndarray, factor: float) -> str:

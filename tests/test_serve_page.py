@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import voxtral_edge as vox
-from conftest import CHROMIUM, SAMPLES
+from conftest import CHROMIUM, SAMPLES, opened
 from serving import Serving, serving
 
 browsers = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -24,13 +24,8 @@ def server(demo: vox.Model) -> Iterator[Serving]:
 
 @pytest.fixture
 def page(browser: Any, server: Serving) -> Iterator[Any]:
-    page = browser.new_page(accept_downloads=True)
-    complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(server.url)
-    yield page
-    page.close()
-    assert complaints == []
+    with opened(browser, server.url) as page:
+        yield page
 
 
 def test_microphone(page: Any, digits_words: str) -> None:

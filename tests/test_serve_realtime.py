@@ -60,6 +60,16 @@ async def until(socket: Any, kind: str) -> list[dict[str, Any]]:
     return messages
 
 
+async def whole(socket: Any, audio: bytes, n: int) -> str:
+    """The text of audio that is sent in parts of n bytes, as fast as they are taken (vLLM)."""
+    await receive(socket)
+    await send(socket, "session.update", model="any")
+    for start in range(0, len(audio), n):
+        await append(socket, audio[start : start + n])
+    await send(socket, "input_audio_buffer.commit", final=True)
+    return str((await until(socket, "transcription.done"))[-1]["text"])
+
+
 def kinds(messages: list[dict[str, Any]]) -> list[str]:
     return [message["type"] for message in messages]
 
@@ -547,13 +557,7 @@ def test_a_client_that_is_read_late_is_not_given_up(
 
     async def main(server: Serving) -> None:
         async with connect(url(server)) as socket:
-            await receive(socket)
-            await send(socket, "session.update", model="any")
-            data = pcm(digits)
-            for start in range(0, len(data), 2560):
-                await append(socket, data[start : start + 2560])
-            await send(socket, "input_audio_buffer.commit", final=True)
-            assert (await until(socket, "transcription.done"))[-1]["text"] == digits_words
+            assert await whole(socket, pcm(digits), 2560) == digits_words
 
     with serving(demo, limits=ROOMY) as server:
         config = server.server._http.config
@@ -615,13 +619,7 @@ def test_what_is_there_ends_when_the_server_does(
 def test_many_streams(server: Serving, digits: np.ndarray, digits_words: str) -> None:
     async def one() -> str:
         async with connect(url(server)) as socket:
-            await receive(socket)
-            await send(socket, "session.update", model="any")
-            data = pcm(digits)
-            for start in range(0, len(data), 25_600):
-                await append(socket, data[start : start + 25_600])
-            await send(socket, "input_audio_buffer.commit", final=True)
-            return str((await until(socket, "transcription.done"))[-1]["text"])
+            return await whole(socket, pcm(digits), 25_600)
 
     async def main() -> list[str]:
         return await asyncio.gather(*(one() for _ in range(20)))

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import CHROMIUM, SAMPLES
+from conftest import CHROMIUM, SAMPLES, opened
 
 WEB = Path(__file__).parents[1] / "web"
 browsers = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -80,14 +80,10 @@ def url() -> Iterator[str]:
 
 @pytest.fixture
 def page(browser: Any, url: str) -> Iterator[Any]:
-    page = browser.new_page(accept_downloads=True)
-    complaints: list[str] = []
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.goto(url)
-    browsers.expect(page.get_by_role("status")).to_contain_text("Speak, or drop", timeout=30_000)
-    yield page
-    page.close()
-    assert complaints == []
+    with opened(browser, url) as page:
+        status = page.get_by_role("status")
+        browsers.expect(status).to_contain_text("Speak, or drop", timeout=30_000)
+        yield page
 
 
 def drop(page: Any, path: Path) -> None:

@@ -99,26 +99,26 @@ def bent(data: bytes, choice: random.Random) -> bytes:
     return bytes(copy)
 
 
-def some(kinds: list[dict[str, Any]], choice: random.Random) -> tuple[list[dict[str, Any]], int]:
-    """A few kinds of message, and how many of them: few if they end what is heard again and again.
+def said(
+    kinds: list[dict[str, Any]], wholes: list[float], choice: random.Random
+) -> Iterator[dict[str, Any]]:
+    """Messages of a few kinds, one of the shares `wholes` of them as they should be.
 
-    What some kinds alone bring about is not hidden by what the others do; and it costs nothing to
-    say much, as long as little is decoded.
+    What some kinds alone bring about is not hidden by what the others do. They are few if they end
+    what is heard again and again; it costs nothing to say much, as long as little is decoded.
     """
     chosen = choice.sample(kinds, choice.randrange(1, len(kinds)))
     names = {message["type"] for message in chosen}
     is_costly = bool(names & AUDIO_TYPES) and bool(names & END_TYPES)
-    return chosen, choice.randrange(1, 60 if is_costly else 3000)
+    n, whole = choice.randrange(1, 60 if is_costly else 3000), choice.choice(wholes)
+    for _ in range(n):
+        message = choice.choice(chosen)
+        yield changed(message, choice) if choice.random() > whole else message
 
 
 def messages(choice: random.Random) -> Iterator[str | bytes]:
     """Messages to a WebSocket."""
-    chosen, n = some(MESSAGES, choice)
-    whole = choice.choice([0.0, 0.02, 0.3])
-    for _ in range(n):
-        message = choice.choice(chosen)
-        if choice.random() > whole:
-            message = changed(message, choice)
+    for message in said(MESSAGES, [0.0, 0.02, 0.3], choice):
         data = json.dumps(message).encode()
         kind = choice.random()
         if kind < 0.1:
@@ -128,12 +128,7 @@ def messages(choice: random.Random) -> Iterator[str | bytes]:
 
 def events(choice: random.Random) -> Iterator[bytes]:
     """Events to Wyoming."""
-    chosen, n = some(EVENTS, choice)
-    whole = choice.choice([0.0, 0.1, 0.5])
-    for _ in range(n):
-        event = choice.choice(chosen)
-        if choice.random() > whole:
-            event = changed(event, choice)
+    for event in said(EVENTS, [0.0, 0.1, 0.5], choice):
         data = json.dumps(event).encode() + b"\n" + bytes(64 * ("payload_length" in str(event)))
         yield bent(data, choice) if choice.random() < 0.02 else data
 
