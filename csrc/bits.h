@@ -2,7 +2,7 @@
  *
  * Every operation of a pass has one defined result, so all builds and machines have the same
  * fingerprint, unless a compiler or an option of it broke the definition. A saved stream carries
- * it: where it differs, the stream would not go on as it began.
+ * it: where it differs, the stream would not go on as it began. No ggml header.
  */
 #ifndef VOXTRAL_BITS_H
 #define VOXTRAL_BITS_H

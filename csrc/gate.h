@@ -3,7 +3,7 @@
  * In: the mel frames of one slot after the other. Out: whether the slot may be left out, as if it
  * had never been: it is silent, and so were many before it. Silent is what lies on the floor of the
  * mel in every frame and bin (noise below about -71 dBFS): the model cannot tell it from zeros. It
- * depends on the audio only, so what is said does not depend on how audio is cut.
+ * depends on the audio only, so what is said does not depend on how audio is cut. No ggml header.
  */
 #ifndef VOXTRAL_GATE_H
 #define VOXTRAL_GATE_H

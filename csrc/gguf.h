@@ -2,7 +2,8 @@
  *
  * In: the bytes of a file, none of which is trusted. Out: tables sorted by name; names, values and
  * arrays stay where they are. Versions 2 and 3, little-endian. A file has few keys and tensors, so
- * a header that counts more than any model of this library has is refused before it is read.
+ * a header that counts more than any model of this library has is refused before it is read. No
+ * ggml header.
  */
 #ifndef VOXTRAL_GGUF_H
 #define VOXTRAL_GGUF_H

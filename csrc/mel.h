@@ -3,7 +3,7 @@
  * In: 1280 samples per slot. Out: 8 frames of 128 bins per slot (100 Hz). Frame f is centred on
  * sample 160 f of the left-padded signal and sees samples 160 f - 200 .. 160 f + 199, so a slot
  * also sees 240 samples before it: mel_state keeps them. Invariant: a frame depends on its 400
- * samples only, never on how they were cut. Includes no ggml header.
+ * samples only, never on how they were cut. No ggml header.
  */
 #ifndef VOXTRAL_MEL_H
 #define VOXTRAL_MEL_H

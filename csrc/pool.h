@@ -2,7 +2,7 @@
  *
  * The caller is one of them. Between two works the others sleep: a live stream mostly waits. A
  * child that a process forks has none of its threads; there the pool starts new ones with the next
- * work, as many as it gets, down to the caller alone.
+ * work, as many as it gets, down to the caller alone. No ggml header.
  */
 #ifndef VOXTRAL_POOL_H
 #define VOXTRAL_POOL_H

@@ -108,3 +108,21 @@ def test_links() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_files_without_ggml() -> None:
+    """A file whose header says so includes no header of ggml's, by whatever way."""
+    csrc = ROOT / "csrc"
+
+    def reached(file: Path) -> set[str]:
+        names = set(re.findall(r'^#include ["<](.+)[">]', file.read_text(), re.MULTILINE))
+        own = {folder / name for folder in (csrc, file.parent) for name in names}
+        return names.union(*(reached(header) for header in own if header.exists()))
+
+    n_found = 0
+    for header in csrc.rglob("*.h"):
+        if re.search(r"No ggml[ *\n]+header", header.read_text()):
+            n_found += 1
+            for file in (header, header.with_suffix(".c")):
+                assert not file.exists() or "ggml.h" not in reached(file), file.name
+    assert n_found > 10
