@@ -22,6 +22,8 @@ enum {
     BYTES_PER_THREAD = 64 << 20, /* weights that make another thread worth its meetings */
 };
 
+#define AGAIN ": convert the checkpoint again" /* the mend of most files */
+
 /* What the checks below carry along: the model being filled and the caller's message. */
 typedef struct {
     vox_model *model;
@@ -50,10 +52,9 @@ fail(loader *l, int status, const char *format, ...) {
 static const gguf_key *key_find(loader *l, const char *name, gguf_type type, int is_array) {
     const gguf_key *key = gguf_find_key(&l->file, name);
     if (!key) {
-        fail(l, VOX_ERR_FORMAT, "metadata key %s is missing: convert the checkpoint again", name);
+        fail(l, VOX_ERR_FORMAT, "metadata key %s is missing" AGAIN, name);
     } else if (key->type != type || key->is_array != is_array) {
-        fail(l, VOX_ERR_FORMAT, "metadata key %s has the wrong type: convert the checkpoint again",
-             name);
+        fail(l, VOX_ERR_FORMAT, "metadata key %s has the wrong type" AGAIN, name);
         key = NULL;
     }
     return key;
@@ -101,7 +102,7 @@ static void read_number(loader *l, const char *name, int64_t low, int64_t high, 
     uint32_t value = 0;
     if (key) memcpy(&value, key->values, sizeof value);
     if (value < low || value > high)
-        fail(l, VOX_ERR_FORMAT, "metadata key %s is %lld, not in %lld..%lld", name,
+        fail(l, VOX_ERR_FORMAT, "metadata key %s is %lld, not in %lld..%lld" AGAIN, name,
              (long long)value, (long long)low, (long long)high);
     else if (place) *place = (int)value;
 }
@@ -111,7 +112,7 @@ static float read_float(loader *l, const char *name) {
     float value = 1;
     if (key) memcpy(&value, key->values, sizeof value);
     if (!isfinite(value) || value <= 0)
-        fail(l, VOX_ERR_FORMAT, "metadata key %s is not positive", name);
+        fail(l, VOX_ERR_FORMAT, "metadata key %s is not positive" AGAIN, name);
     return value;
 }
 
@@ -149,7 +150,7 @@ static void read_tokens(loader *l) {
     for (size_t i = 0; ordered && i < n_vocab; i++)
         ordered = m->token_offsets[i] <= m->token_offsets[i + 1];
     if (ordered) m->token_bytes = copy(l, bytes->values, bytes->n);
-    else fail(l, VOX_ERR_FORMAT, "the tokenizer is inconsistent: convert the checkpoint again");
+    else fail(l, VOX_ERR_FORMAT, "the tokenizer is inconsistent" AGAIN);
 }
 
 /* A word that says how numbers lie, of which this release knows one. */
@@ -190,18 +191,18 @@ static void read_metadata(loader *l) {
     m->dec.rope_theta = read_float(l, "voxtral_edge.decoder.rope_theta");
     m->dec.norm_eps = read_float(l, "voxtral_edge.decoder.norm_eps");
     if (read_float(l, "voxtral_edge.audio.log_mel_max") != 1.5f)
-        fail(l, VOX_ERR_FORMAT, "metadata key voxtral_edge.audio.log_mel_max is not 1.5");
+        fail(l, VOX_ERR_FORMAT, "metadata key voxtral_edge.audio.log_mel_max is not 1.5" AGAIN);
     gguf_string name = read_string(l, "general.name");
     gguf_string file_type = read_string(l, "voxtral_edge.file_type");
     const gguf_key *text = gguf_find_key(&l->file, "general.description");
     int has_text = text && text->type == GGUF_STRING && !text->is_array;
     if (l->status != VOX_OK) return;
     if (m->enc.head_dim % 2 || m->dec.head_dim % 2)
-        fail(l, VOX_ERR_FORMAT, "head_dim is odd: rotation needs pairs");
+        fail(l, VOX_ERR_FORMAT, "head_dim is odd: rotation needs pairs" AGAIN);
     if (m->dec.n_heads % m->dec.n_kv_heads)
-        fail(l, VOX_ERR_FORMAT, "decoder n_heads is no multiple of n_kv_heads");
+        fail(l, VOX_ERR_FORMAT, "decoder n_heads is no multiple of n_kv_heads" AGAIN);
     if (m->dec.dim % 2)
-        fail(l, VOX_ERR_FORMAT, "decoder dim is odd: the time embedding needs halves");
+        fail(l, VOX_ERR_FORMAT, "decoder dim is odd: the time embedding needs halves" AGAIN);
     m->enc.n_kv_heads = m->enc.n_heads;
     m->kv_type = is_text(file_type, "f32") ? GGML_TYPE_F32 : GGML_TYPE_F16;
     info->name = copy(l, name.bytes, name.n);
@@ -223,12 +224,12 @@ static struct ggml_tensor *tensor(loader *l, const char *name, int64_t ne0, int6
     vox_model *m = l->model;
     const gguf_tensor *found = gguf_find_tensor(&l->file, name);
     if (!found) {
-        fail(l, VOX_ERR_FORMAT, "tensor %s is missing: convert the checkpoint again", name);
+        fail(l, VOX_ERR_FORMAT, "tensor %s is missing" AGAIN, name);
         return NULL;
     }
     const uint64_t *ne = found->ne;
     if (ne[0] != (uint64_t)ne0 || ne[1] != (uint64_t)ne1 || ne[2] != 1 || ne[3] != 1) {
-        fail(l, VOX_ERR_FORMAT, "tensor %s is [%llu, %llu], not [%lld, %lld]", name,
+        fail(l, VOX_ERR_FORMAT, "tensor %s is [%llu, %llu], not [%lld, %lld]" AGAIN, name,
              (unsigned long long)ne[0], (unsigned long long)ne[1], (long long)ne0, (long long)ne1);
         return NULL;
     }
@@ -236,8 +237,8 @@ static struct ggml_tensor *tensor(loader *l, const char *name, int64_t ne0, int6
     enum ggml_type type = known ? (enum ggml_type)found->type : GGML_TYPE_F32;
     size_t row = is_matrix || type == GGML_TYPE_F32 ? vox_packed_size((int)type, ne0) : 0;
     if (!known || row == 0) {
-        fail(l, VOX_ERR_FORMAT, "tensor %s is stored as %s, which this release cannot use", name,
-             known ? ggml_type_name(type) : "something unknown");
+        fail(l, VOX_ERR_FORMAT, "tensor %s is stored as %s, which this release cannot use" AGAIN,
+             name, known ? ggml_type_name(type) : "something unknown");
         return NULL;
     }
     /* What the data consists of: rows, or groups of them. */
@@ -253,7 +254,7 @@ static struct ggml_tensor *tensor(loader *l, const char *name, int64_t ne0, int6
         return NULL;
     }
     if (found->offset % (is_grouped ? LINE : sizeof(float)) != 0) {
-        fail(l, VOX_ERR_FORMAT, "tensor %s is not aligned: convert the checkpoint again", name);
+        fail(l, VOX_ERR_FORMAT, "tensor %s is not aligned" AGAIN, name);
         return NULL;
     }
     size_t size = row * (size_t)ne1;

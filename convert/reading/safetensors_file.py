@@ -78,7 +78,9 @@ class SafetensorsFile:
         """Return n bytes at an offset."""
         data = read_at(self.fd, self.path, offset, n)
         if len(data) != n:
-            raise ConversionError(f"{self.path}: the file became shorter while it was read")
+            raise ConversionError(
+                f"{self.path}: the file became shorter while it was read: run it again"
+            )
         return data
 
     def pieces(self, name: str) -> Iterator[Floats]:

@@ -58,7 +58,7 @@ def core_params(
     }
     for name, value in params.items():
         if not 0 <= value < 2**31:
-            raise ArgumentError(f"{name} cannot be {value}")
+            raise ArgumentError(f"{name} cannot be {value}: give a number from 0 on")
     if words_bonus is not None and not 0 < words_bonus <= MAX_BONUS:
         raise ArgumentError(
             f"a bonus of {words_bonus} is not possible: above 0 and at most {MAX_BONUS:g} logits"

@@ -234,7 +234,8 @@ def _mono(frame: AudioFrame, name: str) -> Floats:
     try:
         array = frame.to_ndarray()
     except ValueError:
-        raise AudioError(f"{name} has samples of type {frame.format.name}, not read here") from None
+        kind = frame.format.name
+        raise AudioError(f"{name} has samples of type {kind}: export it as 16-bit PCM") from None
     frames = array.T if frame.format.is_planar else array.reshape(frame.samples, -1)
     if frames.dtype == np.uint8:
         frames = (frames.astype(np.int16) - 128) << 8
