@@ -162,7 +162,8 @@ static void read_layout(loader *l, const char *name, const char *known) {
              layout.n < 40 ? (int)layout.n : 40, layout.bytes, known);
 }
 
-static void read_metadata(loader *l) {
+/* decoder_window: at most so many slots; 0: as many as the file says. */
+static void read_metadata(loader *l, int decoder_window) {
     vox_model *m = l->model;
     vox_model_info *info = &m->info;
     gguf_string architecture = read_string(l, "general.architecture");
@@ -208,6 +209,7 @@ static void read_metadata(loader *l) {
     info->name = copy(l, name.bytes, name.n);
     info->description = has_text ? copy(l, text->values, text->n) : copy(l, "", 0);
     info->file_type = copy(l, file_type.bytes, file_type.n);
+    if (decoder_window > 0) m->dec.window = (int)min(decoder_window, m->dec.window);
     info->encoder_window = m->enc.window;
     info->decoder_window = m->dec.window;
     info->encoder_dim = m->enc.dim;
@@ -380,13 +382,15 @@ static int default_threads(const vox_model *m) {
     return worthwhile < n ? (int)worthwhile : n;
 }
 
-int model_open(const char *path, int n_threads, vox_model **model, char *message,
+int model_open(const char *path, const vox_model_params *params, vox_model **model, char *message,
                size_t n_message) {
     loader l = {.message = message, .n_message = n_message, .status = VOX_OK};
-    if (n_threads < 0 || n_threads > MAX_THREADS) {
+    int n_threads = params->n_threads;
+    if (n_threads < 0 || n_threads > MAX_THREADS)
         fail(&l, VOX_ERR_ARGUMENT, "the number of threads must be 1 to %d", MAX_THREADS);
-        return l.status;
-    }
+    if (params->decoder_window < 0)
+        fail(&l, VOX_ERR_ARGUMENT, "the window of the decoder must be 1 slot or more");
+    if (l.status != VOX_OK) return l.status;
     vox_model *m = calloc(1, sizeof *m);
     if (!m) {
         fail(&l, VOX_ERR_MEMORY, "out of memory");
@@ -408,7 +412,7 @@ int model_open(const char *path, int n_threads, vox_model **model, char *message
     const char *fault;
     int status = gguf_read(&l.file, m->file.data, m->file.size, &fault);
     if (status != VOX_OK) fail(&l, status, "%s", fault);
-    if (l.status == VOX_OK) read_metadata(&l);
+    if (l.status == VOX_OK) read_metadata(&l, params->decoder_window);
     if (l.status == VOX_OK) read_tensors(&l);
     if (l.status == VOX_OK) {
         fenv_t callers = rounding_default();

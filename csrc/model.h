@@ -100,8 +100,9 @@ struct vox_model {
     struct batch *batch; /* what runs the passes of its streams */
 };
 
-/* As vox_model_open; n_threads 0: the default. */
-int model_open(const char *path, int n_threads, vox_model **model, char *message, size_t n_message);
+/* As vox_model_open; params may not be NULL. */
+int model_open(const char *path, const vox_model_params *params, vox_model **model, char *message,
+               size_t n_message);
 vox_model *model_retain(vox_model *model);
 /* batch.h's, as the model owns one. */
 struct batch *batch_new(const vox_model *model);

@@ -276,7 +276,9 @@ int stream_load(vox_stream *s, vox_model *m, const void *bytes, size_t n, const 
     *message = "the stream was saved by a build that rounds otherwise, so it would not go on as it "
                "began: load it there, or begin a new one";
     if (header.bits != bits_fingerprint(m->kernels)) return VOX_ERR_FORMAT;
-    *message = "the stream was saved with another model: open the file that it was made with";
+    *message =
+        "the stream was saved with another model, or another window of it: open the file that "
+        "it was made with, as it was opened then";
     if (header.fingerprint != m->fingerprint) return VOX_ERR_FORMAT;
     *message = "the saved stream is damaged: load another copy, or begin a new one";
     vox_stream_params params = {0};

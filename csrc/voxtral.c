@@ -44,7 +44,8 @@ int vox_model_open(const char *path, const vox_model_params *params, vox_model *
     if (model) *model = NULL;
     if (!path || !model)
         return refuse(message, n_message, VOX_ERR_ARGUMENT, "path and model must not be NULL");
-    return model_open(path, params ? params->n_threads : 0, model, message, n_message);
+    vox_model_params p = params ? *params : vox_model_default_params();
+    return model_open(path, &p, model, message, n_message);
 }
 
 int vox_model_describe(const vox_model *model, vox_model_info *info) {

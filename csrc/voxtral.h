@@ -46,8 +46,8 @@ typedef struct {
     const char *name;        /* general.name; this and the next two live as long as the model */
     const char *description; /* general.description: what the model understands; may be "" */
     const char *file_type;   /* "q4_0", "f32", ... */
-    const char *kernels;     /* "amx", "avx512", "avx-vnni", "avx2"; "neon-i8mm", "neon-dotprod",
-                              "neon"; "portable" */
+    const char *kernels;     /* "amx", "avx512", "avx-vnni", "avx2", "sse4.1"; "neon-i8mm",
+                              "neon-dotprod", "neon"; "portable" */
     int64_t n_params;        /* parameters, all tensors */
     int64_t n_bytes;         /* size of the tensor data in the file */
     int32_t n_vocab;         /* token ids are 0 .. n_vocab-1 */
@@ -56,14 +56,17 @@ typedef struct {
     int32_t token_word;      /* [STREAMING_WORD]: a word group follows */
     int32_t default_delay_ms;
     int32_t encoder_window; /* encoder frames of 20 ms */
-    int32_t decoder_window; /* slots of 80 ms */
+    int32_t decoder_window; /* slots of 80 ms; at most what was asked for */
     int32_t encoder_dim;
     int32_t decoder_dim;
     int32_t has_turns; /* its slots have a state of the turn */
 } vox_model_info;
 
 typedef struct {
-    int32_t n_threads; /* 1..256; 0: what suits the model's size, at most one per processor */
+    int32_t n_threads;      /* 1..256; 0: what suits the model's size, at most one per processor */
+    int32_t decoder_window; /* how many slots its decoder remembers, where memory is short for the
+                               keys and values of all: results are others then; 0, or more than
+                               it was trained for: as many as that */
 } vox_model_params;
 
 typedef struct {

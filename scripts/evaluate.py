@@ -3,6 +3,7 @@
     python scripts/evaluate.py [MODEL.gguf] [--judge work/judge] [--spoken DATA] [--words N]
     python scripts/evaluate.py --types      the demo model in every type of weights
     python scripts/evaluate.py --delays     ... at delays from 80 to 2400 ms
+    python scripts/evaluate.py --bounded    ... with windows of the decoder that are bounded
     python scripts/evaluate.py --stream 10 [--windows 750 8192]
 
 Without MODEL it judges the embedded model. Real digits come from tests/data; --spoken names the
@@ -59,9 +60,9 @@ class Result(NamedTuple):
 _model: vox.Model
 
 
-def _open(path: str) -> None:
+def _open(path: str, window_s: float | None) -> None:
     global _model
-    _model = vox.Model(path)
+    _model = vox.Model(path, window_s=window_s)
 
 
 def _hear(task: tuple[speech.Clip, int]) -> Result:
@@ -83,9 +84,9 @@ def _hear(task: tuple[speech.Clip, int]) -> Result:
 class Judge:
     """Transcribes clips in as many processes as there are cores."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, window_s: float | None = None) -> None:
         context = multiprocessing.get_context("spawn")
-        self.pool = context.Pool(os.cpu_count(), _open, (str(path),))
+        self.pool = context.Pool(os.cpu_count(), _open, (str(path), window_s))
 
     def __enter__(self) -> Judge:
         return self
@@ -297,6 +298,21 @@ def by_delay(path: Path, n: int) -> None:
             print(f"| {delay_ms} | {cells} |", flush=True)
 
 
+def by_bound(path: Path, n: int) -> None:
+    """Clips of some seconds, and one stream, in which much is forgotten."""
+    sets = [speech.digits(n), speech.strangers()]
+    print("| window, s | digits | orders | 10 minutes of digits | memory of that stream, MB |")
+    print("|---|---|---|---|---|")
+    for window_s in (None, 8, 4, 2, 1):
+        with Judge(path, window_s) as judge:
+            rates = [judge.hear(clips) for clips in sets]
+        thirds = list(one_stream(path, 10, window_s))
+        wrong, words = (sum(third[i] for third in thirds) for i in range(2))
+        cells = " | ".join(f"{100 * r.errors / r.words:.2f}" for r in rates)
+        rate, memory = 100 * wrong / words, thirds[-1][2] / 1e6
+        print(f"| {window_s or 'its own'} | {cells} | {rate:.2f} | {memory:.1f} |", flush=True)
+
+
 def with_windows(folder: Path, encoder: int, decoder: int, type: str) -> Path:
     """The demo model with other attention windows."""
     source = folder / "source"
@@ -311,10 +327,11 @@ def with_windows(folder: Path, encoder: int, decoder: int, type: str) -> Path:
     return folder / "windows.gguf"
 
 
-def one_stream(path: Path, minutes: float) -> None:
-    """One stream over concatenated clips; the error rate per third and the memory at its ends."""
-    print(f"| third of {minutes:g} minutes | words | WER % | stream memory MB |\n|---|---|---|---|")
-    with vox.Model(path) as model, model.stream() as stream:
+def one_stream(
+    path: Path, minutes: float, window_s: float | None = None
+) -> Iterator[tuple[int, int, int]]:
+    """One stream over concatenated clips: wrong words, words, and bytes of it at each third."""
+    with vox.Model(path, window_s=window_s) as model, model.stream() as stream:
         for third in range(3):
             reference: list[str] = []
             text, n = "", 0
@@ -326,10 +343,14 @@ def one_stream(path: Path, minutes: float) -> None:
                 n += len(clip.samples)
             silence = np.zeros(2 * RATE, np.float32)  # the last words come out
             text += "".join(piece.text for piece in stream.feed(silence))
-            wrong = word_errors(reference, text.split())
-            rate, memory = 100 * wrong / len(reference), stream.memory / 1e6
-            print(f"| {third + 1} | {len(reference)} | {rate:.2f} | {memory:.1f} |", flush=True)
+            yield word_errors(reference, text.split()), len(reference), stream.memory
         stream.finish()
+
+
+def by_third(path: Path, minutes: float) -> None:
+    print(f"| third of {minutes:g} minutes | words | WER % | stream memory MB |\n|---|---|---|---|")
+    for i, (wrong, words, memory) in enumerate(one_stream(path, minutes)):
+        print(f"| {i + 1} | {words} | {100 * wrong / words:.2f} | {memory / 1e6:.1f} |", flush=True)
 
 
 def main() -> None:
@@ -340,6 +361,7 @@ def main() -> None:
     parser.add_argument("--words", type=int, default=1000, help="words per set")
     parser.add_argument("--types", action="store_true")
     parser.add_argument("--delays", action="store_true")
+    parser.add_argument("--bounded", action="store_true")
     parser.add_argument("--stream", type=float, metavar="MINUTES")
     parser.add_argument("--windows", type=int, nargs=2, metavar=("ENCODER", "DECODER"))
     args = parser.parse_args()
@@ -353,7 +375,9 @@ def main() -> None:
         elif args.delays:
             by_delay(path, args.words)
         elif args.stream:
-            one_stream(path, args.stream)
+            by_third(path, args.stream)
+        elif args.bounded:
+            by_bound(path, args.words)
         else:
             with Judge(path) as judge:
                 overall(judge, args.judge, args.words)

@@ -249,9 +249,9 @@ def test_a_name_that_is_no_text(tmp_path: Path) -> None:
 
 def settings(states: Path | None = None, **others: object) -> Settings:
     known = {
-        "model": None, "sha256": "m", "threads": 1, "n_lanes": 1, "formats": ("txt", "json"),
-        "options": {"background": True}, "states": None if states is None else str(states),
-        "save_s": 0.0, **others,
+        "model": None, "sha256": "m", "threads": 1, "window_s": None, "n_lanes": 1,
+        "formats": ("txt", "json"), "options": {"background": True},
+        "states": None if states is None else str(states), "save_s": 0.0, **others,
     }  # fmt: skip
     return Settings(**known)  # type: ignore[arg-type]
 
@@ -380,17 +380,19 @@ def test_a_state_for_which_there_is_no_space_is_done_without(
 
 
 def test_as_many_lanes_as_fit(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    n_bytes = lanes.stream_bytes(tiny_path)
     monkeypatch.setattr("voxtral_edge.machine.host.n_processors", lambda: 7)
-    for share, n in ((0.1, 1), (1.0, 1), (3.0, 3), (8.0, 8), (100.0, 8)):
-        there = int(n_bytes * share / lanes.SHARE) + 1
-        monkeypatch.setattr("voxtral_edge.system.here.memory", lambda n=there: (n, n))
-        assert lanes.fitting(str(tiny_path)) == n
     with vox.Model(tiny_path) as model, model.stream() as stream:
+        n_bytes = lanes.stream_bytes(tiny_path, model)
+        for share, n in ((0.1, 1), (1.0, 1), (3.0, 3), (8.0, 8), (100.0, 8)):
+            there = int(n_bytes * share / lanes.SHARE) + 1
+            monkeypatch.setattr("voxtral_edge.system.here.memory", lambda n=there: (n, n))
+            assert lanes.fitting(str(tiny_path), model) == n
         stream.push(np.zeros(10 * vox.RATE, np.float32))
         for _ in stream.slots():
             pass
         assert n_bytes <= stream.memory  # rings, and what else a stream holds
+    with vox.Model(tiny_path, window_s=1.6) as model:
+        assert lanes.stream_bytes(tiny_path, model) < n_bytes
 
 
 # ---- the command --------------------------------------------------------------------------------

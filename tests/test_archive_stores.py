@@ -196,7 +196,7 @@ def test_a_network_that_is_lost(
 ) -> None:
     monkeypatch.setattr(stores, "PAUSES_S", (0.0,))
     texts = archives.fill(talks, 20)
-    settings = Settings(None, "m", 1, 2, ("txt",), {"background": True}, None, 1.0)
+    settings = Settings(None, "m", 1, None, 2, ("txt",), {"background": True}, None, 1.0)
     target.mkdir()
 
     def run() -> tuple[Tally, list[str]]:

@@ -85,7 +85,8 @@ def test_numbers_are_those_of_the_core() -> None:
     assert vox.SLOT_MS * vox.RATE // 1000 == 1280
     params = lib.vox_stream_default_params()
     assert not any(getattr(params, name) for name, _ in ffi.typeof(params).fields)
-    assert lib.vox_model_default_params().n_threads == 0
+    params = lib.vox_model_default_params()
+    assert not any(getattr(params, name) for name, _ in ffi.typeof(params).fields)
 
 
 def test_every_way_in_has_the_same_options() -> None:
@@ -116,10 +117,10 @@ def test_every_way_in_has_the_same_options() -> None:
     assert all(f"`{name}`" in explained for name in StreamOptions.__annotations__)
     for command in (["transcribe", "x.wav"], ["stream", "-"], ["plot", "x.wav", "-o", "x.png"]):
         args = entry.parser().parse_args(command)
-        assert (args.delay, args.threads, args.model) == (None, None, None)
+        assert (args.delay, args.threads, args.model, args.window) == (None,) * 4
     model = inspect.signature(vox.Model).parameters
     assert [(name, option.default) for name, option in model.items()] == [
-        ("path", None), ("threads", None), ("cache", True)
+        ("path", None), ("threads", None), ("cache", True), ("window_s", None)
     ]  # fmt: skip
     assert model["threads"].kind is inspect.Parameter.KEYWORD_ONLY
 

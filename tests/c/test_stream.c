@@ -704,9 +704,11 @@ static void test_misuse(vox_model *m) {
     CHECK(vox_model_open("no such file", NULL, &none, NULL, 0) == VOX_ERR_IO);
     CHECK(vox_model_open("/", NULL, &none, message, n_message) == VOX_ERR_IO);
     CHECK(vox_model_open("/dev/null", NULL, &none, message, n_message) == VOX_ERR_IO);
-    vox_model_params too_few = {.n_threads = -1}, too_many = {.n_threads = 257};
+    vox_model_params too_few = {.n_threads = -1}, too_many = {.n_threads = 257},
+                     no_window = {.decoder_window = -1};
     CHECK(vox_model_open("/", &too_few, &none, message, n_message) == VOX_ERR_ARGUMENT);
     CHECK(vox_model_open("/", &too_many, &none, message, n_message) == VOX_ERR_ARGUMENT);
+    CHECK(vox_model_open("/", &no_window, &none, message, n_message) == VOX_ERR_ARGUMENT);
     CHECK(vox_stream_open(NULL, NULL, &s, message, sizeof message) == VOX_ERR_ARGUMENT && !s);
     int delays[] = {-80, 1, 79, 81, 1280, 2320, 2480};
     for (size_t i = 0; i < sizeof delays / sizeof *delays; i++) {

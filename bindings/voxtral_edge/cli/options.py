@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..console.arguments import Parser, count, gain, names_files
+from ..console.arguments import Parser, count, gain, names_files, positive
 from ..console.lines import complain
 from ..machine import models
 from ..streaming.model import Model
@@ -32,6 +32,13 @@ def decoding() -> Parser:
     )
     parser.add_argument(
         "--threads", type=count, metavar="N", help="threads (default: what suits the model)"
+    )
+    parser.add_argument(
+        "--window",
+        type=positive,
+        metavar="S",
+        help="where memory is short: the decoder remembers only so many seconds, and hears "
+        "otherwise than it was trained to (default: as many as it was)",
     )
     parser.add_argument("--quiet", action="store_true", help="nothing on standard error but errors")
     return parser
@@ -129,7 +136,7 @@ def hearing() -> Parser:
 
 def open_model(args: argparse.Namespace) -> Model:
     """Open the model that is meant, and say so if it is the demo model."""
-    model = Model(models.chosen(args.model), threads=args.threads)
+    model = Model(models.chosen(args.model), threads=args.threads, window_s=args.window)
     if args.model is None and not args.quiet:
         complain(f"no --model, so the demo model is used: {model.description}")
     return model

@@ -94,7 +94,8 @@ def run(args: argparse.Namespace) -> int:
             max_upload=args.max_upload * 1_000_000,
         ),
     )
-    with Model(models.chosen(args.model), threads=args.threads) as model:
+    path = models.chosen(args.model)
+    with Model(path, threads=args.threads, window_s=args.window) as model:
         asyncio.run(Server(model, options).run())
     return 0
 

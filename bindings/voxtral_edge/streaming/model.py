@@ -7,6 +7,7 @@ last of them. One-shot transcription is built here on top of the stream; there i
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import warnings
 from collections.abc import Callable, Generator, Iterator
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias
 from .._voxtral import ffi, lib
 from ..audio import RATE, AudioLike, Chunks, Samples, duration_s
 from ..errors import ArgumentError, ModelClosed, ModelNotFound, StreamFormatError, check
-from ..text.pieces import Piece
+from ..text.pieces import SLOT_MS, Piece
 from ..text.transcript import Transcript
 from .aio import AsyncStream
 from .handles import new_model, new_stream
@@ -33,6 +34,7 @@ Progress: TypeAlias = Callable[[float, "float | None"], None]
 
 N_MESSAGE = 1024  # bytes for a message of the core
 MAX_THREADS = 256  # the limit of the core
+MIN_WINDOW_S = SLOT_MS / 1000
 
 
 class Model:
@@ -45,8 +47,8 @@ class Model:
     threads of the model. Its attributes stay after close():
 
     `name`, `description` (what the model understands), `file_type` ("q4_0", ...) and `kernels` (the
-    instructions it computes with: "amx", "avx512", "avx-vnni", "avx2", "neon-i8mm",
-    "neon-dotprod", "neon" or "portable") are texts;
+    instructions it computes with: "amx", "avx512", "avx-vnni", "avx2", "sse4.1",
+    "neon-i8mm", "neon-dotprod", "neon" or "portable") are texts;
     `n_params` counts parameters and `n_bytes` is the size of the weights; token ids are 0 to
     `n_vocab` - 1 and those below `n_special` carry no text, among them `token_pad` (nothing to say
     in this slot) and `token_word` (a word group follows); `default_delay_ms` is the delay that is
@@ -61,28 +63,35 @@ class Model:
         *,
         threads: int | None = None,
         cache: bool = True,
+        window_s: float | None = None,
     ) -> None:
         """Open a GGUF file made by `voxtral convert`; None: the embedded demo model.
 
         `threads` compute for all streams together; None: what suits the size of the model. `cache`:
         the start that all streams of a delay share is kept in the user's cache directory, where the
-        model is so large that computing it takes a while; False: nothing is read or written. Raises
-        ModelNotFound, ModelFormatError, ModelError (the file cannot be read), ArgumentError or
-        OutOfMemory.
+        model is so large that computing it takes a while; False: nothing is read or written.
+        `window_s`: where memory is short for a stream's keys and values, the decoder remembers no
+        more than so many seconds, 0.08 or more, and hears otherwise than it was trained to; None:
+        as many as it was trained for. Raises ModelNotFound, ModelFormatError, ModelError (the file
+        cannot be read), ArgumentError or OutOfMemory.
         """
         if threads is not None and not 1 <= threads <= MAX_THREADS:
             raise ArgumentError(
                 f"threads must be 1 to {MAX_THREADS}, not {threads}; None: what suits the model"
             )
+        if window_s is not None and not MIN_WINDOW_S <= window_s < math.inf:
+            raise ArgumentError(
+                f"a window of {window_s} s is not possible: {MIN_WINDOW_S} s or more; None: the "
+                "model's"
+            )
+        fields = {"n_threads": threads or 0, "decoder_window": _slots(window_s)}
         handle: Any = new_model()
-        self._starts: Starts | None = None
         if path is None:
             demo = resources.files("voxtral_edge") / "demo.gguf"
             with resources.as_file(demo) as file:
-                _open(file, threads or 0, handle)
+                _open(file, fields, handle)
         else:
-            _open(Path(path), threads or 0, handle)
-            self._starts = Starts(Path(path)) if cache else None
+            _open(Path(path), fields, handle)
         info = ffi.new("vox_model_info *")
         check(lib.vox_model_describe(handle[0], info), "the model cannot be described")
         self.name: Final = ffi.string(info.name).decode(errors="replace")
@@ -100,6 +109,9 @@ class Model:
         self.decoder_window: Final[int] = info.decoder_window
         self.decoder_dim: Final[int] = info.decoder_dim
         self.has_turns: Final = bool(info.has_turns)
+        self._starts = (
+            Starts(Path(path), self.decoder_window) if path is not None and cache else None
+        )
         self._handle: Any = handle  # last: what is only half made needs no close()
 
     def transcribe(
@@ -267,14 +279,17 @@ class Model:
         return handle
 
 
-def _open(path: Path, threads: int, handle: Any) -> None:
-    """Open a model for a new handle to own."""
+def _slots(window_s: float | None) -> int:
+    """Return a window as the core takes it; 0: the model's."""
+    return min(round((window_s or 0) * 1000 / SLOT_MS), 2**31 - 1)
+
+
+def _open(path: Path, fields: dict[str, int], handle: Any) -> None:
+    """Open a model, with the fields of a vox_model_params, for a new handle to own."""
     if not path.exists():
         raise ModelNotFound(
             f"there is no model file {path}: check the path, or make one with voxtral convert"
         )
-    params = ffi.new("vox_model_params *", lib.vox_model_default_params())
-    params.n_threads = threads
-    message = ffi.new("char[]", N_MESSAGE)
+    params, message = ffi.new("vox_model_params *", fields), ffi.new("char[]", N_MESSAGE)
     status = lib.vox_model_open(os.fsencode(path), params, handle, message, N_MESSAGE)
     check(status, f"{path}: {ffi.string(message).decode(errors='replace')}")

@@ -3,9 +3,9 @@
 Before its first sample a stream hears silence, which takes the full model half a second and more.
 What that leaves behind is the same for all streams of a delay, so that a model computes it once;
 here it is kept for the next run as a saved stream, which has no user's audio in it, in a file of
-the user's cache directory by model file and delay. The core takes only what is whole and of this
-model, version and arithmetic. Where a file is missing, damaged or cannot be written, nobody is told
-and nothing is lost but time.
+the user's cache directory by model file, window and delay. The core takes only what is whole and of
+this model, version and arithmetic. Where a file is missing, damaged or cannot be written, nobody is
+told and nothing is lost but time.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ MAGIC = b"VOXTREAM"  # of a saved stream
 
 
 class Starts:
-    """Those of one model file, by delay."""
+    """Those of one model file and window of its decoder, by delay."""
 
-    def __init__(self, model: Path) -> None:
+    def __init__(self, model: Path, window: int) -> None:
         """Know the file by its place, size and time, so that another one in its place is not it."""
         state = model.stat()
         self._is_worth_it = state.st_size >= WORTH_BYTES
-        self._model = f"{model.resolve()}\0{state.st_size}\0{state.st_mtime_ns}"
+        self._model = f"{model.resolve()}\0{state.st_size}\0{state.st_mtime_ns}\0{window}"
         self._seen: set[int] = set()
 
     def is_missing(self, model: Any, delay_ms: int) -> bool:

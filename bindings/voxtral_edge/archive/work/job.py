@@ -15,6 +15,7 @@ class Settings:
     """What is the same for all jobs.
 
     `model`: a file, None is the demo model; `sha256`: of it; `threads`: of it, None: as suits it;
+    `window_s`: of its decoder, None: its own;
     `n_lanes`: how many jobs a worker does at once, None: as suits where it is.
     `states`: the folder for the states of long files, which are saved every `save_s` seconds; None:
     they are not.
@@ -23,6 +24,7 @@ class Settings:
     model: str | None
     sha256: str
     threads: int | None
+    window_s: float | None
     n_lanes: int | None
     formats: tuple[str, ...]
     options: StreamOptions

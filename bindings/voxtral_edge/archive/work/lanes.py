@@ -27,9 +27,9 @@ class Lanes:
     def __init__(self, settings: Settings, tell: Callable[[News], None]) -> None:
         """Open the model and wait for jobs; raise what Model raises."""
         self._settings, self._tell = settings, tell
-        self._model = Model(settings.model, threads=settings.threads)
+        self._model = Model(settings.model, threads=settings.threads, window_s=settings.window_s)
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
-        self.n = settings.n_lanes or fitting(settings.model)
+        self.n = settings.n_lanes or fitting(settings.model, self._model)
         for _ in range(self.n):
             threading.Thread(target=self._work, daemon=True).start()
 
@@ -43,31 +43,32 @@ class Lanes:
             self._tell(transcription.run(job, self._settings, self._model, self._tell))
 
 
-def fitting(model: str | None) -> int:
-    """Return how many streams at once suit a model's file on this machine; None: the demo model.
+def fitting(path: str | None, model: Model) -> int:
+    """Return how many streams of a model at once suit this machine; a path of None: the demo model.
 
     One more than processors, so that passes are full while a file is opened or ends; and each must
     find the memory that it has once its windows are full.
     """
     n, available = min(host.n_processors() + 1, MOST), here.memory()[1]
-    if model is None or available is None:
+    if path is None or available is None:
         return n
-    return max(min(n, int(SHARE * available / stream_bytes(Path(model)))), 1)
+    return max(min(n, int(SHARE * available / stream_bytes(Path(path), model))), 1)
 
 
-def stream_bytes(model: Path) -> int:
+def stream_bytes(path: Path, model: Model) -> int:
     """Return the bytes of a stream's keys and values, once its windows are full."""
     from ...convert import GgufFile  # takes long to import, and every command reads this file
 
-    with GgufFile(model) as file:
+    with GgufFile(path) as file:
 
-        def of(part: str, heads: str) -> int:
-            n_bytes = 2 * HALF
-            for name in ("n_layers", heads, "head_dim", "window"):
+        def of(part: str, heads: str, window: int) -> int:
+            n_bytes = 2 * HALF * window
+            for name in ("n_layers", heads, "head_dim"):
                 n_bytes *= int(file.metadata[f"voxtral_edge.{part}.{name}"].value)
             return n_bytes
 
-        return of("encoder", "n_heads") + of("decoder", "n_kv_heads")
+        encoder = of("encoder", "n_heads", model.encoder_window)
+        return encoder + of("decoder", "n_kv_heads", model.decoder_window)
 
 
 def model_sha256(model: str | None) -> str:

@@ -105,6 +105,7 @@ def run(args: argparse.Namespace) -> int:
         model=None if path is None else str(path.absolute()),
         sha256=model_sha256(None if path is None else str(path)),
         threads=args.threads,
+        window_s=args.window,
         n_lanes=args.workers,
         formats=names,
         options={**stream_options(args), "background": True},
@@ -116,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
         "words": hashlib.sha256("\n".join(args.words).encode()).hexdigest() if args.words else None,
         "delay_ms": delay_ms,
         "formats": sorted(names),
+        **({"window_s": args.window} if args.window else {}),
     }
     found, n_unusable = _find(args.sources)
     if not found:

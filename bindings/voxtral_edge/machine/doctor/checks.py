@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import threading
 import time
@@ -18,8 +19,7 @@ from ...audio.loudness import dbfs
 from ...errors import VoxtralError
 from ...streaming.model import Model
 from ...system import here
-from .. import host, models
-from ..estimate import weights
+from .. import host, models, room
 
 Found = host.Found
 
@@ -90,15 +90,10 @@ def _self_test() -> Found:
 
 
 def _memory() -> Found:
-    """Bytes that this process may have, and those that the 4B model needs."""
+    """Bytes that this process may have, and what of the 4B model they have room for."""
     total, available = here.memory()
-    return {
-        "total_bytes": total,
-        "available_bytes": available,
-        "type": weights.TYPE,
-        "weight_bytes": weights.weight_bytes(weights.PUBLISHED),
-        "stream_bytes": weights.stream_bytes(weights.PUBLISHED),
-    }
+    found = room.find(total if available is None else available)
+    return {"total_bytes": total, "available_bytes": available, **dataclasses.asdict(found)}
 
 
 def _microphone() -> Found:

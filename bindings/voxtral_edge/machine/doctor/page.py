@@ -38,21 +38,21 @@ def _processor(machine: Found) -> str:
 
 
 def _kernels(name: str) -> str:
-    if name == "portable":
-        return "portable: none for this processor's vectors (x86-64: AVX2), so right but slow"
-    return name
+    return {
+        "portable": "portable: none for this processor's vectors, so right but slow",
+        "sse4.1": "sse4.1: this processor has no AVX2, so right but several times slower",
+    }.get(name, name)
 
 
 def _memory(memory: Found) -> str:
-    needs = memory["weight_bytes"] + memory["stream_bytes"]
-    there = memory["available_bytes"]
+    there, window_s = memory["available_bytes"], memory["window_s"]
     available = "" if there is None else f", {_gb(there)} of it available"
-    verdict = "fits" if needs < (memory["total_bytes"] if there is None else there) else (
-        "does not fit now"
-    )  # fmt: skip
+    verdict = "fits" if memory["fits"] else "does not fit now, not even"
+    bound = "" if window_s is None else f" with --window {window_s}"
+    model = f"the 4B model, {memory['type']}, {verdict}{bound}"
     return (
-        f"{_gb(memory['total_bytes'])}{available}; the 4B model, {memory['type']}, {verdict}: "
-        f"{_gb(memory['weight_bytes'])}, and up to {_gb(memory['stream_bytes'])} per stream"
+        f"{_gb(memory['total_bytes'])}{available}; {model}: {_gb(memory['weight_bytes'])}, and up "
+        f"to {_gb(memory['stream_bytes'])} per stream"
     )
 
 
