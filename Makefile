@@ -32,7 +32,7 @@ fuzz:     ## minutes of fuzzing (needs clang): all that reads what others wrote
 
 aarch64:  ## the C tests on emulated 64-bit ARM (needs Debian's cross compiler and qemu)
 	@scripts/install
-	@scripts/aarch64
+	@scripts/emulate aarch64
 
 cross:    ## the core for Windows, macOS and musl, compiled and linked by Zig
 	@scripts/install cross

@@ -20,13 +20,16 @@ enum { VECTORS = 6, WIDE_VECTORS = 0xe6, TILES = 0x60000 };
 
 static int has(const feature *f) {
     unsigned a, b, c, d, kept, none;
-    if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & BIT(27))) return 0; /* XGETBV */
-    __asm__ volatile("xgetbv" : "=a"(kept), "=d"(none) : "c"(0));
-    return (kept & f->kept) == f->kept && __get_cpuid_count(f->leaf, f->subleaf, &a, &b, &c, &d) &&
-           (a & f->eax) == f->eax && (b & f->ebx) == f->ebx && (c & f->ecx) == f->ecx &&
-           (d & f->edx) == f->edx;
+    if (f->kept) {
+        if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & BIT(27))) return 0; /* XGETBV */
+        __asm__ volatile("xgetbv" : "=a"(kept), "=d"(none) : "c"(0));
+        if ((kept & f->kept) != f->kept) return 0;
+    }
+    return __get_cpuid_count(f->leaf, f->subleaf, &a, &b, &c, &d) && (a & f->eax) == f->eax &&
+           (b & f->ebx) == f->ebx && (c & f->ecx) == f->ecx && (d & f->edx) == f->edx;
 }
 
+static const feature SSSE3_SSE41 = {1, 0, .ecx = BIT(9) | BIT(19)};
 static const feature FMA_F16C = {1, 0, .ecx = BIT(12) | BIT(28) | BIT(29), .kept = VECTORS};
 static const feature AVX2 = {7, 0, .ebx = BIT(5), .kept = VECTORS};
 #if defined(VOXTRAL_AVX_VNNI) /* not every compiler knows of it */
@@ -40,9 +43,10 @@ static const feature AMX_INT8 = {7, 0, .edx = BIT(24) | BIT(25), .kept = WIDE_VE
 #endif
 
 const kernels *kernels_at(int i) {
-    const kernels *list[5] = {&kernels_portable};
+    const kernels *list[6] = {&kernels_portable};
     int n = 1;
 #if defined(__x86_64__)
+    if (has(&SSSE3_SSE41)) list[n++] = &kernels_sse41;
     if (has(&FMA_F16C) && has(&AVX2)) {
         list[n++] = &kernels_avx2;
 #if defined(VOXTRAL_AVX_VNNI)

@@ -111,7 +111,7 @@ const kernels *kernels_best(void);
 
 extern const kernels kernels_portable;
 #if defined(__x86_64__)
-extern const kernels kernels_avx2, kernels_avx_vnni, kernels_avx512, kernels_amx;
+extern const kernels kernels_sse41, kernels_avx2, kernels_avx_vnni, kernels_avx512, kernels_amx;
 #elif defined(__aarch64__)
 extern const kernels kernels_neon, kernels_neon_dotprod, kernels_neon_i8mm;
 #elif defined(__wasm__)

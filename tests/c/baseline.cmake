@@ -2,13 +2,14 @@
 # processors'. OBJDUMP disassembles. The list is joined by bars.
 cmake_minimum_required(VERSION 3.25)
 string(REPLACE "|" ";" OBJECTS "${OBJECTS}")
-set(newer "\t(v[a-z0-9]+|andn|bextr|blsi|blsmsk|blsr|bzhi|mulx|pdep|pext|rorx|sarx|shlx|shrx) ")
+string(CONCAT newer "\t(pabs[bwd]|pshufb|pmaddubsw|psign[bwd]|pm(ax|in)(s[bd]|u[wd])|pmov[sz]x[bwdq]+|pblend[a-z]+|packusdw|round[ps][sd]|"
+       "v[a-z0-9]+|andn|bextr|blsi|blsmsk|blsr|bzhi|mulx|pdep|pext|rorx|sarx|shlx|shrx) ")
 set(n_newer 0)
 foreach(object IN LISTS OBJECTS)
   execute_process(COMMAND "${OBJDUMP}" -d --no-show-raw-insn "${object}" OUTPUT_VARIABLE code COMMAND_ERROR_IS_FATAL ANY)
   string(REGEX MATCH "${newer}" found "${code}")
   get_filename_component(source "${object}" NAME_WLE)
-  if(source MATCHES "^(avx|amx)")
+  if(source MATCHES "^(sse|avx|amx)")
     math(EXPR n_newer "${n_newer} + 1")
     if(NOT found)
       message(FATAL_ERROR "no newer instruction was found in ${source}, where there are many: this test sees nothing")

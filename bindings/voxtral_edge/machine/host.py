@@ -11,8 +11,8 @@ from ..system import here
 
 Found = dict[str, Any]
 
-CPU_FLAGS = ("avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vbmi", "avx512_vnni", "avx_vnni",
-             "amx_int8", "asimddp", "i8mm")  # fmt: skip
+CPU_FLAGS = ("sse4_1", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vbmi", "avx512_vnni",
+             "avx_vnni", "amx_int8", "asimddp", "i8mm")  # fmt: skip
 
 
 def describe() -> Found:
