@@ -82,9 +82,8 @@ static gguf_tensor take_tensor(cursor *c) {
     if (n_dims > 4) c->fault = CUT;
     for (uint64_t i = 0; i < n_dims && !c->fault; i++) t.ne[i] = take_number(c, 8);
     t.type = (uint32_t)take_number(c, 4);
-    uint64_t offset = take_number(c, 8);
-    if (offset > SIZE_MAX / 2) c->fault = CUT;
-    t.offset = (size_t)offset;
+    t.offset = take_number(c, 8);
+    if (t.offset > UINT64_MAX / 2) c->fault = CUT;
     return t;
 }
 
@@ -129,7 +128,7 @@ int gguf_read(gguf_contents *contents, const void *bytes, size_t n, const char *
                       : "its GGUF version is neither 2 nor 3: convert the checkpoint again";
     if (!c.fault && (n_keys > MAX_KEYS || n_tensors > MAX_TENSORS))
         c.fault = "the GGUF header counts more keys or tensors than a model of this library has";
-    uint64_t left = (uint64_t)(c.end - c.at);
+    uint64_t left = (size_t)(c.end - c.at);
     if (!c.fault && n_keys * MIN_KEY + n_tensors * MIN_TENSOR > left) c.fault = CUT;
     if (!c.fault) {
         contents->keys = calloc((size_t)n_keys + 1, sizeof *contents->keys);

@@ -43,9 +43,9 @@ typedef struct {
 
 typedef struct {
     gguf_string name;
-    uint32_t type;  /* ggml's number, or none of them */
-    uint64_t ne[4]; /* columns first; 1 beyond the tensor's own */
-    size_t offset;  /* in the file, perhaps beyond its end */
+    uint32_t type;   /* ggml's number, or none of them */
+    uint64_t ne[4];  /* columns first; 1 beyond the tensor's own */
+    uint64_t offset; /* in the file, perhaps beyond its end */
 } gguf_tensor;
 
 typedef struct {

@@ -265,7 +265,7 @@ static struct ggml_tensor *tensor(loader *l, const char *name, int64_t ne0, int6
     w->tensor = (struct ggml_tensor){.type = type,
                                      .ne = {ne0, ne1, 1, 1},
                                      .nb = {ggml_type_size(type), row, size, size},
-                                     .data = (void *)(m->file.data + found->offset)};
+                                     .data = (void *)(m->file.data + (size_t)found->offset)};
     m->info.n_params += ne0 * ne1;
     m->info.n_bytes += (int64_t)(part * n);
     return &w->tensor;

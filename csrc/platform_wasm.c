@@ -10,11 +10,19 @@
 
 #include "web.h"
 
-static file_map given;
+enum { PAGE = 65536 };        /* bytes */
+static file_map given, spare; /* spare: what no model has any more */
 
+/* Memory is grown for a file, as malloc gives no 2 GiB. */
 void *web_give_file(size_t size) {
-    platform_free_large((void *)given.data);
-    given = (file_map){size > 0 ? platform_alloc_large(size) : NULL, size};
+    platform_unmap(&given);
+    size_t n_pages = size / PAGE + (size % PAGE > 0), at = SIZE_MAX;
+    if (n_pages <= spare.size / PAGE + (spare.size % PAGE > 0)) {
+        given = (file_map){spare.data, size};
+        spare = (file_map){0};
+    } else if ((at = __builtin_wasm_memory_grow(0, n_pages)) != SIZE_MAX) {
+        given = (file_map){(const void *)(at * PAGE), size};
+    }
     return (void *)given.data;
 }
 
@@ -27,7 +35,7 @@ int platform_map(const char *path, file_map *map) {
 }
 
 void platform_unmap(file_map *map) {
-    platform_free_large((void *)map->data);
+    if (map->size > spare.size) spare = *map;
     *map = (file_map){0};
 }
 

@@ -34,8 +34,8 @@ EXPORT(n_threads) int web_threads(void) {
 #endif
 
 /* A model of the file that was given, or NULL with a message. */
-EXPORT(model_open) vox_model *web_model_open(int n_threads) {
-    vox_model_params params = {.n_threads = n_threads};
+EXPORT(model_open) vox_model *web_model_open(int n_threads, int decoder_window) {
+    vox_model_params params = {.n_threads = n_threads, .decoder_window = decoder_window};
     vox_model *model;
     status = vox_model_open("", &params, &model, message, sizeof message);
     return model;
@@ -64,11 +64,16 @@ EXPORT(model_number) double web_model_number(const vox_model *model, int which) 
 /* A stream, or NULL with a message. */
 EXPORT(stream_open)
 vox_stream *web_stream_open(vox_model *model, int delay_ms, int silence_gate_ms, int pad_guard_ms,
-                            int confidence) {
+                            int confidence, int auto_gain, float gain_db, float words_bonus,
+                            const char *words) {
     vox_stream_params params = {.delay_ms = delay_ms,
                                 .silence_gate_ms = silence_gate_ms,
                                 .pad_guard_ms = pad_guard_ms,
-                                .confidence = confidence};
+                                .confidence = confidence,
+                                .auto_gain = auto_gain,
+                                .gain_db = gain_db,
+                                .words_bonus = words_bonus,
+                                .words = words};
     vox_stream *stream;
     status = vox_stream_open(model, &params, &stream, message, sizeof message);
     return stream;

@@ -68,13 +68,18 @@ Run = Callable[..., dict[str, Any]]
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     def run(
-        clips: list[np.ndarray], model: Path | None = None, chunk: int = 1 << 30, **options: Any
+        clips: list[np.ndarray],
+        model: Path | None = None,
+        chunk: int = 1 << 30,
+        load: dict[str, Any] | None = None,
+        **options: Any,
     ) -> dict[str, Any]:
         files = []
         for i, clip in enumerate(clips):
             files.append(str(tmp_path / f"{i}.f32"))
             clip.astype("<f4").tofile(files[-1])
-        wanted = {"model": model and str(model), "chunk": chunk, "options": options, "files": files}
+        wanted = {"model": model and str(model), "load": load or {}, "chunk": chunk,
+                  "options": options, "files": files}  # fmt: skip
         found: dict[str, Any] = json.loads(node("tests/web_run.mjs", json.dumps(wanted)))
         return found
 
@@ -110,6 +115,22 @@ def test_bits_of_recordings(run: Run, demo: vox.Model) -> None:
     assert told["found"] == [native(demo, clips[2], delay_ms=240)]
 
 
+def test_options(run: Run, demo: vox.Model) -> None:
+    """Listed words, gain and a bounded window do what they do in the native program."""
+    clip = np.concatenate(list(vox.read(SAMPLES / "digits_1.wav")))
+    clips = [clip, 0.01 * clip]
+    words = ("eighteen", "ninety", "seven hundred", "caf\u00e9")
+    plain = [native(demo, clip) for clip in clips]
+    told = run(clips, confidence=True, words=words, wordsBonus=10, gain="auto")["found"]
+    assert told == [native(demo, c, words=words, words_bonus=10, gain="auto") for c in clips]
+    assert told[0] != plain[0] and told[1] != plain[1]
+    assert run(clips[1:], confidence=True, gain=40)["found"] == [native(demo, clips[1], gain=40)]
+    with vox.Model(window_s=1.6) as model:
+        expected = native(model, clip)
+    assert run(clips[:1], load={"windowS": 1.6}, confidence=True)["found"] == [expected]
+    assert expected != plain[0]
+
+
 @pytest.mark.parametrize("type", ["f32", "q8_0", "q4_k_m"])
 def test_bits_of_types(run: Run, type: str, noise: np.ndarray, tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
@@ -118,6 +139,27 @@ def test_bits_of_types(run: Run, type: str, noise: np.ndarray, tmp_path: Path) -
     convert(made, path, type=type)
     with vox.Model(path) as model:
         assert run([noise], path, confidence=True)["found"] == [native(model, noise)]
+
+
+def test_memory_above_2_gib() -> None:
+    """Addresses there are negative numbers for a script, and malloc gives no such block."""
+    assert node("--input-type=module", "--eval", ABOVE_2_GIB).strip() == "250 wasm-relaxed"
+
+
+ABOVE_2_GIB = """
+import { readFile } from "node:fs/promises";
+import { Core } from "./web/core/module.js";
+
+const core = await Core.load(await readFile("web/build/voxtral-relaxed.wasm"), 1);
+const model = await readFile("web/build/demo.gguf");
+const at = core.c.file(5 * 2 ** 29) >>> 0; // never written to, so it takes no memory
+core.bytes(core.c.file(model.length), model.length).set(model);
+const far = core.c.allocate(1000);
+core.bytes(far, 1000).fill(250);
+const name = core.text(core.c.model_text(core.c.model_open(1, 0), 3));
+console.log(core.bytes(far, 1000).at(-1), name);
+if (at < 2 ** 16 || far > 0) throw new Error(`${at} ${far}`);
+"""
 
 
 def test_pieces(run: Run, digits: np.ndarray, digits_words: str, tmp_path: Path) -> None:
@@ -142,9 +184,13 @@ def test_pieces(run: Run, digits: np.ndarray, digits_words: str, tmp_path: Path)
         ("README.md", {}, "not a GGUF file"),
         ("nowhere.gguf", {}, "nowhere.gguf cannot be read"),
         (None, {"delayMs": 100}, "the delay must be a multiple of 80 ms"),
+        (None, {"words": ["one", "two\nthree"]}, "words are a list of texts"),
+        (None, {"words": "one"}, "words are a list of texts"),
+        (None, {"gain": 80}, "the gain must be from -60 to 60 dB"),
+        (None, {"gain": "loud"}, "the gain must be from -60 to 60 dB"),
     ],
 )
-def test_messages(model: str | None, options: dict[str, int], message: str, tmp_path: Path) -> None:
+def test_messages(model: str | None, options: dict[str, Any], message: str, tmp_path: Path) -> None:
     clip = tmp_path / "clip.f32"
     clip.write_bytes(bytes(64))
     wanted = {"model": model, "chunk": 16, "options": options, "files": [str(clip)]}

@@ -1,11 +1,11 @@
 // What the build for browsers makes of audio, as JSON; tests compare it with the native program.
-// node tests/web_run.mjs {"model":PATH,"chunk":SAMPLES,"options":{},"files":[floats]}
+// node tests/web_run.mjs {"model":PATH,"load":{},"chunk":SAMPLES,"options":{},"files":[floats]}
 import { readFile } from "node:fs/promises";
 
 import { Model } from "../web/voxtral.js";
 
-const { model: source, chunk, options, files } = JSON.parse(process.argv[2]);
-const model = await Model.load(source ?? undefined);
+const { model: source, load, chunk, options, files } = JSON.parse(process.argv[2]);
+const model = await Model.load(source ?? undefined, load);
 const found = [];
 for (const file of files) {
   const bytes = await readFile(file);

@@ -17,6 +17,11 @@ export interface LoadOptions {
   threads?: number;
   /** Keep what was fetched in the browser (OPFS), so that it is fetched once, and goes on after a break. Default: true. */
   keep?: boolean;
+  /**
+   * Where memory is short for a stream's keys and values: the decoder remembers no more than so many seconds, 0.08 or
+   * more, and hears otherwise than it was trained to. Left out: as many as it was trained for.
+   */
+  windowS?: number;
 }
 
 export interface StreamOptions {
@@ -28,6 +33,12 @@ export interface StreamOptions {
   padGuardMs?: number;
   /** Pieces have theirs. */
   confidence?: boolean;
+  /** Names and terms to expect, in the spelling wanted: where the model is in two minds, it leans towards them. */
+  words?: readonly string[];
+  /** By how many logits it may, above 0 and at most 10. Left out: 3. */
+  wordsBonus?: number;
+  /** "auto": quiet speech is made louder, by up to 40 dB. A number: all audio is, by so many dB, -60 to 60. */
+  gain?: "auto" | number;
 }
 
 /** The text of one token, which may be part of a word and brings its own leading space. */

@@ -24,14 +24,14 @@ export class Model {
   #onProgress;
   #broken = null;
 
-  static async load(source = new URL("./build/demo.gguf", import.meta.url), { onProgress = () => {}, threads, keep = true } = {}) {
+  static async load(source = new URL("./build/demo.gguf", import.meta.url), { onProgress = () => {}, threads, keep = true, windowS } = {}) {
     const model = new Model();
     model.#onProgress = onProgress;
     model.#worker = start(new URL("./core/worker.js", import.meta.url), (data) => model.#hear(data), (error) =>
       model.#end(new VoxtralError({ message: error.message, code: "compute" })));
     try {
       const from = source instanceof URL ? source.href : source;
-      Object.assign(model, await model.#ask("load", { source: absolute(from), threads, keep }));
+      Object.assign(model, await model.#ask("load", { source: absolute(from), threads, keep, windowS }));
     } catch (error) {
       model.close();
       throw error;

@@ -101,7 +101,7 @@ static void test_values(uint64_t version) {
     put_number(&f, 64, 4);
     put_tensor(&f, "b", 2, 64);
     put_tensor(&f, "bb", 0, 0);
-    put_tensor(&f, "a", 4, 1 << 20);
+    put_tensor(&f, "a", 4, 3ull << 30);
     size_t n_header = f.n;
     put(&f, "a tail, or data", 15);
     gguf_contents c;
@@ -121,7 +121,7 @@ static void test_values(uint64_t version) {
     CHECK(gguf_find_key(&c, "empty")->n == 0);
     CHECK(!gguf_find_key(&c, "emptY") && !gguf_find_key(&c, "") && !gguf_find_tensor(&c, "c"));
     const gguf_tensor *a = gguf_find_tensor(&c, "a"), *b = gguf_find_tensor(&c, "b");
-    CHECK(a->ne[0] == 2 && a->ne[3] == 5 && a->type == 8 && a->offset == c.n_header + (1 << 20));
+    CHECK(a->ne[0] == 2 && a->ne[3] == 5 && a->type == 8 && a->offset == c.n_header + (3ull << 30));
     CHECK(b->ne[1] == 3 && b->ne[2] == 1 && b->offset == c.n_header + 64);
     CHECK(gguf_find_tensor(&c, "bb")->ne[0] == 1);
     gguf_free(&c);

@@ -48,13 +48,13 @@ export class Core {
     this.memory = memory ?? this.c.memory;
   }
 
-  /** A view of n bytes at an address: valid until memory grows. */
+  /** A view of n bytes at an address, which the core gives as a signed number: valid until memory grows. */
   bytes(address, n) {
-    return new Uint8Array(this.memory.buffer, address, n);
+    return new Uint8Array(this.memory.buffer, address >>> 0, n);
   }
 
   text(address, n) {
-    const from = new Uint8Array(this.memory.buffer, address);
+    const from = this.bytes(address);
     return new TextDecoder().decode(from.slice(0, n ?? from.indexOf(0)));
   }
 }

@@ -10,6 +10,7 @@ const SLOT_MS = 80, RATE = 16000;
 const MOST_WAITING = 10 * RATE; // samples of a stream that were not computed; beyond it who feeds is made to wait
 const SLICE_MS = 40; // of computing without a look at messages
 const BYTES_PER_THREAD = 2 ** 26, MOST_THREADS = 32; // as in csrc/model.c
+const MOST_SLOTS = 2 ** 20; // of a window: as in csrc/model.c
 const MOST_BYTES = 2 ** 32; // addresses have 32 bits
 const STATUS = { SLOT: 1, DONE: 3 };
 const CODES = { [-1]: "argument", [-2]: "state", [-3]: "io", [-4]: "format", [-5]: "memory", [-6]: "compute" };
@@ -24,7 +25,8 @@ class CoreError extends Error {
   }
 }
 
-async function loadModel({ source, threads, keep }) {
+async function loadModel({ source, threads, keep, windowS }) {
+  if (windowS !== undefined && !(windowS >= SLOT_MS / 1000)) throw new CoreError(-1, "a window has 0.08 s or more");
   const { bytes, pieces } = await open(source);
   const processors = globalThis.navigator?.hardwareConcurrency ?? 1, worthwhile = 1 + Math.floor(bytes / BYTES_PER_THREAD);
   const n = canShare() ? Math.min(threads ?? Math.min(processors, worthwhile), MOST_THREADS) : 1;
@@ -35,7 +37,7 @@ async function loadModel({ source, threads, keep }) {
   if (!place) throw new CoreError(-5, `there is no room for a model of ${(bytes / 1e9).toFixed(1)} GB`);
   await load({ pieces }, (at, n_bytes) => core.bytes(place + at, n_bytes), keep ? await Store.open() : null,
     progress(bytes));
-  model = core.c.model_open(n);
+  model = core.c.model_open(n, windowS === undefined ? 0 : Math.round(Math.min(windowS * 1000 / SLOT_MS, MOST_SLOTS)));
   if (!model) fail();
   const text = (which) => core.text(core.c.model_text(model, which));
   const number = (which) => core.c.model_number(model, which);
@@ -59,11 +61,25 @@ function fail(stream = 0) {
   throw new CoreError(core.c.status(), core.text(core.c.message(stream)));
 }
 
+// Words as the core takes them: one a line, and a zero.
+function lines(words) {
+  const isWord = (word) => typeof word === "string" && !/[\p{C}\p{Zl}\p{Zp}]/u.test(word);
+  if (!Array.isArray(words) || !words.every(isWord)) {
+    throw new CoreError(-1, "words are a list of texts, each of a word or a name that can be printed");
+  }
+  return new TextEncoder().encode(`${words.join("\n")}\0`);
+}
+
 const methods = {
   load: loadModel,
 
-  open({ id, delayMs = 0, silenceGateMs = 0, padGuardMs = 0, confidence = false }) {
-    const handle = core.c.stream_open(model, delayMs, silenceGateMs, padGuardMs, confidence);
+  open({ id, delayMs = 0, silenceGateMs = 0, padGuardMs = 0, confidence = false, words = [], wordsBonus = 0, gain = 0 }) {
+    const list = lines(words), isAuto = gain === "auto", at = core.c.allocate(list.length);
+    if (!at) throw new CoreError(-5, "out of memory: so many words do not fit");
+    core.bytes(at, list.length).set(list);
+    const handle = core.c.stream_open(model, delayMs, silenceGateMs, padGuardMs, confidence, isAuto, isAuto ? 0 : gain,
+      wordsBonus, at);
+    core.c.release(at);
     if (!handle) fail();
     streams.set(id, { handle, waiting: [] });
   },
@@ -72,7 +88,7 @@ const methods = {
     const stream = streams.get(id);
     const at = core.c.allocate(samples.byteLength);
     if (!at) throw new CoreError(-5, "out of memory: this much audio does not fit");
-    new Float32Array(core.memory.buffer, at, samples.length).set(samples);
+    core.bytes(at, samples.byteLength).set(new Uint8Array(samples.buffer, samples.byteOffset, samples.byteLength));
     const status = core.c.stream_push(stream.handle, at, samples.length);
     core.c.release(at);
     if (status < 0) fail(stream.handle);

@@ -4,6 +4,7 @@ import { Model, RATE } from "../voxtral.js";
 const get = (id) => document.getElementById(id);
 const captions = get("captions"), speak = get("speak");
 const GIB = 2 ** 30, MOST_BYTES = 3.5 * GIB; // of a model: rings and all else need the rest of 4 GiB
+const WHOLE_BYTES = 3e9, WINDOW_S = 120; // of larger ones the whole window has no room, so much has
 const TRIAL_S = 4; // of silence, by which the speed of this machine is told
 
 let model = null, speed = null; // speed: { rtf, bytes } of the embedded model, once it was measured
@@ -11,14 +12,14 @@ let live = null; // { context, media, stream } while somebody speaks
 
 const say = (text) => { get("status").textContent = text; };
 
-async function use(source, name) {
+async function use(source, name, windowS) {
   const old = model;
   enable(false);
   say(`Loading ${name}.`);
   get("progress").hidden = false;
   try {
-    const options = { onProgress: ({ loaded, total }) => { get("progress").value = loaded / total; } };
-    model = source ? await Model.load(source, options) : await Model.load(undefined, options);
+    const onProgress = ({ loaded, total }) => { get("progress").value = loaded / total; };
+    model = await Model.load(source, { onProgress, windowS });
     old?.close();
     get("model").textContent = `${model.name}: ${model.description}`;
     say("Speak, or drop a recording here.");
@@ -37,24 +38,25 @@ function enable(can) {
 
 async function offer(file) {
   const size = `${file.name} has ${(file.size / GIB).toFixed(2)} GiB`;
-  const fits = file.size <= MOST_BYTES;
+  const fits = file.size <= MOST_BYTES, windowS = file.size > WHOLE_BYTES ? WINDOW_S : undefined;
   get("offer").hidden = false;
   get("take").hidden = !fits;
   get("take").onclick = () => {
     get("offer").hidden = true;
-    use(file, file.name);
+    use(file, file.name, windowS);
   };
   const tell = (text) => { get("offer").firstElementChild.textContent = text; };
   if (!fits) {
     tell(`${size} and does not fit: a page has room for models of ${MOST_BYTES / GIB} GiB.`);
     return;
   }
-  tell(`${size} and fits, if this machine has as much memory free.`);
+  const room = `${size} and fits, if this machine has as much memory free${windowS ? `; it will remember ${windowS} s only` : ""}.`;
+  tell(room);
   speed ??= await measure();
   const rtf = speed.rtf * file.size / speed.bytes;
   const pace = rtf < 1 ? `a minute of speech would take about ${Math.max(1, Math.round(60 * rtf))} s`
     : `it would be about ${rtf.toFixed(1)} times too slow for live speech`;
-  tell(`${size} and fits, if this machine has as much memory free. By the speed of the embedded model, ${pace}.`);
+  tell(`${room} By the speed of the embedded model, ${pace}.`);
 }
 
 async function measure() {
@@ -195,4 +197,4 @@ get("clear").addEventListener("click", () => {
 });
 get("controls").addEventListener("submit", (event) => event.preventDefault());
 
-use(null, "the embedded model");
+use(undefined, "the embedded model");
