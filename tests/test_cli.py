@@ -84,17 +84,31 @@ def one_line(stderr: str | bytes) -> str:
 # ---- help ---------------------------------------------------------------------------------------
 
 
-def test_help_and_version(voxtral: Voxtral) -> None:
+@pytest.fixture
+def here(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run the command in this process; return its status and what it printed."""
+
+    def run(*args: object) -> tuple[int, str, str]:
+        try:
+            status = cli.main([*map(str, args)])
+        except SystemExit as end:
+            status = end.code
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+def test_help_and_version(voxtral: Voxtral, here: Callable[..., tuple[int, str, str]]) -> None:
     shown = voxtral("--help")
     assert (shown.returncode, shown.stderr) == (0, "")
     for command in (
         "transcribe", "stream", "plot", "devices", "convert", "inspect", "completion",
     ):  # fmt: skip
         assert command in shown.stdout
-        detail = voxtral(command, "--help")
-        assert (detail.returncode, detail.stderr) == (0, "")
-        assert "usage:" in detail.stdout
-    assert voxtral("--version").stdout == f"voxtral {vox.__version__}\n"
+        status, detail, complaint = here(command, "--help")
+        assert (status, complaint) == (0, "")
+        assert f"usage: voxtral {command}" in detail
+    assert here("--version") == (0, f"voxtral {vox.__version__}\n", "")
 
 
 @pytest.mark.parametrize(
@@ -126,10 +140,12 @@ def test_help_and_version(voxtral: Voxtral) -> None:
         (["completion", "tcsh"], "invalid choice"),
     ],
 )
-def test_bad_options(voxtral: Voxtral, args: list[object], message: str) -> None:
-    done = voxtral(*args)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert re.search(message, one_line(done.stderr))
+def test_bad_options(
+    here: Callable[..., tuple[int, str, str]], args: list[object], message: str
+) -> None:
+    status, shown, complaint = here(*args)
+    assert (status, shown) == (2, "")
+    assert re.search(message, one_line(complaint))
 
 
 # ---- transcribe ---------------------------------------------------------------------------------
