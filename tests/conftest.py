@@ -20,7 +20,10 @@ import numpy as np
 import pytest
 import tiny_model
 import voxtral_edge as vox
+from voxtral_edge import cli
 from voxtral_edge.convert import convert
+
+Main = Callable[..., tuple[int, str, str]]
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -128,6 +131,20 @@ def patched(tiny_path: Path, tmp_path: Path) -> Callable[[str, float], Path]:
         return path
 
     return patch
+
+
+@pytest.fixture
+def main(capsys: pytest.CaptureFixture[str]) -> Main:
+    """Run the command in this process; return its status and what it printed."""
+
+    def run(*args: object) -> tuple[int, str, str]:
+        try:
+            status = cli.main([*map(str, args)])
+        except SystemExit as end:  # how argparse ends
+            status = end.code
+        return (status, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import voxtral_edge as vox
-from conftest import SAMPLES
+from conftest import SAMPLES, Main
 from voxtral_edge import cli
 from voxtral_edge.machine import bench
 from voxtral_edge.machine.bench import streams
@@ -176,20 +176,13 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_wrong_options(
-    options: list[object],
-    message: str,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    options: list[object], message: str, main: Main, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # as if it were not installed
-    try:
-        status = cli.main(["bench", *map(str, options)])
-    except SystemExit as error:  # how argparse ends
-        status = error.code
-    output = capsys.readouterr()
-    assert (status, output.out) == (2, "")
-    assert message in output.err
-    assert len(output.err.splitlines()) == 1
+    status, shown, complaint = main("bench", *options)
+    assert (status, shown) == (2, "")
+    assert message in complaint
+    assert len(complaint.splitlines()) == 1
 
 
 # ---- tables -------------------------------------------------------------------------------------

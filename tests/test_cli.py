@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 import voxtral_edge as vox
-from conftest import SAMPLES
+from conftest import SAMPLES, Main
 from voxtral_edge import cli
 from voxtral_edge.audio.live import Pipe
 from voxtral_edge.cli.terminal import Interrupt
@@ -84,31 +84,17 @@ def one_line(stderr: str | bytes) -> str:
 # ---- help ---------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def here(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run the command in this process; return its status and what it printed."""
-
-    def run(*args: object) -> tuple[int, str, str]:
-        try:
-            status = cli.main([*map(str, args)])
-        except SystemExit as end:
-            status = end.code
-        return (status, *capsys.readouterr())
-
-    return run
-
-
-def test_help_and_version(voxtral: Voxtral, here: Callable[..., tuple[int, str, str]]) -> None:
+def test_help_and_version(voxtral: Voxtral, main: Main) -> None:
     shown = voxtral("--help")
     assert (shown.returncode, shown.stderr) == (0, "")
     for command in (
         "transcribe", "stream", "plot", "devices", "convert", "inspect", "completion",
     ):  # fmt: skip
         assert command in shown.stdout
-        status, detail, complaint = here(command, "--help")
+        status, detail, complaint = main(command, "--help")
         assert (status, complaint) == (0, "")
         assert f"usage: voxtral {command}" in detail
-    assert here("--version") == (0, f"voxtral {vox.__version__}\n", "")
+    assert main("--version") == (0, f"voxtral {vox.__version__}\n", "")
 
 
 @pytest.mark.parametrize(
@@ -140,10 +126,8 @@ def test_help_and_version(voxtral: Voxtral, here: Callable[..., tuple[int, str, 
         (["completion", "tcsh"], "invalid choice"),
     ],
 )
-def test_bad_options(
-    here: Callable[..., tuple[int, str, str]], args: list[object], message: str
-) -> None:
-    status, shown, complaint = here(*args)
+def test_bad_options(main: Main, args: list[object], message: str) -> None:
+    status, shown, complaint = main(*args)
     assert (status, shown) == (2, "")
     assert re.search(message, one_line(complaint))
 

@@ -12,15 +12,13 @@ from typing import Any
 
 import pytest
 import voxtral_edge as vox
-from conftest import SAMPLES
+from conftest import SAMPLES, Main
 from tiny_model import write_official
 from voxtral_edge import cli
 from voxtral_edge.convert import convert
 from voxtral_edge.machine import estimate, host, models
 from voxtral_edge.machine.doctor import checks, hearing, page
 from voxtral_edge.machine.estimate import passes, weights
-
-Main = Callable[..., tuple[int, str, str]]
 
 DEMO = Path(vox.__file__).with_name("demo.gguf")
 ESTIMATE = {
@@ -36,18 +34,11 @@ ESTIMATE = {
 
 
 @pytest.fixture
-def main(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Main:
+def main(main: Main, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Main:
     """Run the command in this process, with an estimate that is known and an empty data folder."""
     monkeypatch.setattr(estimate, "estimate", lambda: ESTIMATE)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
-
-    def run(*args: object) -> tuple[int, str, str]:
-        status = cli.main([*map(str, args)])
-        return status, *capsys.readouterr()
-
-    return run
+    return main
 
 
 def found(main: Main, *args: object, status: int = 0) -> dict[str, Any]:

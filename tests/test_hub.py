@@ -17,17 +17,14 @@ from types import ModuleType
 import pytest
 import tiny_model
 import voxtral_edge as vox
-from conftest import SAMPLES, little_space
+from conftest import SAMPLES, Main, little_space
 from hub_server import COMMIT, Hub
-from voxtral_edge import cli
 from voxtral_edge.convert import convert
 from voxtral_edge.machine import models
 
 NAME, WEIGHTS = "someone/Tiny-Voxtral", "consolidated.safetensors"
 MODEL = "Tiny-Voxtral-q4_k_m"
 CLIP = SAMPLES / "digits_3.wav"
-
-Main = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
@@ -89,14 +86,9 @@ def voxtral(hub: Hub, run_python: Callable[..., tuple[str, ...]]) -> Main:
 
 
 @pytest.fixture
-def main(hub: Hub, capsys: pytest.CaptureFixture[str]) -> Main:
+def main(hub: Hub, main: Main) -> Main:
     """Run the command in this process."""
-
-    def run(*args: object) -> tuple[int, str, str]:
-        status = cli.main([*map(str, args)])
-        return status, *capsys.readouterr()
-
-    return run
+    return main
 
 
 def left(home: Path) -> list[str]:
