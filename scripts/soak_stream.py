@@ -87,8 +87,9 @@ def main() -> None:
                 assert hear(fresh, audio) == said[-1], f"day {day}"
             sizes.append((stream.stats().state_bytes,
                           resource.getrusage(resource.RUSAGE_SELF).ru_maxrss))  # fmt: skip
-            assert sizes[-1][0] == sizes[0][0], sizes
-            assert day < 2 or sizes[-1][1] <= sizes[1][1] * 1.01, sizes
+            if day >= 2:  # the first stream has not been saved: its rooms are of other sizes
+                assert sizes[-1][0] == sizes[1][0], sizes
+                assert sizes[-1][1] <= sizes[1][1] * 1.01, sizes
             print(f"day {args.start + day + 1}: {len(said[-1].split())} words in each hour, "
                   f"{sizes[-1][0] / 1e6:.1f} MB, the process {sizes[-1][1] / 1e3:.0f} MB, "
                   f"{time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)  # fmt: skip
