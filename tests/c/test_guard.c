@@ -19,8 +19,9 @@ static void test_penalties(void) {
         CHECK(penalties[i] == (expected < 7 ? expected : 7));
     }
     guard_learn(&g, pads, 20);
+    penalties[1] = -1;
     guard_plan(&g, pads, 1, penalties);
-    CHECK(penalties[0] == 7);
+    CHECK(penalties[0] == 7 && penalties[1] == -1);
     int32_t heard[] = {PAD, WORD, PAD, PAD, PAD, PAD, PAD};
     guard_plan(&g, heard, 7, penalties);
     float expected[] = {7, 0, 0, 0, 0, 0.5f, 1};

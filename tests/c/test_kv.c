@@ -6,7 +6,7 @@
 
 #include "check.h"
 
-enum { LAYERS = 2, HEADS = 3, DIM = 4, WIDTH = 8 };
+enum { LAYERS = 3, HEADS = 2, DIM = 4, WIDTH = 8 };
 
 static float salt; /* of the ring that writes or is checked */
 
@@ -76,6 +76,8 @@ static void test_pages_on_demand(void) {
     CHECK(kv.pages[0] == page && atomic_load(&page->n_holders) == 1);
     kv_reset(&kv, 0);
     CHECK(kv_oldest(&kv, 0) == 0 && kv.end == 0);
+    size_t held = kv_bytes(&kv); /* a page, which is all that it needs for so many */
+    CHECK(kv_reserve(&kv, KV_PAGE) == 0 && kv_bytes(&kv) == held);
     kv_free(&kv);
 }
 
@@ -160,6 +162,7 @@ static void test_visit(int window, int64_t start, int n_positions) {
     CHECK(t.n == (size_t)n_rows * LAYERS * 2 * HEADS * DIM * sizeof(float));
     CHECK(kv_state_bytes(&to, start, from.end) == t.n);
     CHECK(kv_restore(&to, start, from.end) == 0 && to.end == from.end);
+    CHECK(to.begin == kv_oldest(&from, from.end));
     CHECK(kv_oldest(&to, to.end) == kv_oldest(&from, from.end));
     t.n = 0, t.is_in = 1;
     kv_visit(&to, pass, &t);

@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 
 #include "check.h"
+#include "kv.h"
 #include "voxtral.h"
 
 /* ---- refusing ------------------------------------------------------------------------------- */
@@ -220,8 +221,41 @@ static void everything(const char *path, result *r) {
     vox_model_close(m);
 }
 
+/* From now on the at-th request is refused. */
+static void refuse(long at) {
+    atomic_store(&n_asked, 0);
+    atomic_store(&refused_at, at);
+}
+
+/* The ring alone, at every place: it says so, and what it has stays. */
+static void test_ring(void) {
+    enum { WINDOW = 200, WIDTH = 8 };
+    kv_ring kv, copy;
+    refuse(0);
+    CHECK(kv_init(&kv, 1, 1, 4, WINDOW, WIDTH, sizeof(float)) == -1);
+    kv_free(&kv);
+    CHECK(kv_init(&kv, 1, 1, 4, WINDOW, WIDTH, sizeof(float)) == 0);
+    CHECK(kv_init(&copy, 1, 1, 4, WINDOW, WIDTH, sizeof(float)) == 0);
+    kv_reset(&kv, 0);
+    for (long at = 0; at < 4; at++) { /* two requests for a page */
+        refuse(at % 2);
+        CHECK(kv_reserve(&kv, KV_PAGE + 1) == -1 && kv.end == 0);
+        CHECK(kv_bytes(&kv) == (at < 2 ? 0 : KV_PAGE * 2 * 4 * sizeof(float)));
+        refuse(0);
+        CHECK(kv_restore(&copy, 0, 1) == -1);
+        if (at == 1) CHECK(kv_reserve(&kv, 1) == 0);
+    }
+    CHECK(kv_reserve(&kv, KV_PAGE + 1) == 0);
+    kv_free(&copy);
+    kv_free(&kv);
+    CHECK(atomic_load(&n_held) == 0);
+    refuse(-1);
+}
+
 int main(int argc, char **argv) {
     CHECK(argc == 3);
+    test_ring();
+    atomic_store(&n_asked, 0);
     const char *path = argv[1];
     int step = atoi(argv[2]), n_refused = 0, n_said = 0;
     for (int i = 0; i < N_SAMPLES; i++) samples[i] = (float)(i * 7919 % 1009 - 504) / 2000;

@@ -2,19 +2,23 @@
  * invariant knows what no stream can be. */
 #include "slots.h"
 
+#include <string.h>
+
 #include "check.h"
 
 enum { WAITING = 31, SAID = 16 };
 
 static slot_counts begun(int64_t n_pushed) {
-    slot_counts c = {.n_left_pad = 32, .n_delay = 6, .n_right_extra = 11};
+    slot_counts c;
+    memset(&c, 1, sizeof c);
+    c.n_left_pad = 32, c.n_delay = 6, c.n_right_extra = 11;
     slots_reset(&c);
     c.n_pushed = n_pushed;
     return c;
 }
 
 static void test_schedule(void) {
-    for (int64_t n = 0; n < 5000; n += 7) {
+    for (int64_t n = 0; n < 5000; n += n < 50 ? 1 : 7) {
         slot_counts c = begun(n);
         /* The last slot of the left padding needs the look-ahead's 40 samples. */
         CHECK(slots_complete(&c) == (n < 40 ? 31 : 32 + (n - 40) / 1280));
@@ -46,6 +50,7 @@ static void test_progress(void) {
     CHECK(!slots_hold(&c, WAITING, SAID));
     c.n_out += 3;
     CHECK(slots_hold(&c, WAITING, SAID));
+    CHECK(slots_taken(&c) == 63 && slots_done(&c) == 47);
     slot_counts bad[10];
     for (int i = 0; i < 10; i++) bad[i] = c;
     bad[0].n_pushed = -1;
@@ -61,8 +66,45 @@ static void test_progress(void) {
     for (int i = 0; i < 10; i++) CHECK(!slots_hold(&bad[i], WAITING, SAID));
 }
 
+/* What is possible ends where it should: as many slots wait as may, all are taken that are there,
+ * and none of the counts is above its limit. */
+static void test_limits(void) {
+    slot_counts c = begun(100 * 1280);
+    c.n_encoded = slots_complete(&c);
+    c.n_decoded = c.n_encoded - WAITING;
+    c.n_out = c.n_decoded - slots_silent(&c);
+    CHECK(slots_hold(&c, WAITING, SAID) && !slots_hold(&c, WAITING - 1, SAID));
+    c.n_encoded++, c.n_decoded++, c.n_out++;
+    CHECK(!slots_hold(&c, WAITING, SAID));
+    c.n_total = 0; /* known, so it counts */
+    CHECK(slots_complete(&c) == 0);
+
+    const int64_t most = (int64_t)1 << 40;
+    c = begun(most * 1280);
+    c.n_total = 2 * most;
+    c.n_encoded = c.n_decoded = c.n_skipped = most;
+    c.n_out = 2 * most - slots_silent(&c);
+    CHECK(slots_hold(&c, WAITING, SAID));
+    slot_counts bad[] = {c, c, c, c};
+    bad[0].n_pushed++;
+    bad[1].n_total++;
+    bad[2].n_encoded++;
+    bad[3].n_skipped++, bad[3].n_encoded--, bad[3].n_decoded--; /* as many as before in all */
+    for (int i = 0; i < 4; i++) CHECK(!slots_hold(&bad[i], WAITING, SAID));
+
+    c = begun(most * 1280); /* embeddings, which have no tokens */
+    c.n_encoded = c.n_decoded = 100;
+    c.gives_embeddings = 1;
+    CHECK(slots_hold(&c, WAITING, SAID));
+    c.n_out = 1;
+    CHECK(!slots_hold(&c, WAITING, SAID));
+    c.n_out = 0, c.n_said = 1;
+    CHECK(!slots_hold(&c, WAITING, SAID));
+}
+
 int main(void) {
     test_schedule();
     test_progress();
+    test_limits();
     return 0;
 }

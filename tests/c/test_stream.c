@@ -25,7 +25,22 @@ typedef struct {
     float *logits; /* [n_tokens, n_vocab] */
     int64_t n_logits;
     float turns[4096][VOX_N_TURNS]; /* of a model that has them; else 0 */
+    struct {
+        float own, others[VOX_MAX_ALTERNATIVES];
+        int32_t tokens[VOX_MAX_ALTERNATIVES];
+    } sure[4096]; /* how sure the model is, and of what else */
 } result;
+
+/* What a slot tells but its text and place. */
+static void note(result *r, const vox_slot *slot) {
+    memcpy(r->turns[r->n_tokens], slot->turns, sizeof slot->turns);
+    r->sure[r->n_tokens].own = slot->confidence;
+    for (int i = 0; i < slot->n_alternatives; i++) {
+        r->sure[r->n_tokens].others[i] = slot->alternatives[i].confidence;
+        r->sure[r->n_tokens].tokens[i] = slot->alternatives[i].token;
+    }
+    r->tokens[r->n_tokens++] = slot->token;
+}
 
 static void drain(vox_stream *s, result *r) {
     int n_vocab = s->m->info.n_vocab, status;
@@ -33,8 +48,7 @@ static void drain(vox_stream *s, result *r) {
     while ((status = vox_stream_next(s, &slot)) == VOX_SLOT) {
         CHECK(slot.index == (int64_t)r->n_tokens && r->n_tokens < 4096);
         CHECK((slot.turn >= 0) == s->m->info.has_turns && slot.turn < VOX_N_TURNS);
-        memcpy(r->turns[r->n_tokens], slot.turns, sizeof slot.turns);
-        r->tokens[r->n_tokens++] = slot.token;
+        note(r, &slot);
         memcpy(r->text + r->n_text, slot.text, slot.n_text);
         r->n_text += slot.n_text;
         if (vox_stream_tensor(s, "dec.logits", NULL, 0) < 0) continue;
@@ -84,6 +98,7 @@ static float distance(const result *a, const result *b) {
     CHECK(a->n_tokens == b->n_tokens && a->n_text == b->n_text);
     CHECK(memcmp(a->tokens, b->tokens, a->n_tokens * sizeof *a->tokens) == 0);
     CHECK(memcmp(a->text, b->text, a->n_text) == 0);
+    CHECK(memcmp(a->sure, b->sure, a->n_tokens * sizeof *a->sure) == 0);
     float max = 0;
     for (int64_t i = 0; i < a->n_logits; i++) max = fmaxf(max, fabsf(a->logits[i] - b->logits[i]));
     for (size_t i = 0; i < a->n_tokens; i++)
@@ -183,8 +198,7 @@ static void take(vox_stream *s, result *r, int max) {
     vox_slot slot;
     for (int i = 0; i < max && vox_stream_next(s, &slot) == VOX_SLOT; i++) {
         CHECK(slot.index == (int64_t)r->n_tokens);
-        memcpy(r->turns[r->n_tokens], slot.turns, sizeof slot.turns);
-        r->tokens[r->n_tokens++] = slot.token;
+        note(r, &slot);
         memcpy(r->text + r->n_text, slot.text, slot.n_text);
         r->n_text += slot.n_text;
     }
@@ -393,6 +407,107 @@ static void test_damaged_saves(vox_model *m, vox_model *other, const float *samp
     CHECK(n_loaded > ROUNDS / 20);
     free(bad);
     free(bytes);
+    vox_stream_close(s);
+}
+
+/* Whether a stream, as it is, can be saved and loaded; if not, it is damaged. */
+static int loads(vox_stream *s) {
+    size_t n;
+    unsigned char *bytes = save(s, &n);
+    vox_stream *loaded;
+    char message[200] = "";
+    int status = vox_stream_load(s->m, bytes, n, &loaded, message, sizeof message);
+    CHECK(status == VOX_OK || (status == VOX_ERR_FORMAT && strstr(message, "damaged: load")));
+    vox_stream_close(loaded);
+    free(bytes);
+    return status == VOX_OK;
+}
+
+static void check_limits32(vox_stream *s, int32_t *number, int32_t low, int32_t high) {
+    int32_t was = *number, tried[] = {low, high, low - 1, high + 1};
+    for (int i = 0; i < 4; i++) {
+        *number = tried[i];
+        CHECK(loads(s) == (i < 2));
+    }
+    *number = was;
+}
+
+static void check_limits64(vox_stream *s, int64_t *number, int64_t high) {
+    int64_t was = *number, tried[] = {0, high, -1, high + 1};
+    for (int i = 0; i < 4; i++) {
+        *number = tried[i];
+        CHECK(loads(s) == (i < 2));
+    }
+    *number = was;
+}
+
+static void check_factor(vox_stream *s, float value, int is_one) {
+    s->front.gain.factor = value;
+    CHECK(loads(s) == is_one);
+    s->front.gain.factor = 1;
+}
+
+/* Numbers of a saved stream are what they may be, up to the last one, and no more; and a stream
+ * that failed does nothing. */
+static void test_limits_of_saves(vox_model *m, const float *samples, size_t n) {
+    vox_stream_params params = {.confidence = 1, .n_alternatives = 2, .auto_gain = 1, .words = "a"};
+    vox_stream *s, *loaded;
+    vox_slot slot;
+    CHECK(vox_stream_open(m, &params, &s, NULL, 0) == VOX_OK);
+    CHECK(vox_stream_push(s, samples, n) == VOX_OK);
+    do CHECK(vox_stream_next(s, &slot) == VOX_SLOT);
+    while (slot.n_alternatives == 0);
+    s->slots.n_given--, s->slots.n_out--; /* as if it were still to be handed out */
+    text_reset(&s->text);
+    said_token *said = &s->said[s->slots.n_given];
+    int32_t last = m->info.n_vocab - 1;
+    CHECK(loads(s));
+    check_limits32(s, &s->token, 0, last);
+    check_limits32(s, &said->token, 0, last);
+    check_limits32(s, &said->alternatives[0].token, 0, last);
+    check_limits32(s, &said->alternatives[said->n_alternatives - 1].token, 0, last);
+    for (int k = said->n_alternatives; k < VOX_MAX_ALTERNATIVES; k++)
+        said->alternatives[k].token = 0;
+    check_limits32(s, &said->n_alternatives, 0, VOX_MAX_ALTERNATIVES);
+    check_limits32(s, &s->front.gain.n_slots, 0, GAIN_STRETCH);
+    check_limits64(s, &s->guard.n_pads, (int64_t)1 << 40);
+    check_limits64(s, &s->front.gate.n_quiet, (int64_t)1 << 40);
+    check_factor(s, 1001, 1);
+    check_factor(s, 1002, 0);
+    check_factor(s, 0, 0);
+    check_factor(s, NAN, 0);
+    for (int i = 0; i < 3; i++) {
+        double *level = i == 0   ? &s->front.gain.level
+                        : i == 1 ? &s->front.gain.least
+                                 : &s->front.gain.least_before;
+        double was = *level, bad[] = {-1e-9, NAN, INFINITY};
+        for (int k = 0; k < 3; k++) {
+            *level = bad[k];
+            CHECK(!loads(s));
+        }
+        *level = was;
+    }
+    static const char *const parts[] = {"\xF0\x9F\x98", "\xE2", "a", "\xE2\x82\xAC"};
+    for (int i = 0; i < 4; i++) { /* of a character, and two that are whole */
+        s->text.n_kept = (int)strlen(parts[i]);
+        memcpy(s->text.kept, parts[i], strlen(parts[i]));
+        CHECK(loads(s) == (i < 2));
+    }
+    s->text.n_kept = 0;
+    size_t n_bytes;
+    char message[200];
+    unsigned char *bytes = save(s, &n_bytes);
+    bytes[0] ^= 1;
+    CHECK(vox_stream_load(m, bytes, n_bytes, &loaded, message, sizeof message) == VOX_ERR_FORMAT);
+    CHECK(strstr(message, "no saved stream"));
+    free(bytes);
+
+    s->phase = STREAM_FAILED;
+    float unused;
+    CHECK(vox_stream_save(s, NULL, 0) == VOX_ERR_STATE && strstr(vox_stream_message(s), "failed"));
+    CHECK(vox_stream_push(s, samples, 1) == VOX_ERR_STATE && vox_stream_finish(s) == VOX_ERR_STATE);
+    CHECK(vox_stream_next(s, &slot) == VOX_ERR_STATE && vox_stream_embed(s, &unused) < 0);
+    CHECK(vox_stream_reset(s) == VOX_OK && vox_stream_push(s, samples, 1) == VOX_OK);
     vox_stream_close(s);
 }
 
@@ -609,8 +724,10 @@ static void test_tight_rings(const char *path, vox_model *other) {
     test_drafts(m, NULL, samples, N, &whole, 1);
     test_copies(m, NULL, samples, N, 2501, 0);
     test_copies(m, NULL, samples, N, 9000, 1);
-    test_saves(m, NULL, samples, N, 2501, 0);
+    vox_stream_params sure = {.confidence = 1, .n_alternatives = 2};
+    test_saves(m, &sure, samples, N, 2501, 0);
     test_saves(m, NULL, samples, N, 12345, (int64_t)1 << 33);
+    test_limits_of_saves(m, samples, N);
     test_long_life(m, samples, N);
     test_damaged_saves(m, other, samples, N / 2);
     test_guard(path, samples, N / 2, &whole);
@@ -634,7 +751,6 @@ static void test_memory_stops_growing(vox_model *m, const float *samples, size_t
     vox_stream_close(s);
 }
 
-/* Embeddings come without the decoder, bit by bit the same for every cut. */
 /* The caller's rounding mode is not the model's, and stays the caller's. */
 static void test_rounding(const char *path, const float *samples, size_t n, const result *whole) {
     fesetround(FE_UPWARD);
@@ -658,6 +774,7 @@ static void test_rounding(const char *path, const float *samples, size_t n, cons
     CHECK(memcmp(back[0], back[1], sizeof back[0]) == 0);
 }
 
+/* Embeddings come without the decoder, bit by bit the same for every cut. */
 static void test_embeddings(vox_model *m, const float *samples, size_t n) {
     size_t dim = (size_t)m->dec.dim, n_slots = (n + 1279) / 1280 + 32 + 6 + 10, cuts[] = {n, 1000};
     float *rows[2];
@@ -789,24 +906,24 @@ int main(int argc, char **argv) {
 
     result whole = run(m, samples, n, 0, 0, 0);
     CHECK(whole.n_text == strlen(expected) && memcmp(whole.text, expected, whole.n_text) == 0);
-    test_same_bits(argv[1], samples, n, &whole);
-    test_kernels(argv[1], samples, n, &whole);
-    test_rounding(argv[1], samples, n, &whole);
-    test_drafts(m, NULL, samples, n, &whole, 5);
+    test_misuse(m); /* from here on, the shortest first */
+    test_counts(m);
     for (int i = 5; i < argc; i++) test_tight_rings(argv[i], m);
-    test_copies(m, NULL, samples, n, 8001, 0);
-    test_saves(m, NULL, samples, n, 4001, 0);
-    test_gate(m, samples, n);
-    test_words(m, samples, n, &whole);
-    test_gain(m, samples, n, &whole);
+    test_embeddings(m, samples, n);
+    test_rounding(argv[1], samples, n, &whole);
     test_alternatives(m, samples, n);
+    test_saves(m, NULL, samples, n, 4001, 0);
+    test_reset(m, samples, n, &whole);
+    test_drafts(m, NULL, samples, n, &whole, 5);
+    test_same_bits(argv[1], samples, n, &whole);
     test_far_clock(f32, samples, n / 2);
     vox_model_close(f32);
-    test_reset(m, samples, n, &whole);
-    test_counts(m);
-    test_embeddings(m, samples, n);
     test_memory_stops_growing(m, samples, n);
-    test_misuse(m);
+    test_copies(m, NULL, samples, n, 8001, 0);
+    test_gain(m, samples, n, &whole);
+    test_kernels(argv[1], samples, n, &whole);
+    test_gate(m, samples, n);
+    test_words(m, samples, n, &whole);
 
     vox_stream *s; /* the model may be closed before its streams */
     CHECK(vox_stream_open(m, NULL, &s, NULL, 0) == VOX_OK);

@@ -16,12 +16,15 @@ static void expect(const char *const *pieces, const char *expected) {
         for (int i = 0; pieces[i]; i++) {
             size_t length = strlen(pieces[i]), step = by_byte ? 1 : length;
             for (size_t k = 0; k < length; k += step) {
+                memset(out + n, 'x', sizeof out - n);
                 size_t made = text_push(&t, pieces[i] + k, step, out + n);
                 CHECK(made <= text_bound(step));
                 n += made;
+                CHECK(out[n] == 'x');
             }
         }
         n += text_flush(&t, out + n);
+        CHECK(text_flush(&t, out + n) == 0); /* nothing is left */
         CHECK(n == strlen(expected) && memcmp(out, expected, n) == 0);
     }
 }
@@ -51,12 +54,14 @@ int main(void) {
     expect(PIECES("plain"), "plain");
     expect(PIECES("\xD0", "\xB3\xD0\xB0"), "\xD0\xB3\xD0\xB0");
     expect(PIECES("\xF0\x9F", "\x98", "\x80!"), "\xF0\x9F\x98\x80!");
-    expect(PIECES("\xE2\x82"), BROKEN);                   /* cut short at the end */
+    expect(PIECES("\xE2\x82"), BROKEN); /* cut short at the end */
+    expect(PIECES("\xE2"), BROKEN);
     expect(PIECES("\xE2\x82", "a"), BROKEN "a");          /* cut short by another character */
     expect(PIECES("\x80\xBF"), BROKEN BROKEN);            /* continuation without a start */
     expect(PIECES("\xC0\xAF"), BROKEN BROKEN);            /* overlong */
     expect(PIECES("\xE0\x80\x80"), BROKEN BROKEN BROKEN); /* overlong, three bytes */
-    expect(PIECES("\xED\xA0\x80"), BROKEN BROKEN BROKEN); /* surrogate */
+    expect(PIECES("\xF0\x8F\xBF\xBF"), BROKEN BROKEN BROKEN BROKEN); /* and four */
+    expect(PIECES("\xED\xA0\x80"), BROKEN BROKEN BROKEN);            /* surrogate */
     expect(PIECES("\xF4\x90\x80\x80"), BROKEN BROKEN BROKEN BROKEN); /* beyond U+10FFFF */
     expect(PIECES("\xF0\x9F\x98\xF0\x9F\x98\x80"), BROKEN "\xF0\x9F\x98\x80");
 
