@@ -1,10 +1,10 @@
 /* engine.h - what runs passes: threads, graphs, scratch, and the start that all streams share.
  *
- * A model has one engine for all of its streams, made when the first of them needs it; a stream
- * that is watched has its own, whose passes collect rows. One pass runs at a time, for one stream
- * or for many: each asks for its part with a pass_request. The start: the slots before the first
- * sample are silence, so what encoder and decoder hold after them is the same for every stream of a
- * delay, and is computed once and shared.
+ * A model has an engine for each pass that runs at the same time, made when the first needs it; a
+ * stream that is watched has its own, whose passes collect rows. An engine runs one pass at a time,
+ * for one stream or for many: each asks for its part with a pass_request. The start: the slots
+ * before the first sample are silence, so what encoder and decoder hold after them is the same for
+ * every stream of a delay, and is computed once and shared.
  */
 #ifndef VOXTRAL_ENGINE_H
 #define VOXTRAL_ENGINE_H

@@ -382,6 +382,12 @@ static int default_threads(const vox_model *m) {
     return worthwhile < n ? (int)worthwhile : n;
 }
 
+/* Streams of so small a model gain little by sharing a pass, and more by a processor for each. */
+static int default_lanes(const vox_model *m) {
+    int n = platform_n_processors(NULL);
+    return m->n_threads > 1 ? 1 : n < MAX_THREADS ? n : MAX_THREADS;
+}
+
 int model_open(const char *path, const vox_model_params *params, vox_model **model, char *message,
                size_t n_message) {
     loader l = {.message = message, .n_message = n_message, .status = VOX_OK};
@@ -400,10 +406,6 @@ int model_open(const char *path, const vox_model_params *params, vox_model **mod
     m->kernels = kernels_best();
     m->info.kernels = m->kernels->name;
     l.model = m;
-    if (!(m->batch = batch_new(m))) {
-        fail(&l, VOX_ERR_MEMORY, "out of memory");
-        goto done;
-    }
     int error = platform_map(path, &m->file);
     if (error) {
         fail(&l, error == ENOMEM ? VOX_ERR_MEMORY : VOX_ERR_IO, "%s", strerror(error));
@@ -419,7 +421,12 @@ int model_open(const char *path, const vox_model_params *params, vox_model **mod
         mel_tables_init(&m->mel);
         fesetenv(&callers);
     }
-    if (l.status == VOX_OK) m->n_threads = n_threads > 0 ? n_threads : default_threads(m);
+    if (l.status == VOX_OK) {
+        m->n_threads = n_threads > 0 ? n_threads : default_threads(m);
+        m->info.n_lanes = n_threads > 0 ? 1 : default_lanes(m);
+        m->batch = batch_new(m, m->info.n_lanes);
+        if (!m->batch) fail(&l, VOX_ERR_MEMORY, "out of memory");
+    }
     if (l.status == VOX_OK) {
         size_t size;
         if (weights_place(m, &size) != VOX_OK)

@@ -96,7 +96,7 @@ struct vox_model {
 
     mel_tables mel;
 
-    int n_threads;       /* of the engine */
+    int n_threads;       /* of an engine */
     struct batch *batch; /* what runs the passes of its streams */
 };
 
@@ -105,7 +105,7 @@ int model_open(const char *path, const vox_model_params *params, vox_model **mod
                size_t n_message);
 vox_model *model_retain(vox_model *model);
 /* batch.h's, as the model owns one. */
-struct batch *batch_new(const vox_model *model);
+struct batch *batch_new(const vox_model *model, int n_lanes);
 void batch_free(struct batch *batch);
 static inline int64_t min(int64_t a, int64_t b) {
     return a < b ? a : b;

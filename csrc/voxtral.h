@@ -60,10 +60,12 @@ typedef struct {
     int32_t encoder_dim;
     int32_t decoder_dim;
     int32_t has_turns; /* its slots have a state of the turn */
+    int32_t n_lanes;   /* passes that run at the same time, if several threads ask for them */
 } vox_model_info;
 
 typedef struct {
-    int32_t n_threads;      /* 1..256; 0: what suits the model's size, at most one per processor */
+    int32_t n_threads;      /* 1..256; 0: what suits the model's size, at most one per processor; a
+                               small model's passes have one each, and run on all at once */
     int32_t decoder_window; /* how many slots its decoder remembers, where memory is short for the
                                keys and values of all: results are others then; 0, or more than
                                it was trained for: as many as that */

@@ -49,7 +49,7 @@ DATA = ("Alternative", "Device", "Piece", "Segment", "Stats", "Transcript", "Tur
 ATTRIBUTES = [
     "name", "description", "file_type", "kernels", "n_params", "n_bytes", "n_vocab", "n_special",
     "token_pad", "token_word", "default_delay_ms", "encoder_window", "decoder_window",
-    "decoder_dim", "has_turns",
+    "decoder_dim", "has_turns", "n_lanes",
 ]  # fmt: skip
 ERRORS = [
     "ArgumentError", "AudioError", "AudioTruncated", "ComputeError", "ModelClosed", "ModelError",

@@ -113,6 +113,12 @@ MULTIPLY(7)
 MULTIPLY(8)
 #endif
 
+/* Copies the first n rows of a group: mostly all, and so many are few instructions. */
+INLINE void copy_rows(float *to, const float from[GROUP], int n) {
+    if (n == GROUP) memcpy(to, from, GROUP * sizeof *to);
+    else memcpy(to, from, (size_t)n * sizeof *to);
+}
+
 static void matrix_product(const packed_matrix *m, int first, int last, const void *tiles,
                            int n_columns, float *y, size_t stride) {
     static void (*const multiply_n[])(const packed_matrix *, const unsigned char *, const char *,
@@ -135,8 +141,8 @@ static void matrix_product(const packed_matrix *m, int first, int last, const vo
                 n = (width - at + steps - 1) / steps;
                 multiply_n[n - 1](m, group, tile, width, at, out);
                 for (int i = 0; i < n; i++)
-                    memcpy(y + (size_t)(c + at + i) * stride + (size_t)g * GROUP, out[i],
-                           (size_t)n_rows * sizeof(float));
+                    copy_rows(y + (size_t)(c + at + i) * stride + (size_t)g * GROUP, out[i],
+                              n_rows);
             }
         }
     }

@@ -81,8 +81,7 @@ INLINE int multiply_tiles(const matrix_type type, const packed_matrix *m, int g,
         for (int i = 0; i < STEPS; i++)
             for (int part = 0; part < PARTS; part++)
                 store_columns(sums[t][i][part], AT_ONCE, part * LANES, out + i * AT_ONCE);
-        for (int i = 0; i < width; i++)
-            memcpy(y + (size_t)(c + i) * stride, out[i], (size_t)n_rows * sizeof(float));
+        for (int i = 0; i < width; i++) copy_rows(y + (size_t)(c + i) * stride, out[i], n_rows);
     }
     return end;
 }

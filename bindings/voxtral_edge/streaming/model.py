@@ -44,7 +44,8 @@ class Model:
         print(model.transcribe("talk.wav").text)
 
     It may be used by any number of streams and threads, whose computation takes turns on the
-    threads of the model. Its attributes stay after close():
+    threads of the model; that of a small model runs on all processors at once. Its attributes stay
+    after close():
 
     `name`, `description` (what the model understands), `file_type` ("q4_0", ...) and `kernels` (the
     instructions it computes with: "amx", "avx512", "avx-vnni", "avx2", "sse4.1",
@@ -54,7 +55,8 @@ class Model:
     in this slot) and `token_word` (a word group follows); `default_delay_ms` is the delay that is
     used if none is given; `encoder_window` (frames of 20 ms) and `decoder_window` (slots of 80 ms)
     say how far back the model attends; `decoder_dim` is the width of an audio embedding;
-    `has_turns`: its slots say what the speaker does.
+    `has_turns`: its slots say what the speaker does; `n_lanes`: how many passes run at the same
+    time, where several threads have streams.
     """
 
     def __init__(
@@ -67,7 +69,8 @@ class Model:
     ) -> None:
         """Open a GGUF file made by `voxtral convert`; None: the embedded demo model.
 
-        `threads` compute for all streams together; None: what suits the size of the model. `cache`:
+        `threads` compute for all streams together; None: what suits the size of the model, and for
+        a small one as many as there are streams in threads of their own, and processors. `cache`:
         the start that all streams of a delay share is kept in the user's cache directory, where the
         model is so large that computing it takes a while; False: nothing is read or written.
         `window_s`: where memory is short for a stream's keys and values, the decoder remembers no
@@ -109,6 +112,7 @@ class Model:
         self.decoder_window: Final[int] = info.decoder_window
         self.decoder_dim: Final[int] = info.decoder_dim
         self.has_turns: Final = bool(info.has_turns)
+        self.n_lanes: Final[int] = info.n_lanes
         self._starts = (
             Starts(Path(path), self.decoder_window) if path is not None and cache else None
         )
