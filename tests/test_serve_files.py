@@ -362,7 +362,7 @@ def test_queue_has_an_end(demo: vox.Model, digits: np.ndarray) -> None:
             first.socket.close()
             second.until(b"eight five eight")
         assert post(server, body)[0] == 200
-        assert server.server._engine.n_files == 0
+        until(lambda: server.server._engine.n_files == 0)
 
 
 # ---- who may come in ----------------------------------------------------------------------------

@@ -185,7 +185,7 @@ def test_a_closed_session_ends_who_reads(demo: vox.Model, digits: np.ndarray) ->
     """Before Python 3.12, wait_for() may swallow the cancellation of whoever tells the slots."""
 
     async def main() -> None:
-        scheduler = Scheduler(1)
+        scheduler = Scheduler()
         try:
             session = Session(scheduler, demo.stream)
             reading = asyncio.create_task(read(session))

@@ -444,6 +444,31 @@ def test_door_goes_by_measured_cost(demo: vox.Model, monkeypatch: pytest.MonkeyP
         run(main(server))
 
 
+def test_cost_is_of_the_time_in_which_streams_are_heard(
+    demo: vox.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An hour in which nobody came does not make the next ones cheap."""
+    from voxtral_edge.serve.sessions import engine
+    from voxtral_edge.serve.sessions.scheduler import Scheduler
+
+    async def main() -> None:
+        door = engine.Engine(demo, delay_ms=None, limits=Limits())
+        try:
+            door.live_s = 1000.0
+            assert door.cost is not None
+            now_s, audio_s = time.monotonic() + 3600, door.live_s + 40
+            monkeypatch.setattr(engine.time, "monotonic", lambda: now_s)
+            monkeypatch.setattr(Scheduler, "heard_s", 40.0)
+            monkeypatch.setattr(Scheduler, "busy_s", 2.0)
+            door.live_s = audio_s
+            assert door.cost == pytest.approx(0.05)
+        finally:
+            monkeypatch.undo()
+            door.scheduler.close()
+
+    run(main())
+
+
 def test_door_goes_by_measured_lag(demo: vox.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who keeps up easily lets one more in now and then; who lags, nobody."""
     from voxtral_edge.serve.sessions import engine

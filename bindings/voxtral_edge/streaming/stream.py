@@ -11,10 +11,11 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -326,26 +327,33 @@ class Stream:
         """Keep other calls out; a closed stream is let in only if `closed` is set."""
         call = (threading.get_ident(), sys._getframe(2))
         try:
-            with self._guard:
-                if self._inside is not None and _is_at_work(*self._inside):
-                    raise StreamBusy(
-                        "another thread is using this stream: give each thread its own stream"
-                        if self._inside[0] != call[0]
-                        else "a signal handler cannot use the stream that it interrupted, but for "
-                        "close()"
-                    )
-                self._inside = call
-            if not (self._handle or closed):
-                raise StreamClosed("this stream was closed: open a new one with model.stream()")
-            self._take()
+            self._hold(call, closed=closed)
             yield
         finally:
-            if self._inside is call:
-                if self._closing:
-                    self._free()
-                if self._handle:
-                    self._pending = int(lib.vox_stream_pending(self._core))
-                self._inside = None
+            self._let_go(call)
+
+    def _hold(self, call: tuple[int, FrameType], *, closed: bool = False) -> None:
+        """Let a call in, by its thread and frame; whatever comes of it, _let_go() follows."""
+        with self._guard:
+            if self._inside is not None and _is_at_work(*self._inside):
+                raise StreamBusy(
+                    "another thread is using this stream: give each thread its own stream"
+                    if self._inside[0] != call[0]
+                    else "a signal handler cannot use the stream that it interrupted, but for "
+                    "close()"
+                )
+            self._inside = call
+        if not (self._handle or closed):
+            raise StreamClosed("this stream was closed: open a new one with model.stream()")
+        self._take()
+
+    def _let_go(self, call: tuple[int, FrameType]) -> None:
+        if self._inside is call:
+            if self._closing:
+                self._free()
+            if self._handle:
+                self._pending = int(lib.vox_stream_pending(self._core))
+            self._inside = None
 
     def _has_started(self) -> bool:
         """Whether something waits for that; a forgotten stream may have lost its core already."""
@@ -437,6 +445,58 @@ class Stream:
             return status
         message = ffi.string(lib.vox_stream_message(stream or self._core)).decode(errors="replace")
         return check(status, message, **narrower)
+
+
+@dataclass(slots=True)
+class Step:
+    """What a stream gave in advance().
+
+    Its slots; and whether it has `more` to compute, or has come to its end, or the error that it
+    has run into.
+    """
+
+    slots: list[Piece] = field(default_factory=list)
+    more: bool = False
+    is_done: bool = False
+    error: VoxtralError | None = None
+
+
+def advance(streams: Sequence[Stream], seconds: float) -> list[Step]:
+    """Compute for streams of one model, in passes that they share, for about so many seconds.
+
+    For a thread that serves many streams; each gets what its slots() would give.
+    """
+    until, call = time.monotonic() + seconds, (threading.get_ident(), sys._getframe())
+    steps = [Step() for _ in streams]
+    try:
+        at_work = []
+        for stream, step in zip(streams, steps, strict=True):
+            try:
+                stream._hold(call)
+            except VoxtralError as error:
+                step.error = error
+            else:
+                at_work.append((stream, step))
+        while at_work and time.monotonic() < until:
+            n = len(at_work)
+            cores = ffi.new("vox_stream *[]", [stream._core for stream, _ in at_work])
+            statuses = ffi.new("int32_t[]", n)
+            check(lib.vox_streams_advance(cores, n, statuses), "these streams go not together")
+            for (stream, step), status in zip(at_work, ffi.unpack(statuses, n), strict=True):
+                step.more, step.is_done = status == lib.VOX_SLOT, status == lib.VOX_DONE
+                try:
+                    stream._check(status)
+                    if status != lib.VOX_WAIT:
+                        stream._decode()  # what needs no computing any more
+                except VoxtralError as error:
+                    step.error = error
+                step.slots += stream._ready
+                stream._ready.clear()
+            at_work = [(stream, step) for stream, step in at_work if step.more]
+    finally:
+        for stream in streams:
+            stream._let_go(call)
+    return steps
 
 
 def _is_at_work(thread: int, frame: FrameType) -> bool:

@@ -2,7 +2,8 @@
 
 What is let in keeps up: a live stream is refused at the door, with the time after which asking
 again makes sense, if those that are there lag, or leave no room for what one costs here, as
-measured. Where many keep up easily, some more are let in now and then against that measure: it
+measured: of what computes, and of the event loop, which has one thread. Where many keep up easily,
+some more are let in now and then against that measure: it
 counts all time in which anything is computed, which many small streams fill long before a machine
 has no more to give. Files take what live streams leave: a few at a time, others wait in a queue
 that has an end.
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
 
 WINDOW_S = 10.0  # over which the cost of audio is measured
 LEAST_AUDIO_S = 5.0  # to be measured before a cost is believed
-LEAST_WALL_S = 3.0  # and as long before a share of time is
+# Where passes run side by side the model is small. Then audio that comes as it is spoken costs up
+# to twice what a burst does, whose passes are wide, and which brings no messages.
+SPOKEN = 2
 EASY = 0.5  # of the lag that is allowed, below which streams keep up easily
 LAG_S = 5.0  # over which lags are looked at
 LEAST_LAGS, MOST_LAGS = 25, 4096  # of these
@@ -97,7 +100,7 @@ class Engine:
         self.doorstep = Doorstep(limits.max_silent, limits.patience_s)
         self._n_by_client: Counter[str] = Counter()  # sessions, by address
         self.delay_ms, self.gain = delay_ms or model.default_delay_ms, gain
-        self.scheduler = Scheduler()
+        self.scheduler = Scheduler(model.n_lanes)
         self.is_draining = False
         self.clients: set[Client] = set()  # that are live
         self.n_live = self.n_files = self.n_refused = 0
@@ -105,7 +108,8 @@ class Engine:
         self.observe_lag: Callable[[float], object] = lambda lag_s: None
         self.audio_s = self.live_s = 0.0  # that was decoded, in all and of live streams
         self._turns: deque[asyncio.Future[None]] = deque()  # of files that wait
-        self._measured: deque[tuple[float, float, float]] = deque()  # time, busy_s, audio_s
+        # time, busy_s, audio_s, heard_s, and computing time of the event loop
+        self._measured: deque[tuple[float, float, float, float, float]] = deque()
         self._lags: deque[tuple[float, float]] = deque(
             maxlen=MOST_LAGS
         )  # time, lag of a paced stream
@@ -118,24 +122,28 @@ class Engine:
 
     @property
     def cost(self) -> float | None:
-        """Seconds of computing for a second of live audio, lately; None: too little is known.
+        """The share that a live stream takes of what this machine has; None: too little is known.
 
-        By the audio that was decoded or, if that is less, by how busy the streams that are heard
-        keep the machine: audio that comes as it is spoken shares passes, a burst is over soon.
+        By the audio that was decoded or, if that is less, by how busy streams kept the machine
+        while they were heard: audio that comes as it is spoken shares passes, a burst is over soon.
         """
-        now = (time.monotonic(), self.scheduler.busy_s, self.live_s)
+        scheduler = self.scheduler
+        now = (
+            time.monotonic(), scheduler.busy_s, self.live_s, scheduler.heard_s, time.thread_time()
+        )  # fmt: skip
         while len(self._measured) > 1 and self._measured[1][0] < now[0] - WINDOW_S:
             self._measured.popleft()
         if not self._measured or now[0] > self._measured[-1][0] + 1:
             self._measured.append(now)
-        passed_s, busy_s, audio_s = (a - b for a, b in zip(now, self._measured[0], strict=True))
+        _, busy_s, audio_s, heard_s, loop_s = (
+            a - b for a, b in zip(now, self._measured[0], strict=True)
+        )
+        by_share = max(busy_s, loop_s) / heard_s if heard_s >= LEAST_AUDIO_S else math.inf
         if audio_s < LEAST_AUDIO_S:
-            busy_s, audio_s = now[1:]
+            busy_s, audio_s = now[1:3]
         if audio_s < LEAST_AUDIO_S:
             return None
-        n_heard = sum(session.kind == LIVE for session in self.scheduler.sessions)
-        by_share = busy_s / passed_s / n_heard if n_heard and passed_s >= LEAST_WALL_S else math.inf
-        return min(busy_s / audio_s, by_share)
+        return min(busy_s / audio_s * min(SPOKEN, self.model.n_lanes), by_share)
 
     @contextmanager
     def _of_client(self, client: str | None) -> Iterator[None]:

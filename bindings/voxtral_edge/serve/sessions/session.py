@@ -19,14 +19,13 @@ import numpy as np
 
 from ...audio import RATE, Samples
 from ...errors import StreamClosed, VoxtralError
-from ...streaming.stream import Stats, Stream
+from ...streaming.stream import Stats, Step, Stream
 from ...text.pieces import Piece
-from .scheduler import LIVE, Scheduler
+from .scheduler import ASIDE, FILE, LIVE, Kind, Scheduler
 
 T = TypeVar("T")
 Question: TypeAlias = Callable[["Stream | None"], None]  # None: the session is closed
 
-STEP_S = 0.05  # a thread that has computed so long for a session turns to the next
 AHEAD_S = 1.0  # a client that speaks live sends no more than this before its time
 ROOM_S = 10.0  # audio that may wait in a session; more waits where it comes from
 UNREAD = 15_000  # slots of a live session that may wait to be read, 20 minutes of them
@@ -39,20 +38,21 @@ class Session:
         self,
         scheduler: Scheduler,
         make: Callable[[], Stream],
-        kind: int = LIVE,
+        kind: Kind = LIVE,
         count: Callable[[Session, list[Piece]], None] = lambda session, slots: None,
     ) -> None:
         """Begin; `make` opens the stream, in a thread; `count` is told what was decoded,
         and at the end nothing, when there are `stats`."""
         self.kind = kind
         self._scheduler, self._make, self._count = scheduler, make, count
-        self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._line: deque[Samples | Question] = deque()
         self._n_waiting = 0  # samples in the line
         self._n_pushed, self._began_s = 0, time.monotonic()
-        self._is_scheduled = self._is_closed = self._is_ended = False
+        self._is_scheduled = self._is_closed = False
         self._stream: Stream | None = None
+        self._is_behind = False  # the stream has more to compute of the audio that it has
+        self.ending: Exception | bool = False  # the error that ends it, or whether all is said
         self.stats: Stats | None = None  # when it is over
         self._slots: asyncio.Queue[list[Piece] | Exception | None] = asyncio.Queue()
         self._n_unread = 0
@@ -87,7 +87,7 @@ class Session:
 
     def end(self) -> None:
         """Say that there is no more audio: slots() ends when all is said."""
-        self._add(self._end)
+        self._add(lambda stream: stream.end() if stream else None)
 
     async def flush(self) -> list[Piece]:
         """Return what would be said now if no more audio came; see Stream.flush()."""
@@ -143,7 +143,7 @@ class Session:
         self._schedule()
 
     async def _ask(self, call: Callable[[Stream], T]) -> T:
-        answer: asyncio.Future[T] = self._loop.create_future()
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
         def settle(result: T | None, error: Exception | None) -> None:
             if answer.done():
@@ -159,9 +159,9 @@ class Session:
                     raise StreamClosed("this session was closed: open a new one")
                 result = call(stream)
             except Exception as error:
-                self._tell(settle, None, error)
+                self._scheduler.tell(settle, None, error)
             else:
-                self._tell(settle, result, None)
+                self._scheduler.tell(settle, result, None)
 
         if self._is_closed:
             question(None)
@@ -176,7 +176,7 @@ class Session:
             self._is_scheduled = True
         self._scheduler.submit(self)
 
-    def _receive(self, slots: list[Piece], end: Exception | bool) -> None:
+    def receive(self, slots: list[Piece], end: Exception | bool) -> None:
         """Take slots from a thread, and the end or the error that is the end."""
         self._n_unread += len(slots)
         if slots:
@@ -189,51 +189,44 @@ class Session:
 
     # ---- in a thread of the scheduler ----
 
-    def step(self) -> bool:
-        """Decode for a while; return whether there is more to do."""
-        slots: list[Piece] = []
-        end: Exception | bool = False
+    @property
+    def work(self) -> Kind:
+        """What a thread does for it next."""
+        if self.kind == FILE:
+            return FILE
+        with self._lock:
+            is_asked = self._line and callable(self._line[0]) and not self._is_behind
+        return ASIDE if is_asked else LIVE
+
+    def begin_step(self) -> Stream | None:
+        """Do what is first in the line; return the stream if it may have something to compute."""
+        if self._is_closed:
+            return None
         try:
-            more = self._run(slots)
-            end = self._is_ended and not more
+            if self._stream is None:
+                self._stream = self._make()
+            if not self._is_behind:
+                self._do(self._stream)
         except Exception as error:  # it belongs to whoever reads the slots
-            end = error
-        self._n_told += len(slots)
-        if slots or end:
-            self._tell(self._receive, slots, end)
-        if end or self._is_closed:
+            self.ending = error
+            return None
+        return self._stream
+
+    def end_step(self, step: Step) -> None:
+        """Take what the stream has come to."""
+        self._is_behind = step.more
+        self._n_told += len(step.slots)
+        with self._lock:
+            self.ending = step.error or (step.is_done and not self._line)
+
+    def goes_on(self) -> bool:
+        """Return whether there is more to do; if it has ended, free it."""
+        if self.ending or self._is_closed:
             self.free()  # and no thread ever runs it again, since it stays scheduled
             return False
         with self._lock:
-            self._is_scheduled = more or bool(self._line) or self._is_closed
+            self._is_scheduled = self._is_behind or bool(self._line) or self._is_closed
             return self._is_scheduled
-
-    def _run(self, slots: list[Piece]) -> bool:
-        if self._stream is None:
-            self._stream = self._make()
-        until = time.monotonic() + STEP_S
-        while not self._is_closed:
-            for slot in self._stream.slots():
-                slots.append(slot)
-                if self._is_closed or time.monotonic() > until:
-                    return True
-            item = self._next()
-            if item is None:
-                return False
-            if isinstance(item, np.ndarray):
-                self._stream.push(item)
-            else:
-                if slots:  # what was decoded before a question is told before its answer
-                    self._n_told += len(slots)
-                    self._tell(self._receive, list(slots), False)
-                    slots.clear()
-                item(self._stream)
-        return False
-
-    def _end(self, stream: Stream | None) -> None:
-        if stream:
-            stream.end()
-            self._is_ended = True
 
     def free(self) -> None:
         """Close the stream; questions that wait are told that the session is closed."""
@@ -241,25 +234,26 @@ class Session:
             with contextlib.suppress(VoxtralError):
                 self.stats = self._stream.stats()
             self._stream.close()
-            self._tell(self._count, self, [])
+            self._scheduler.tell(self._count, self, [])
         with self._lock:
             line, self._line = self._line, deque()
         for item in line:
-            if not isinstance(item, np.ndarray):
+            if callable(item):
                 item(None)
 
-    def _next(self) -> Samples | Question | None:
-        """Return what is first in the line; audio as much as a pass takes."""
+    def _do(self, stream: Stream) -> None:
+        """Do what is first in the line; of audio as much as a pass takes."""
         room = self._scheduler.room(self)
         parts: list[Samples] = []
+        question: Question | None = None
         with self._lock:
             while room and self._line:
                 item = self._line[0]
-                if not isinstance(item, np.ndarray):
-                    if parts:
-                        break
-                    self._line.popleft()
-                    return item
+                if callable(item):
+                    if not parts:
+                        question = item
+                        self._line.popleft()
+                    break
                 parts.append(item[:room])
                 room -= len(parts[-1])
                 if len(parts[-1]) < len(item):
@@ -267,8 +261,7 @@ class Session:
                 else:
                     self._line.popleft()
             self._n_waiting -= sum(map(len, parts))
-        return np.concatenate(parts) if parts else None
-
-    def _tell(self, call: Callable[..., None], *values: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
-            self._loop.call_soon_threadsafe(call, *values)
+        if question:
+            question(stream)
+        elif parts:
+            stream.push(np.concatenate(parts) if len(parts) > 1 else parts[0])
