@@ -22,17 +22,19 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import soxr
 import voxtral_edge as vox
 from websockets.asyncio.client import connect
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from wyoming.client import AsyncTcpClient
 from wyoming.event import Event
+
+T = TypeVar("T")
 
 SAMPLE = Path(__file__).parents[1] / "samples" / "digits_1.wav"
 CHUNK_S, DELAY_S = 0.08, 0.48
@@ -44,28 +46,36 @@ MEMORY_S = 10.0  # between two looks at the memory
 
 
 class Client:
-    """One stream."""
+    """One stream of messages, which are the same for all: what clients compute is not measured."""
 
-    def __init__(self, port: int, audio: bytes) -> None:
-        self.url, self.audio = f"ws://127.0.0.1:{port}/v1/realtime", audio
+    def __init__(self, port: int, messages: list[str]) -> None:
+        self.url, self.messages = f"ws://127.0.0.1:{port}/v1/realtime", messages
         self.late_s: list[float] = []
         self.text, self.done_s, self.is_refused = "", 0.0, False
 
-    async def run(self) -> None:
+    async def run(self, ask_s: float) -> None:
+        """Speak, if the server lets it in at last: it asks for so long, as often as it is told."""
         await asyncio.sleep(random.random())  # not all at the same moment
-        try:
-            await self.speak()
-        except InvalidStatus:  # one more would make the others late, the server thinks
-            self.is_refused = True
+        until = time.monotonic() + ask_s
+        while True:
+            try:
+                return await self.speak()
+            except InvalidStatus as refused:  # one more would make the others late
+                self.is_refused = True
+                pause_s = int(refused.response.headers["retry-after"]) * (1 + random.random())
+            if time.monotonic() + pause_s > until:
+                return None
+            await asyncio.sleep(pause_s)
 
     async def speak(self) -> None:
         async with connect(self.url, compression=None) as socket:
             await socket.recv()
             await send(socket, "session.update", model="x", include=["words"])
+            self.is_refused = False
             self.began = time.monotonic()
             reading = asyncio.create_task(self.read(socket))
-            async for chunk in paced(self.audio, self.began):
-                await send(socket, "input_audio_buffer.append", audio=base64_of(chunk))
+            async for message in paced(self.messages, self.began):
+                await socket.send(message)
             ended = time.monotonic()
             await send(socket, "input_audio_buffer.commit", final=True)
             await reading
@@ -73,7 +83,10 @@ class Client:
 
     async def read(self, socket: Any) -> None:
         async for message in socket:
-            event, now_s = json.loads(message), time.monotonic() - self.began
+            now_s = time.monotonic() - self.began
+            if not any(kind in message for kind in ("transcription.words", "transcription.done")):
+                continue
+            event = json.loads(message)
             if event["type"] == "transcription.words":
                 self.late_s += [now_s - word["end"] - DELAY_S for word in event["words"]]
             elif event["type"] == "transcription.done":
@@ -82,15 +95,19 @@ class Client:
 
 
 async def measure_many(
-    port: int, pid: int, file: str | None, n: int, seconds: float
+    port: int, pid: int, path: str | None, n: int, seconds: float, ask_s: float
 ) -> dict[str, object]:
     clip = np.concatenate(list(vox.read(SAMPLE)))
     audio = np.tile(clip, max(round(seconds * vox.RATE / len(clip)), 1))
-    with vox.Model(file) as model:
+    with vox.Model(path) as model:
         expected = model.transcribe(audio).text
-    clients = [Client(port, pcm(audio)) for _ in range(n)]
+    messages = [
+        json.dumps({"type": "input_audio_buffer.append", "audio": base64_of(chunk)})
+        for chunk in chunks(pcm(audio))
+    ]
+    clients = [Client(port, messages) for _ in range(n)]
     memory, before_s = asyncio.create_task(watch_memory(pid)), cpu_s(pid)
-    await asyncio.gather(*(client.run() for client in clients))
+    await asyncio.gather(*(client.run(ask_s) for client in clients))
     taken_s = [after - before for after, before in zip(cpu_s(pid), before_s, strict=True)]
     memory.cancel()
     seen = await memory
@@ -162,7 +179,7 @@ class Times:
 
     async def paced(self, audio: bytes, width: int = 2 * N_CHUNK) -> Any:
         self.begun = time.monotonic()
-        async for chunk in paced(audio, self.begun, width):
+        async for chunk in paced(chunks(audio, width), self.begun):
             yield chunk
         self.sent = time.monotonic()
 
@@ -180,6 +197,42 @@ async def vllm(ports: tuple[int, int], samples: np.ndarray, times: Times) -> Non
             await send(socket, "input_audio_buffer.append", audio=base64_of(chunk))
         await send(socket, "input_audio_buffer.commit", final=True)
         await reading
+
+
+async def resumed(ports: tuple[int, int], samples: np.ndarray, times: Times) -> None:
+    """vLLM's, over a connection that breaks in the middle of the audio, and another one."""
+    said = [{"type": "session.update", "model": "x"}]
+    for chunk in chunks(pcm(samples)):
+        said.append({"type": "input_audio_buffer.append", "audio": base64_of(chunk)})
+    token, n_events = "new", 0
+
+    async def told(socket: Any) -> None:
+        nonlocal n_events
+        with contextlib.suppress(ConnectionClosed):
+            async for message in socket:
+                event = json.loads(message)
+                n_events = event.get("number", n_events)
+                times.text(event.get("delta", ""))
+                if event["type"] == "transcription.done":
+                    return times.end()
+
+    times.begun = time.monotonic()
+    for end in (len(said) // 2, len(said)):
+        url = f"ws://127.0.0.1:{ports[0]}/v1/realtime?resume={token}&after={n_events}"
+        async with connect(url, compression=None) as socket:
+            created = json.loads(await socket.recv())
+            token, first = created["resume"]["token"], 0
+            if "resumed" in created:
+                first = created["resumed"]["messages"]
+            reading = asyncio.create_task(told(socket))
+            async for message in paced(said[first:end], times.begun + (first - 1) * CHUNK_S):
+                await socket.send(json.dumps(message))
+            if end < len(said):
+                socket.transport.abort()
+            else:
+                times.sent = time.monotonic()
+                await send(socket, "input_audio_buffer.commit", final=True)
+            await reading
 
 
 async def openai(ports: tuple[int, int], samples: np.ndarray, times: Times) -> None:
@@ -293,6 +346,7 @@ async def over_http(
 
 PROTOCOLS = {
     "vLLM's": vllm,
+    "vLLM's, taken up": resumed,
     "OpenAI's": openai,
     "Mistral's": mistral,
     "Wyoming": wyoming,
@@ -301,9 +355,9 @@ PROTOCOLS = {
 }
 
 
-async def measure_protocols(ports: tuple[int, int], file: str | None, n: int) -> None:
+async def measure_protocols(ports: tuple[int, int], path: str | None, n: int) -> None:
     samples = np.concatenate(list(vox.read(SAMPLE)))
-    with vox.Model(file) as model:
+    with vox.Model(path) as model:
         word_s = model.transcribe(samples).words[0].end_ms / 1000
     print("\n| protocol | first text, p50 and p95 | all of it, p50 and p95 |\n|---|---|---|")
     for name, protocol in PROTOCOLS.items():
@@ -320,11 +374,16 @@ async def measure_protocols(ports: tuple[int, int], file: str | None, n: int) ->
 # ---- what both share ----------------------------------------------------------------------------
 
 
-async def paced(audio: bytes, began: float, width: int = 2 * N_CHUNK) -> Any:
-    """Yield chunks of 80 ms, each when it has been spoken."""
-    for i, at in enumerate(range(0, len(audio), width)):
+def chunks(audio: bytes, width: int = 2 * N_CHUNK) -> list[bytes]:
+    """Return the audio in chunks of 80 ms."""
+    return [audio[at : at + width] for at in range(0, len(audio), width)]
+
+
+async def paced(chunks: Sequence[T], began: float) -> AsyncIterator[T]:
+    """Yield each chunk of 80 ms when it has been spoken."""
+    for i, chunk in enumerate(chunks):
         await asyncio.sleep(max(began + (i + 1) * CHUNK_S - time.monotonic(), 0))
-        yield audio[at : at + width]
+        yield chunk
 
 
 async def send(socket: Any, kind: str, **fields: Any) -> None:
@@ -349,6 +408,9 @@ def main() -> None:
     parser.add_argument("-m", "--model", metavar="FILE", help="instead of the demo model")
     parser.add_argument("--streams", type=int, default=100, metavar="N")
     parser.add_argument("--seconds", type=float, default=60, metavar="S", help="of audio in each")
+    parser.add_argument(
+        "--ask", type=float, default=20, metavar="S", help="how long who is refused asks again"
+    )
     parser.add_argument("--clips", type=int, default=20, metavar="N", help="in each protocol")
     args = parser.parse_args()
     began = time.monotonic()
@@ -369,7 +431,8 @@ def main() -> None:
     async def measure() -> None:
         print(f"| from start to ready | {ready_s:.2f} s |", flush=True)
         if args.streams:
-            rows = await measure_many(port, server.pid, args.model, args.streams, args.seconds)
+            many = args.streams, args.seconds, args.ask
+            rows = await measure_many(port, server.pid, args.model, *many)
             for name, value in rows.items():
                 print(f"| {name} | {value} |", flush=True)
         if args.clips:

@@ -1,6 +1,7 @@
 """Messages that nobody would send: to all protocols of a server, for as long as asked.
 
-python tests/fuzz/fuzz_frames.py SECONDS [SEED], or Nn for so many of them. Messages are real ones
+python tests/fuzz/fuzz_frames.py SECONDS [SEED [PROCESSES]], or Nn for so many of them, which so
+many processes share, each with a server and a seed of its own, from SEED on. Messages are real ones
 with something changed. Most are handed to the application in its own event loop, as the HTTP server
 hands them on, since sockets would take most of the time; the others come over sockets. At the end
 the server must still transcribe, and hold no session.
@@ -15,6 +16,7 @@ import itertools
 import json
 import math
 import random
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -295,14 +297,34 @@ async def fuzz(server: Serving, seconds: float, seed: int, most: float = math.in
     return total
 
 
-def main() -> None:
-    limit, seed = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 0
+def fuzz_one(limit: str, seed: int) -> None:
     is_number = limit.endswith("n")
     seconds, most = (math.inf, int(limit[:-1])) if is_number else (float(limit), math.inf)
     with vox.Model() as model, serving(model, wyoming="tcp://127.0.0.1:0", limits=ROOMY) as server:
         began = time.monotonic()
         n = asyncio.run(fuzz(server, seconds, seed, most))
         print(f"{n} messages, {n / (time.monotonic() - began):.0f} a second")
+
+
+def main() -> None:
+    limit, seed, n = sys.argv[1], *map(int, sys.argv[2:] + ["0", "1"][len(sys.argv) - 2 :])
+    if n == 1:
+        return fuzz_one(limit, seed)
+    each = f"{-(-int(limit[:-1]) // n)}n" if limit.endswith("n") else limit
+    processes = {
+        seed + i: subprocess.Popen(
+            [sys.executable, __file__, each, str(seed + i)], stdout=subprocess.PIPE, text=True
+        )
+        for i in range(n)
+    }
+    told = {seed: process.communicate()[0] for seed, process in processes.items()}
+    failed = [seed for seed, process in processes.items() if process.returncode]
+    for seed, line in told.items():
+        print(f"seed {seed}: {line.strip() or 'failed'}")
+    if failed:
+        raise SystemExit(f"fuzz_frames: the seeds {failed} found something")
+    print(f"{sum(int(line.split()[0]) for line in told.values())} messages")
+    return None
 
 
 if __name__ == "__main__":
