@@ -71,7 +71,7 @@ class Limits:
 
     max_streams: int = 100  # live, at once
     max_per_client: int | None = None  # of these and files, by address; None: as many as there are
-    share: float = 0.9  # of the time, that live streams may take, so that bursts find room
+    share: float = 0.75  # of the time, that live streams may take: bursts and clients need room
     lag_s: float = 0.5  # of 95 % of what is decoded, above which nobody more is let in
     max_files: int = 2  # that are transcribed at once
     max_queue: int = 16  # that wait for it
