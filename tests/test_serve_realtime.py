@@ -440,7 +440,7 @@ def test_door_goes_by_measured_cost(demo: vox.Model, monkeypatch: pytest.MonkeyP
             assert b"would make all late" in refused.value.response.body
 
     with serving(demo) as server:
-        monkeypatch.setattr(Engine, "cost", 0.4)
+        monkeypatch.setattr(Engine, "cost", 0.3)
         run(main(server))
 
 
@@ -488,7 +488,7 @@ def test_door_goes_by_measured_lag(demo: vox.Model, monkeypatch: pytest.MonkeyPa
                 assert b"lag by 0.7 s" in refused.value.response.body
 
     with serving(demo) as server:
-        monkeypatch.setattr(engine.Engine, "cost", 0.4)
+        monkeypatch.setattr(engine.Engine, "cost", 0.3)
         monkeypatch.setattr(engine, "MANY", 2)
         run(main(server))
 
