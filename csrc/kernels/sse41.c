@@ -1,9 +1,5 @@
 /* sse41.c - the kernels for SSE4.1, which x86-64 processors without AVX2 have had since 2008;
- * compiled with this option and run only where the processor has it.
- *
- * x * y + z is rounded once as in wasm.c: by way of doubles, and number by number where these may
- * be wrong.
- */
+ * compiled with this option and run only where the processor has it. */
 #include <smmintrin.h>
 #include <stdint.h>
 #include <string.h>
@@ -68,14 +64,8 @@ static inline vec vec_sub(vec x, vec y) {
 static inline vec vec_mul(vec x, vec y) {
     return _mm_mul_ps(x, y);
 }
-static __attribute__((noinline)) vec fma_exactly(vec x, vec y, vec z) {
-    float a[LANES], b[LANES], c[LANES];
-    vec_store(a, x);
-    vec_store(b, y);
-    vec_store(c, z);
-    for (int i = 0; i < LANES; i++) c[i] = fused(a[i], b[i], c[i]);
-    return vec_load(c);
-}
+#include "unfused.h"
+
 static inline __m128d lower_sum(vec x, vec y, vec z) {
     return _mm_add_pd(_mm_mul_pd(_mm_cvtps_pd(x), _mm_cvtps_pd(y)), _mm_cvtps_pd(z));
 }
@@ -181,30 +171,26 @@ INLINE int32_t store_rounded(int8_t *to, vec x) {
     q = ivec_add(q, _mm_shuffle_epi32(q, 0xb1));
     return _mm_cvtsi128_si32(q);
 }
-/* As in avx2.c. */
-INLINE ivec dot(const ivec *v, const int8_t *q, const int n, const int most, ivec start) {
-    const ivec ones = _mm_set1_epi16(1);
-    const int few = most == 15 ? 8 : most == 31 ? 4 : most == 63 ? 2 : 1;
-    ivec sum = most == 255 ? ivec_all(0) : start;
-    for (int j = 0; j < n; j += few) {
-        ivec pairs = ivec_all(0);
-        for (int i = j; i < j + few && i < n; i++) {
-            int32_t four;
-            memcpy(&four, q + 4 * i, sizeof four);
-            ivec a = ivec_all(four), w = v[i];
-            if (most == 255) {
-                ivec is = _mm_xor_si128(w, _mm_set1_epi8((char)0x80));
-                w = _mm_abs_epi8(is);
-                a = _mm_sign_epi8(a, is);
-            }
-            ivec two = _mm_maddubs_epi16(w, a);
-            pairs = i == j ? two : _mm_add_epi16(pairs, two);
-        }
-        sum = ivec_add(sum, _mm_madd_epi16(pairs, ones));
-    }
-    return sum;
+INLINE ivec bytes_flipped(ivec x) {
+    return _mm_xor_si128(x, _mm_set1_epi8((char)0x80));
+}
+INLINE ivec bytes_size(ivec x) {
+    return _mm_abs_epi8(x);
+}
+INLINE ivec bytes_signed(ivec x, ivec by) {
+    return _mm_sign_epi8(x, by);
+}
+INLINE ivec pairs_of_bytes(ivec x, ivec y) {
+    return _mm_maddubs_epi16(x, y);
+}
+INLINE ivec pairs_add(ivec x, ivec y) {
+    return _mm_add_epi16(x, y);
+}
+INLINE ivec pairs_sum(ivec x) {
+    return _mm_madd_epi16(x, _mm_set1_epi16(1));
 }
 
+#include "pairs.h"
 #include "product.h"
 
 const kernels kernels_sse41 = {"sse4.1",       attend,        narrow, quantise,

@@ -1,22 +1,8 @@
 /* wasm.c - the kernels for WebAssembly's vectors of 128 bits, which every engine has had since
- * 2023.
- *
- * x * y + z is rounded once, as a fused instruction does, by way of doubles: the product of two
- * floats is exact there, and of the sum, rounded to a double and then to a float, only two cases
- * can be wrong, which are looked for and done again number by number: a double halfway between two
- * floats, as it might be rounded itself, and results below the normal numbers, where floats are
- * further apart.
- */
+ * 2023. */
 #include "wasm.h"
 
-static __attribute__((noinline)) vec fma_exactly(vec x, vec y, vec z) {
-    float a[LANES], b[LANES], c[LANES];
-    vec_store(a, x);
-    vec_store(b, y);
-    vec_store(c, z);
-    for (int i = 0; i < LANES; i++) c[i] = fused(a[i], b[i], c[i]);
-    return vec_load(c);
-}
+#include "unfused.h"
 
 static inline vec upper(vec x) {
     return wasm_i32x4_shuffle(x, x, 2, 3, 0, 1);

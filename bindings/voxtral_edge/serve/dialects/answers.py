@@ -304,18 +304,25 @@ class Mistral(Answer):
         for word in words:
             parts += [word] if self._has_words else self._cutter.push(word)
         parts += self._cutter.end() if is_last else []
-        described = [
-            {"text": part.text, "start": part.start_ms / 1000, "end": part.end_ms / 1000}
-            for part in parts
-        ]
-        self._parts += [{"type": "transcription_segment", **part} for part in described]
+        self._parts += [mistral_part(part) for part in parts]
         if not self._has_parts:
             return ""
-        return "".join(self._event("transcription.segment", part) for part in described)
+        return "".join(self._event("transcription.segment", mistral_times(part)) for part in parts)
 
     def _event(self, kind: str, fields: dict[str, Any]) -> str:
         data = json.dumps({"type": kind, **fields})
         return f"event: {kind}\ndata: {data}\n\n" if self.is_live else ""
+
+
+def mistral_times(part: Word | Segment, after_s: float = 0.0) -> dict[str, Any]:
+    """Return a part as Mistral tells it, of audio that began after so many seconds."""
+    start_s, end_s = after_s + part.start_ms / 1000, after_s + part.end_ms / 1000
+    return {"text": part.text, "start": start_s, "end": end_s}
+
+
+def mistral_part(part: Word | Segment, after_s: float = 0.0) -> dict[str, Any]:
+    """Return it as the list of all of them has it."""
+    return {"type": "transcription_segment", **mistral_times(part, after_s)}
 
 
 def _warned(warning: str | None) -> dict[str, Any]:

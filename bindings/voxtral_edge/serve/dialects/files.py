@@ -152,18 +152,12 @@ class Transcription(Meanwhile):
         """Return the answer that the fields ask for; raise BadRequest."""
         model = self._engine.model
         has_logprobs = "logprobs" in _all(form, "include")
-        wanted = _all(form, "timestamp_granularities")
-        for name in wanted:
-            if name not in GRANULARITIES:
-                raise BadRequest(
-                    f"{name!r} is not one of {', '.join(GRANULARITIES)}",
-                    param="timestamp_granularities",
-                )
         language, is_live = form.last("language"), _is_set(form, "stream")
         if self._is_mistral:
             if _is_set(form, "diarize"):
                 raise BadRequest("this model knows no speakers: leave diarize out")
-            return Mistral(model, form.last("model"), language, wanted, is_live=is_live)
+            parts = _granularities(form)
+            return Mistral(model, form.last("model"), language, parts, is_live=is_live)
         if is_live:
             return Events(model, has_logprobs=has_logprobs)
         kind = form.last("response_format", "json")
@@ -175,7 +169,8 @@ class Transcription(Meanwhile):
                 f"{kind!r} is not one of {', '.join([*SIMPLE, VERBOSE])}{hint}",
                 param="response_format",
             )
-        return Verbose(model, wanted or ["segment"], language, has_logprobs=has_logprobs)
+        parts = _granularities(form) or ["segment"]
+        return Verbose(model, parts, language, has_logprobs=has_logprobs)
 
 
 class Sender:
@@ -277,6 +272,18 @@ def _is_set(form: Form, name: str) -> bool:
 def _all(form: Form, name: str) -> list[str]:
     """Return the values of a list, with brackets or without."""
     return form.fields.get(f"{name}[]", []) + form.fields.get(name, [])
+
+
+def _granularities(form: Form) -> list[str]:
+    """Return the parts whose times are wanted; raise BadRequest."""
+    wanted = _all(form, "timestamp_granularities")
+    for name in wanted:
+        if name not in GRANULARITIES:
+            raise BadRequest(
+                f"{name!r} is not one of {', '.join(GRANULARITIES)}",
+                param="timestamp_granularities",
+            )
+    return wanted
 
 
 def _transcription(request: Request) -> Response:

@@ -24,7 +24,7 @@ from ..intake.vocabulary import listed
 from ..sessions.engine import Engine
 from ..sessions.hearing import Hearing
 from . import sockets
-from .answers import Text
+from .answers import Text, mistral_part, mistral_times
 from .sockets import Dialect, Socket, audio_of
 
 AUDIO_BYTES = 1 << 18  # the most in a message
@@ -202,13 +202,9 @@ class Mistral(Dialect):
 
     async def _pass_on(self, segments: list[Segment]) -> None:
         for segment in segments:
-            told = {
-                "text": segment.text,
-                "start": self._heard_s + segment.start_ms / 1000,
-                "end": self._heard_s + segment.end_ms / 1000,
-            }
-            self._segments.append({"type": "transcription_segment", **told})
-            await self._socket.tell({"type": "transcription.segment", **told})
+            self._segments.append(mistral_part(segment, self._heard_s))
+            times = mistral_times(segment, self._heard_s)
+            await self._socket.tell({"type": "transcription.segment", **times})
 
 
 def _turns(engine: Engine, detection: Any, delay_ms: int) -> Turns:
