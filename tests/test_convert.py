@@ -11,6 +11,7 @@ import functools
 import hashlib
 import itertools
 import json
+import os
 import re
 import resource
 import shutil
@@ -353,12 +354,59 @@ def test_error_limits_hold(kind: Type) -> None:
 # ---- whole files ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["q4_0", "q4_k_m"])
-def test_same_bytes_for_any_number_of_threads(name: str, official: Path, tmp_path: Path) -> None:
-    files = [tmp_path / f"{n}.gguf" for n in (1, 2, 5)]
-    for n, file in zip((1, 2, 5), files, strict=True):
-        convert(official, file, type=name, threads=n)
-    assert len({file.read_bytes() for file in files}) == 1
+@pytest.mark.parametrize("layout", ["official", "transformers"])
+def test_same_bytes_anywhere_at_any_time(
+    layout: str, tmp_path: Path, run_python: Callable[..., tuple[str, ...]]
+) -> None:
+    """Of the threads, the folder, the day, the locale and the hash seed nothing is in the file."""
+    here, there = tmp_path / layout, tmp_path / "elsewhere" / "model"
+    if layout == "official":
+        tiny_model.write_official(here)
+    else:
+        tiny_model.write_transformers(here, n_shards=3)
+    there.mkdir(parents=True)
+    for i, file in enumerate(sorted(here.iterdir(), reverse=True)):
+        shutil.copyfile(file, there / file.name)
+        os.utime(there / file.name, (10**9 - i, 10**9 - i))
+    code = f"""
+import locale, os, sys
+from voxtral_edge.convert.convert_voxtral import main
+locale.setlocale(locale.LC_ALL, "")
+common = sys.argv[1:] + ["--quiet", "--name", "Caf\\u00e9"]
+for kind in {TYPES}:
+    assert not main([*common, kind + ".gguf", "--type", kind])
+assert not main([*common, "default.gguf"])
+assert not main([*common, "decoder.gguf", "--decoder-only"])
+"""
+    places = [
+        # The day is another one on the two sides of the date line.
+        (here.parent, layout, "1", {
+            "PYTHONHASHSEED": "0", "TZ": "AAA-14", "LC_ALL": "C", "PYTHONUTF8": "0",
+            "PYTHONCOERCECLOCALE": "0", "USER": "a",
+        }),
+        (there.parent, str(there), "5", {
+            "PYTHONHASHSEED": "1", "TZ": "BBB12", "LC_ALL": "C.UTF-8", "USER": "b",
+        }),
+    ]  # fmt: skip
+    for folder, model, threads, env in places:
+        done = subprocess.run(
+            run_python("-c", code, model, "--threads", threads),
+            cwd=folder, env=os.environ | env, capture_output=True, text=True, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+    one, other = ({f.name: f.read_bytes() for f in p[0].glob("*.gguf")} for p in places)
+    assert len(one) == len(TYPES) + 2
+    assert [name for name in one if one[name] != other[name]] == []
+    assert one["default.gguf"] == one["q4_k_m.gguf"]
+
+
+@pytest.mark.parametrize("kind", [Type.F16, Type.BF16, Type.Q8_0, Type.Q4_0])
+def test_packing_again_changes_nothing(kind: Type) -> None:
+    """What was unpacked, as by another program, loses nothing more."""
+    values = np.ascontiguousarray(hard_blocks().clip(-6e4, 6e4), np.float32)
+    once = unpack(pack(values, kind).tobytes(), kind, values.size)
+    again = unpack(pack(once.reshape(values.shape), kind).tobytes(), kind, values.size)
+    assert np.array_equal(once, again)
 
 
 def test_gguf_package_reads_the_metadata(official: Path, tmp_path: Path) -> None:
