@@ -29,6 +29,11 @@ INLINE vec vec_exp(vec x) {
     return vec_zero_below(x, EXP_MIN, vec_times_power(y, t));
 }
 
+/* exp_neg of each of n numbers, a multiple of LANES */
+INLINE void exps(float *x, int n) {
+    for (int i = 0; i < n; i += LANES) vec_store(x + i, vec_exp(vec_load(x + i)));
+}
+
 /* One of the products of a page. What the next page needs is fetched meanwhile, evenly. */
 typedef struct {
     const float *a[ROWS]; /* [last] each */

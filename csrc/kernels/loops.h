@@ -1,7 +1,9 @@
 /* loops.h - what kernels.h has of loops over neighbouring numbers, in plain C, included by the file
- * of each instruction set: whose vectors these become is the compiler's affair, which may change no
- * bit. */
+ * of each instruction set, which defines exps first: whose vectors these become is the compiler's
+ * affair, which may change no bit. */
 #include "functions.h"
+
+enum { EXPS = 64 }; /* exponentials at a time */
 
 static void gelu(const float *x, int64_t n, float *y) {
     for (int64_t i = 0; i < n; i++)
@@ -9,9 +11,14 @@ static void gelu(const float *x, int64_t n, float *y) {
 }
 
 static void swiglu(const float *x, const float *by, int64_t n, float *y) {
-    for (int64_t i = 0; i < n; i++) {
-        float e = exp_neg(-fabsf(x[i]));
-        y[i] = (x[i] < 0 ? x[i] * e : x[i]) / (1 + e) * by[i];
+    for (; n > 0; n -= EXPS, x += EXPS, by += EXPS, y += EXPS) {
+        int m = n < EXPS ? (int)n : EXPS;
+        float e[EXPS];
+        for (int i = 0; i < m; i++) e[i] = -fabsf(x[i]);
+        for (int i = m; i < EXPS; i++) e[i] = 0;
+        exps(e, EXPS);
+        for (int i = 0; i < m; i++)
+            y[i] = (x[i] < 0 ? x[i] * e[i] : x[i]) / (1 + e[i]) * by[i];
     }
 }
 
@@ -55,7 +62,14 @@ static void double_sums(const double *a, const double *x, size_t stride, int n, 
 
 static double exp_sum(const float *x, int n, float most) {
     double sum = 0;
-    for (int i = 0; i < n; i++) sum += exp_neg(x[i] - most);
+    for (; n > 0; n -= EXPS, x += EXPS) {
+        int m = n < EXPS ? n : EXPS;
+        float e[EXPS];
+        for (int i = 0; i < m; i++) e[i] = x[i] - most;
+        for (int i = m; i < EXPS; i++) e[i] = 0;
+        exps(e, EXPS);
+        for (int i = 0; i < m; i++) sum += e[i];
+    }
     return sum;
 }
 

@@ -5,7 +5,13 @@
 #include <math.h>
 #include <string.h>
 
+#include "functions.h"
 #include "kernels.h"
+
+static void exps(float *x, int n) {
+    for (int i = 0; i < n; i++) x[i] = exp_neg(x[i]);
+}
+
 #include "loops.h"
 
 enum { TILE = 16 }; /* queries at a time */
@@ -23,7 +29,8 @@ static float weigh(attend_query *x, float scale, float *s) {
     for (int i = 0; i < ATTEND_PAGE; i++)
         s[i] = i >= x->first && i < x->last ? scale * s[i] : -INFINITY;
     for (int i = 0; i < ATTEND_PAGE; i++) max = s[i] > max ? s[i] : max;
-    for (int i = 0; i < ATTEND_PAGE; i++) s[i] = exp_neg(s[i] - max);
+    for (int i = 0; i < ATTEND_PAGE; i++) s[i] -= max;
+    exps(s, ATTEND_PAGE);
     float keep = exp_neg(x->max - max);
     for (int j = 0; j < ATTEND_LANES; j++)
         x->sum[j] = fused(x->sum[j], keep, s[j] + s[j + 16] + s[j + 32] + s[j + 48]);
