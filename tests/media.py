@@ -158,6 +158,16 @@ def broken(kind: str, samples: np.ndarray) -> bytes:
     return encode(samples, format, codec, rate=rate, seekable=live is None, options=live)
 
 
+def flv_is_whole(data: bytes) -> bool:
+    """Whether Flash video ends with the length of its last tag."""
+    n = int.from_bytes(data[-4:], "big")
+    return (
+        n < len(data) - 4
+        and data[-4 - n] in (8, 9, 18)
+        and data[-3 - n :][:3] == (n - 11).to_bytes(3, "big")
+    )
+
+
 def decoded_s(file: io.RawIOBase | io.BytesIO) -> float:
     """Return the seconds of sound that FFmpeg itself has of it, whatever fails."""
     n_s = 0.0

@@ -171,7 +171,7 @@ class _Track:
                 self._last = packet
             try:
                 frames = self._stream.codec_context.decode(packet)
-            except av.FFmpegError:
+            except (av.FFmpegError, ValueError):  # the latter of what could not be opened before
                 self._has_failed = True
                 self._n_failed += 1
                 continue
@@ -207,14 +207,17 @@ def _open(source: ByteSource, options: dict[str, str]) -> InputContainer:
         source.fail(error)
         raise error
 
+    # Tags need not be UTF-8. From PyAV 19 on that goes without saying, and may not be said.
+    is_strict = int(av.__version__.split(".")[0]) < 19
+    tags: dict[str, Any] = {"metadata_errors": "replace"} if is_strict else {}
     try:
-        container = av.open(
+        container: InputContainer = av.open(
             source,
             "r",
             container_options={"protocol_whitelist": "none", **options},
-            metadata_errors="replace",
             buffer_size=BUFFER,
             io_open=refuse,
+            **tags,
         )
     except av.FFmpegError as error:
         source.check()

@@ -47,7 +47,7 @@ def flv(head: bytes) -> int:
     if head[:3] == b"FLV":
         return int.from_bytes(head[5:9], "big")
     if len(head) <= 4:
-        return len(head)
+        return 4
     return 15 + int.from_bytes(head[5:8], "big") if head[4] in FLV_TAGS else 0
 
 
