@@ -245,4 +245,8 @@ def _matplotlib() -> Any:
         raise ImportError(
             "a picture needs the extra plot: pip install 'voxtral-edge[plot]'"
         ) from None
+    except RuntimeError:  # of Path.home(), before matplotlib 3.11
+        raise ImportError(
+            "matplotlib finds no home directory for its settings: set MPLCONFIGDIR"
+        ) from None
     return figure
