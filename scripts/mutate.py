@@ -202,7 +202,8 @@ class CTests:
 # ---- Python -------------------------------------------------------------------------------------
 
 PY_QUICK = ("tests/test_convert_limits.py", "tests/test_convert.py", "tests/test_groups.py",
-            "tests/test_fuzz.py", "-k", "not any_value and not end_within and not frames",
+            "tests/test_turn_head.py", "tests/test_fuzz.py",
+            "-k", "not any_value and not end_within and not frames",
 )  # fmt: skip
 PY_WHOLE = (*PY_QUICK[:-2], "tests/test_faults.py")
 PY_COMPARES: dict[type[ast.cmpop], type[ast.cmpop]] = {

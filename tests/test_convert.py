@@ -11,6 +11,7 @@ import functools
 import hashlib
 import itertools
 import json
+import math
 import os
 import re
 import resource
@@ -38,7 +39,9 @@ from voxtral_edge.convert import (
 from voxtral_edge.convert.convert_voxtral import main
 from voxtral_edge.convert.reading import checkpoint
 from voxtral_edge.convert.reading import tensors as table
+from voxtral_edge.convert.reading.params import PUBLISHED
 from voxtral_edge.convert.reading.safetensors_file import SafetensorsFile
+from voxtral_edge.convert.verification import Deviation
 from voxtral_edge.convert.writing.gguf_file import write_header
 from voxtral_edge.convert.writing.quantize import (
     BOUNDS,
@@ -218,6 +221,56 @@ def test_window_as_digits_in_params(copy: Folders) -> None:
     edit(folder / "params.json", lambda p: p.update(sliding_window="56"))
     with Checkpoint(folder) as source:
         assert source.params.decoder.window == 56
+
+
+def test_deviations_are_shares_of_their_limits() -> None:
+    found = Deviation()
+    found.add(np.float32([[0.25, 0.5], [0, 0.125]]), np.float32([[1], [0.0625]]))
+    found.add(np.float32([[0, 0]]), np.float32([[0]]))  # of values that are kept as they are
+    assert (found.n, found.max_error, found.limit_share) == (6, 0.5, 2)
+    assert found.rms_error == pytest.approx(math.sqrt((0.0625 + 0.25 + 0.015625) / 6))
+
+
+@pytest.mark.parametrize("window", [1, "1", 1 << 20])
+def test_windows_at_their_limits(window: object, copy: Folders) -> None:
+    folder = copy()
+    edit(folder / "params.json", lambda p: p.update(sliding_window=window))
+    with Checkpoint(folder) as source:
+        assert source.params.decoder.window == int(str(window))
+
+
+def test_safetensors_of_every_type(tmp_path: Path) -> None:
+    """Tensors that are no weights are passed over by their size; a file may hold none."""
+    import safetensors.numpy
+
+    kinds = ["bool", "u1", "i1", "u2", "i2", "f2", "u4", "i4", "f4", "u8", "i8", "f8"]
+    arrays = {kind: np.ones((3, 5), kind) for kind in kinds}
+    safetensors.numpy.save_file(arrays, tmp_path / "a.safetensors")
+    with SafetensorsFile(tmp_path / "a.safetensors") as file:
+        assert {name: info.n_bytes for name, info in file.tensors.items()} == {
+            name: array.nbytes for name, array in arrays.items()
+        }
+    (tmp_path / "none.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    with SafetensorsFile(tmp_path / "none.safetensors") as file:
+        assert file.tensors == {}
+    with pytest.raises(ConversionError, match="nothing: No such file"):
+        SafetensorsFile(tmp_path / "nothing")
+
+
+def test_sizes_of_the_published_model() -> None:
+    """They are those of docs/model.md."""
+    text = (ROOT / "docs" / "model.md").read_text()
+    lines = text[text.index("| layers | ") :].splitlines()[:8]
+    rows = [[cell.replace(" ", "") for cell in line.split("|")[2:4]] for line in lines]
+    for i, stack in enumerate((PUBLISHED.encoder, PUBLISHED.decoder)):
+        layers, dim, heads, kv_heads, hidden, window, theta, eps = (row[i] for row in rows)
+        assert (stack.n_layers, stack.dim, stack.hidden_dim) == (int(layers), int(dim), int(hidden))
+        assert f"{stack.n_heads}x{stack.head_dim}" == heads
+        assert stack.n_kv_heads == int(kv_heads)
+        assert window.startswith((f"{stack.window}frames", f"{stack.window}slots"))
+        assert (stack.rope_theta, stack.norm_eps) == (float(theta), float(eps))
+    assert f"has {PUBLISHED.n_vocab:,} tokens".replace(",", " ") in text
+    assert f"D [{PUBLISHED.ada_dim}, {PUBLISHED.decoder.dim}]" in text
 
 
 @pytest.mark.parametrize("kind", ["F16", "F32"])

@@ -46,6 +46,8 @@ static void drain(vox_stream *s, result *r) {
     while ((status = vox_stream_next(s, &slot)) == VOX_SLOT) {
         CHECK(slot.index == (int64_t)r->n_tokens && r->n_tokens < 4096);
         CHECK((slot.turn >= 0) == s->m->info.has_turns && slot.turn < VOX_N_TURNS);
+        for (int i = 0; i < VOX_N_TURNS; i++)
+            CHECK(slot.turn < 0 || slot.turns[i] <= slot.turns[slot.turn]);
         note(r, &slot);
         memcpy(r->text + r->n_text, slot.text, slot.n_text);
         r->n_text += slot.n_text;
@@ -69,7 +71,7 @@ static result run_stream(vox_stream *s, const float *samples, size_t n, size_t c
     CHECK(vox_stream_finish(s) == VOX_OK);
     drain(s, &r);
     vox_slot unused;
-    CHECK(vox_stream_next(s, &unused) == VOX_DONE);
+    CHECK(vox_stream_next(s, &unused) == VOX_DONE && s->phase == STREAM_DONE);
     CHECK(vox_stream_push(s, samples, 1) == VOX_ERR_STATE);
     return r;
 }
@@ -263,6 +265,23 @@ static unsigned char *save(vox_stream *s, size_t *n) {
     return bytes;
 }
 
+enum {
+    BITS_AT = 32,
+    N_BYTES_AT = 48,
+    N_SUMMED = 56,
+    N_HEADER = N_SUMMED + 8,
+    CLOCK_AT = N_HEADER + 40 + 6 * 4, /* behind the options and the small numbers */
+    N_PUSHED_AT = CLOCK_AT + 8
+};
+
+/* Make the length and the sum of a saved stream right. */
+static void seal(unsigned char *bytes, size_t n) {
+    uint64_t n_bytes = n;
+    memcpy(bytes + N_BYTES_AT, &n_bytes, sizeof n_bytes);
+    uint64_t sum = hash_bytes(hash_bytes(0, bytes, N_SUMMED), bytes + N_HEADER, n - N_HEADER);
+    memcpy(bytes + N_SUMMED, &sum, sizeof sum);
+}
+
 /* Saved and loaded after every few slots, at any clock: the slots of an uninterrupted stream. */
 static void test_saves(vox_model *m, const vox_stream_params *params, const float *samples,
                        size_t n, size_t step, int64_t clock) {
@@ -312,18 +331,15 @@ static void test_long_life(vox_model *m, const float *samples, size_t n) {
         size_t n_bytes;
         unsigned char *bytes = save(young, &n_bytes);
         int64_t counts[6]; /* clock, pushed, encoded, decoded, skipped, out */
-        size_t at = 64;    /* behind the header, and the options */
-        while (at < 300 && memcmp(bytes + at, &slots[i], sizeof *slots) != 0) at += 4;
-        memcpy(counts, bytes + at, sizeof counts);
+        memcpy(counts, bytes + CLOCK_AT, sizeof counts);
         CHECK(counts[0] == slots[i] && counts[1] == (int64_t)n && counts[4] == 0);
         counts[0] = 0;
         counts[1] += slots[i] * SAMPLES_PER_SLOT;
         counts[2] += slots[i];
         counts[3] += slots[i];
         counts[5] += slots[i];
-        memcpy(bytes + at, counts, sizeof counts);
-        uint64_t sum = hash_bytes(hash_bytes(0, bytes, 56), bytes + 64, n_bytes - 64);
-        memcpy(bytes + 56, &sum, sizeof sum);
+        memcpy(bytes + CLOCK_AT, counts, sizeof counts);
+        seal(bytes, n_bytes);
         CHECK(vox_stream_load(m, bytes, n_bytes, &old, NULL, 0) == VOX_OK);
         int64_t memory = vox_stream_memory(old);
         for (int round = 0; round < 3; round++) {
@@ -374,7 +390,7 @@ static void test_damaged_saves(vox_model *m, vox_model *other, const float *samp
               *message);
     unsigned seed = 1;
     int n_loaded = 0;
-    enum { ROUNDS = 1000, N_SUMMED = 56, N_HEADER = N_SUMMED + 8 };
+    enum { ROUNDS = 1000 };
     size_t n_each = 12 + 8 * VOX_MAX_ALTERNATIVES + (m->turn_head ? sizeof s->said->turns : 0);
     size_t n_numbers = 160 + strlen(params.words) + (size_t)s->text.n_kept +
                        n_each * (size_t)(s->slots.n_said - s->slots.n_given);
@@ -387,9 +403,8 @@ static void test_damaged_saves(vox_model *m, vox_model *other, const float *samp
         }
         if (memcmp(bad, bytes, n_bytes) == 0) continue;
         CHECK(vox_stream_load(m, bad, n_bytes, &loaded, message, sizeof message) == VOX_ERR_FORMAT);
-        memcpy(bad, bytes, N_SUMMED); /* all but the sum, which is made right */
-        uint64_t sum = hash_bytes(hash_bytes(0, bad, N_SUMMED), bad + N_HEADER, n_bytes - N_HEADER);
-        memcpy(bad + N_SUMMED, &sum, sizeof sum);
+        memcpy(bad, bytes, N_SUMMED);
+        seal(bad, n_bytes);
         if (vox_stream_load(m, bad, n_bytes, &loaded, NULL, 0) != VOX_OK) continue;
         n_loaded++;
         if (i % 10) { /* running each takes long */
@@ -445,11 +460,10 @@ static void check_factor(vox_stream *s, float value, int is_one) {
     s->front.gain.factor = 1;
 }
 
-/* Numbers of a saved stream are what they may be, up to the last one, and no more; and a stream
- * that failed does nothing. */
+/* Numbers of a saved stream are what they may be, up to the last one, and no more. */
 static void test_limits_of_saves(vox_model *m, const float *samples, size_t n) {
     vox_stream_params params = {.confidence = 1, .n_alternatives = 2, .auto_gain = 1, .words = "a"};
-    vox_stream *s, *loaded;
+    vox_stream *s;
     vox_slot slot;
     CHECK(vox_stream_open(m, &params, &s, NULL, 0) == VOX_OK);
     CHECK(vox_stream_push(s, samples, n) == VOX_OK);
@@ -492,20 +506,77 @@ static void test_limits_of_saves(vox_model *m, const float *samples, size_t n) {
         CHECK(loads(s) == (i < 2));
     }
     s->text.n_kept = 0;
-    size_t n_bytes;
+    s->phase = STREAM_DONE; /* while there is more to say */
+    CHECK(!loads(s));
+    s->phase = STREAM_OPEN;
+    CHECK(loads(s));
+    vox_stream_close(s);
+}
+
+static void check_refused(vox_model *m, const unsigned char *bytes, size_t n, const char *why) {
+    vox_stream *loaded;
     char message[200];
-    unsigned char *bytes = save(s, &n_bytes);
-    bytes[0] ^= 1;
-    CHECK(vox_stream_load(m, bytes, n_bytes, &loaded, message, sizeof message) == VOX_ERR_FORMAT);
-    CHECK(strstr(message, "no saved stream"));
+    CHECK(vox_stream_load(m, bytes, n, &loaded, message, sizeof message) == VOX_ERR_FORMAT);
+    CHECK(!loaded && strstr(message, why));
+}
+
+/* What a saved stream says of itself must be true; and a stream that failed does nothing. */
+static void test_headers_of_saves(vox_model *m, const float *samples, size_t n) {
+    vox_stream *s;
+    result r = {0};
+    CHECK(vox_stream_open(m, NULL, &s, NULL, 0) == VOX_OK);
+    CHECK(vox_stream_push(s, samples, n) == VOX_OK);
+    drain(s, &r);
+    size_t n_bytes;
+    unsigned char *bytes = save(s, &n_bytes), *longer = calloc(1, n_bytes + 1);
+    CHECK(longer);
+    static const struct {
+        size_t at;
+        const char *why;
+    } changed[] = {{0, "no saved stream"},
+                   {8, "another version"},
+                   {BITS_AT, "rounds otherwise"},
+                   {BITS_AT + 8, "another model"}};
+    for (size_t i = 0; i < sizeof changed / sizeof *changed; i++) {
+        bytes[changed[i].at] ^= 1;
+        seal(bytes, n_bytes);
+        check_refused(m, bytes, n_bytes, changed[i].why);
+        bytes[changed[i].at] ^= 1;
+    }
+    memcpy(longer, bytes, n_bytes);
+    seal(longer, n_bytes + 1);
+    check_refused(m, longer, n_bytes + 1, "damaged: load");
+    seal(longer, n_bytes - 1);
+    check_refused(m, longer, n_bytes - 1, "damaged: load");
+    seal(longer, n_bytes);
+    check_refused(m, longer, n_bytes + 1, "damaged or cut short");
+    static const int64_t more[][2] = {
+        {(int64_t)1 << 48, 0}, /* samples than any memory has, of which there are no bytes */
+        {(DECODER_WIDTH + ENCODER_WIDTH + 1) * SAMPLES_PER_SLOT,
+         DECODER_WIDTH + ENCODER_WIDTH + 1}, /* heard slots than have room */
+    };
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        int64_t counts[2]; /* pushed, encoded */
+        memcpy(counts, bytes + N_PUSHED_AT, sizeof counts);
+        CHECK(counts[0] == (int64_t)n);
+        counts[0] += more[i][0];
+        counts[1] += more[i][1];
+        memcpy(longer, bytes, n_bytes);
+        memcpy(longer + N_PUSHED_AT, counts, sizeof counts);
+        seal(longer, n_bytes);
+        check_refused(m, longer, n_bytes, "damaged: load");
+    }
+    free(longer);
     free(bytes);
 
     s->phase = STREAM_FAILED;
     float unused;
+    vox_slot slot;
     CHECK(vox_stream_save(s, NULL, 0) == VOX_ERR_STATE && strstr(vox_stream_message(s), "failed"));
     CHECK(vox_stream_push(s, samples, 1) == VOX_ERR_STATE && vox_stream_finish(s) == VOX_ERR_STATE);
     CHECK(vox_stream_next(s, &slot) == VOX_ERR_STATE && vox_stream_embed(s, &unused) < 0);
-    CHECK(vox_stream_reset(s) == VOX_OK && vox_stream_push(s, samples, 1) == VOX_OK);
+    CHECK(vox_stream_reset(s) == VOX_OK && !*vox_stream_message(s));
+    CHECK(vox_stream_push(s, samples, 1) == VOX_OK);
     vox_stream_close(s);
 }
 
@@ -641,6 +712,15 @@ static void test_gate(vox_model *m, const float *samples, size_t n) {
     }
     params.batch_ms = 0;
     test_saves(m, &params, audio, n_all, 6001, 0);
+
+    CHECK(vox_stream_open(m, &params, &s, NULL, 0) == VOX_OK);
+    CHECK(vox_stream_watch(s, "mel") == VOX_OK);
+    CHECK(vox_stream_push(s, audio, n_all) == VOX_OK && vox_stream_finish(s) == VOX_OK);
+    vox_slot slot;
+    int64_t n_mel = 0;
+    while (vox_stream_next(s, &slot) == VOX_SLOT) n_mel += vox_stream_tensor(s, "mel", NULL, 0);
+    CHECK(n_mel == (s->slots.n_encoded + s->slots.n_skipped) * MEL_PER_SLOT * N_MEL);
+    vox_stream_close(s);
     free(audio);
 }
 
@@ -703,6 +783,30 @@ static void test_counts(vox_model *m) {
         CHECK(r.n_tokens == (lengths[i] + 1279) / 1280 + 10 && r.n_text == 0);
         free(r.logits);
     }
+    vox_stream *s; /* what was begun of a character is told with the last slot */
+    CHECK(vox_stream_open(m, NULL, &s, NULL, 0) == VOX_OK);
+    s->text.kept[0] = (char)0xE2;
+    s->text.n_kept = 1;
+    result r = run_stream(s, silence, 2999, 0);
+    CHECK(r.n_text == 3 && memcmp(r.text, "\xEF\xBF\xBD", 3) == 0);
+    vox_stream_close(s);
+}
+
+/* What a stream that is alone tells of its work and memory. */
+static void test_stats(vox_model *m, const float *samples, size_t n) {
+    vox_stream *s;
+    vox_stats a;
+    CHECK(vox_stream_open(m, NULL, &s, NULL, 0) == VOX_OK);
+    result r = run_stream(s, samples, n, 8000);
+    CHECK(vox_stream_stats(s, &a) == VOX_OK);
+    CHECK(a.mel_ns > 0 && a.encoder_ns > 0 && a.prefill_ns > 0 && a.decoder_ns > 0);
+    CHECK(a.head_ns > 0 && a.n_accepted == (int64_t)r.n_tokens);
+    CHECK(a.n_encoder_passes > 1 && a.n_encoder_passes < a.n_encoder_slots);
+    CHECK(a.n_encoder_slots == s->slots.n_encoded - (m->n_left_pad - 1));
+    CHECK(a.n_encoder_shared == a.n_encoder_slots);
+    CHECK(a.n_decoder_shared > a.n_decoder_passes && a.n_decoder_shared <= a.n_decoder_slots);
+    CHECK(a.state_bytes >= (int64_t)(kv_bytes(&s->enc_state.kv) + kv_bytes(&s->dec_state.kv)));
+    vox_stream_close(s);
 }
 
 /* Rings that wrap while guesses are refused, and while copies come and go. */
@@ -726,6 +830,7 @@ static void test_tight_rings(const char *path, vox_model *other) {
     test_saves(m, &sure, samples, N, 4001, 0);
     test_saves(m, NULL, samples, N, 12345, (int64_t)1 << 33);
     test_limits_of_saves(m, samples, N);
+    test_headers_of_saves(m, samples, N);
     test_long_life(m, samples, N);
     test_damaged_saves(m, other, samples, N / 2);
     test_guard(path, samples, N / 2, &whole);
@@ -831,6 +936,12 @@ static void test_misuse(vox_model *m) {
         CHECK(vox_stream_open(m, &p, &s, message, sizeof message) == VOX_ERR_ARGUMENT && !s &&
               *message);
     }
+    int most[] = {80, 1200, 2400};
+    for (size_t i = 0; i < sizeof most / sizeof *most; i++) {
+        vox_stream_params p = {.delay_ms = most[i]};
+        CHECK(vox_stream_open(m, &p, &s, NULL, 0) == VOX_OK);
+        vox_stream_close(s);
+    }
     vox_stream_params bad[] = {
         {.batch_ms = 79},
         {.batch_ms = 100},
@@ -906,6 +1017,7 @@ int main(int argc, char **argv) {
     CHECK(whole.n_text == strlen(expected) && memcmp(whole.text, expected, whole.n_text) == 0);
     test_misuse(m); /* from here on, the shortest first */
     test_counts(m);
+    test_stats(m, samples, n);
     for (int i = 5; i < argc; i++) test_tight_rings(argv[i], m);
     test_embeddings(m, samples, n);
     test_rounding(argv[1], samples, n, &whole);
