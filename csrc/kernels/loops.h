@@ -17,8 +17,7 @@ static void swiglu(const float *x, const float *by, int64_t n, float *y) {
         for (int i = 0; i < m; i++) e[i] = -fabsf(x[i]);
         for (int i = m; i < EXPS; i++) e[i] = 0;
         exps(e, EXPS);
-        for (int i = 0; i < m; i++)
-            y[i] = (x[i] < 0 ? x[i] * e[i] : x[i]) / (1 + e[i]) * by[i];
+        for (int i = 0; i < m; i++) y[i] = (x[i] < 0 ? x[i] * e[i] : x[i]) / (1 + e[i]) * by[i];
     }
 }
 
