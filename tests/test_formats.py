@@ -56,6 +56,13 @@ def assert_same(got: np.ndarray, expected: np.ndarray, delay: int = DELAY) -> No
     assert np.corrcoef(part, wanted[: len(part)])[0, 1] > 0.95
 
 
+def skip_what_pyav_lacks(kind: str) -> None:
+    if kind == "amr" and "libopencore_amrnb" not in av.codecs_available:
+        pytest.skip("this PyAV makes no AMR")
+    if kind == "w64" and av.__version__.startswith("17."):
+        pytest.skip("this PyAV decodes no packet of 24 bits whose end is padded")
+
+
 @pytest.fixture(scope="module")
 def files(digits: np.ndarray) -> dict[str, bytes]:
     """The clip as every kind."""
@@ -69,6 +76,7 @@ def files(digits: np.ndarray) -> dict[str, bytes]:
 def test_every_kind_from_a_file_and_a_pipe(
     kind: str, files: dict[str, bytes], digits: np.ndarray, tmp_path: Path
 ) -> None:
+    skip_what_pyav_lacks(kind)
     path = tmp_path / "misnamed.wav"
     path.write_bytes(files[kind])
     from_file = all_of(vox.read(path))
@@ -97,8 +105,7 @@ def test_tags_that_are_no_utf8(kind: str, files: dict[str, bytes]) -> None:
 @pytest.mark.parametrize("kind", [*(kind for kind in KINDS if kind != "m4a"), *media.BROKEN])
 def test_what_breaks_off_gives_what_there_is(kind: str, digits: np.ndarray) -> None:
     """As much as FFmpeg has of it, and the line that says so, wherever the cut is."""
-    if kind == "amr" and "libopencore_amrnb" not in av.codecs_available:
-        pytest.skip("this PyAV makes no AMR")
+    skip_what_pyav_lacks(kind)
     data = media.broken(kind, digits)
     nearly = 0.9 if kind == "tta" else 0.997  # the last bytes of that are a tag
     for share in (1.0, nearly, 0.77, 0.501, 0.31):
