@@ -7,7 +7,6 @@ import io
 import json
 import math
 import re
-import resource
 import shutil
 import socket
 import ssl
@@ -308,6 +307,7 @@ def test_a_client_that_leaves_ends_its_work(server: Serving, digits: np.ndarray)
 
 def test_upload_is_not_held_in_memory(server: Serving) -> None:
     """A header of 96 kHz, 8 channels, and 100 MB of it."""
+    resource = pytest.importorskip("resource", reason="memory is not told here")
     head = struct.pack("<4sI4s4sIHHIIHH4sI", b"RIFF", 0, b"WAVE", b"fmt ", 16, 1, 8, 96_000,
                        96_000 * 16, 16, 16, b"data", 0)  # fmt: skip
     live = Upload(server)
