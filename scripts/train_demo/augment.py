@@ -10,7 +10,7 @@ import math
 
 import torch
 from bank import LEVEL
-from clips import GAIN, LENGTH, SOURCE, SPEED, START, TWIST, WARP, Batch
+from clips import GAIN, HISS, LENGTH, SOURCE, SPEED, START, TWIST, WARP, Batch
 from network import Mel
 from torch import Tensor
 
@@ -36,7 +36,8 @@ class Augmenter:
         return chosen.nonzero()[:, 0].to(self.device, non_blocking=True)
 
     def assembled(self, plan: Tensor, n_samples: int) -> Tensor:
-        """Segments at their places, resampled to their speeds (cubic interpolation)."""
+        """Segments at their places, resampled to their speeds (cubic interpolation), each with
+        noise of its own."""
         starts = plan[..., START].clamp(max=2.0**40).long()
         t = torch.arange(n_samples, device=self.device).expand(len(plan), -1).contiguous()
         index = (torch.searchsorted(starts, t, right=True) - 1).clamp(min=0)
@@ -53,7 +54,13 @@ class Augmenter:
         a, b, c, d = (self.bank[k:].take(at).float() for k in range(4))
         y = b + 0.5 * u * (c - a + u * (2 * a - 5 * b + 4 * c - d + u * (3 * (b - c) + d - a)))
         edge = torch.minimum(since, of(LENGTH).long() - 1 - since).clamp(0, EDGE) / EDGE
-        return y * of(GAIN).float() * edge * inside
+        y = y * of(GAIN).float()
+        if len(rows := self.some((plan[..., HISS] > 0).any(1))):
+            noise = torch.randn(len(rows), n_samples + 1, device=self.device)
+            tilt = self.uniform(len(rows), -0.4, 1)  # 1: half as much at 4 kHz, nothing at 8
+            noise = (noise[:, 1:] + tilt * noise[:, :-1]) / (1 + tilt.square()).sqrt()
+            y[rows] += noise * LEVEL * of(HISS)[rows].float()
+        return y * edge * inside
 
     def tracts(self, plan: Tensor, n_frames: int) -> tuple[Tensor, Tensor]:
         """The vocal tract's factor and twist in each mel frame of the whole padded signal."""
@@ -116,7 +123,7 @@ class Augmenter:
             curve = curve + self.uniform(b, -4, 4) * waves
         channel = 10 ** (curve * self.chance(b, 0.7) / 20)
         low_pass = torch.sigmoid((self.uniform(b, 3000, 4000) - f) / 60)
-        channel = channel * torch.where(self.chance(b, 0.3), low_pass, 1.0)
+        channel = channel * torch.where(self.chance(b, 0.4), low_pass, 1.0)
         high_pass = torch.sigmoid((f - self.uniform(b, 50, 320)) / 25)
         return channel * torch.where(self.chance(b, 0.25), high_pass, 1.0)
 

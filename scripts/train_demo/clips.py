@@ -24,17 +24,19 @@ SLOT = SAMPLES_PER_SLOT / RATE  # seconds
 DELAYS = (2, 4, 5, 7, 8, 9, 10, 11, 13, 14, 15, 30)  # beside the common 6, 3, 12 and 1
 LEVELS_OF_MUSIC = (5, 28)  # dB that speech is above it
 REAL = 0.2  # share of clips of nothing but real people
+SINGLE = ("digit", "alone", "spoken-name", "word")  # kinds of recordings of one word
+LEVELS_OF_HISS = (8, 40)  # dB that speech is above the noise that comes and goes with it
 TRACT, TWISTED = 0.2, 0.1  # how far vocal tracts differ, and high formants beside low ones
 
 # Columns of a plan, one row per segment
-START, SOURCE, LENGTH, SPEED, GAIN, WARP, TWIST = range(7)
+START, SOURCE, LENGTH, SPEED, GAIN, WARP, TWIST, HISS = range(8)
 
 
 class Batch(NamedTuple):
     n_slots: int  # decoder positions of each clip, padding and delay included
     n_delay: int
     n_audio: int  # slots of audio
-    plan: np.ndarray  # [clips, segments, 7]; unused rows start at infinity
+    plan: np.ndarray  # [clips, segments, 8]; unused rows start at infinity
     music: np.ndarray  # [clips, 3]: start and length in the bank, gain (0: none)
     targets: np.ndarray  # [clips, n_audio + 11]
 
@@ -102,7 +104,7 @@ class Planner:
         order, other_order, name = self.orders.one(r), self.orders.one(r), self.names.one(r)
         prompts, other_prompts = self.prompts.one(r), self.prompts.one(r)
         styles = (
-            (REAL * 0.20, [r.choice(self.speakers)], 0.28),
+            (REAL * 0.30, [r.choice(self.speakers)], 0.28),
             (REAL * 0.16, [digits], 0.28),
             (REAL * 0.06, [digits, *[self.words] * 3], 0.24),
             (REAL * 0.30, [order], 0.22),
@@ -110,9 +112,9 @@ class Planner:
             (REAL * 0.14, [name], 0.22),
             (0.07, [digits, order, name, self.words, said], 0.22),
             (0.08, [self.said_digits], 0.22),
-            (0.03, [self.alone.one(r)], 0.28),
+            (0.06, [self.alone.one(r)], 0.28),
             (0.03, [self.alone.one(r), self.alone.one(r), digits, order], 0.24),
-            (0.55 - REAL, [said], 0.22),
+            (0.50 - REAL, [said], 0.22),
             (0.05, [digits, order, self.other, prompts, said], 0.2),
             (0.06, [self.other], 0.2),
             (0.06, [prompts], 0.2),
@@ -129,7 +131,7 @@ class Planner:
         words now and then not the very ends, as recordings are cut by programs.
         """
         r, n = self.r, len(segment.words)
-        if n == 1 and segment.kind in ("digit", "alone", "spoken-name", "word"):
+        if n == 1 and segment.kind in SINGLE:
             begin = int(segment.length * r.uniform(0, 0.15) * (r.random() < 0.3))
             stop = int(segment.length * (1 - r.uniform(0, 0.2) * (r.random() < 0.3)))
             return segment._replace(
@@ -162,6 +164,8 @@ class Planner:
         warp, twist = 0.0, 0.0
         if r.random() < 0.8:
             warp, twist = r.uniform(-TRACT, TRACT), r.uniform(-TWISTED, TWISTED)
+        # Recordings of single words bring their own noise along, and silence is between them.
+        hiss = 10 ** (-r.uniform(*LEVELS_OF_HISS) / 20) if r.random() < 0.4 else 0.0
         each = r.random() < 0.5  # a new vocal tract and speed for each segment
         rows: list[tuple[float, ...]] = []
         ends: list[tuple[float, int]] = []
@@ -176,7 +180,8 @@ class Planner:
                 break
             start = int(at * RATE)
             gain = segment.gain * 10 ** (r.gauss(0, 2) / 20)
-            rows.append((start, segment.start, length, pace, gain, tract, bend))
+            noise = hiss * 10 ** (r.gauss(0, 3) / 20) if segment.kind in SINGLE else 0.0
+            rows.append((start, segment.start, length, pace, gain, tract, bend, noise))
             ends += [
                 (start / 16 + end / pace, int(word))
                 for end, word in zip(segment.ends, segment.words, strict=True)
@@ -189,7 +194,7 @@ class Planner:
         r = self.r
         n_audio = n_slots - N_LEFT_PAD - n_delay - N_RIGHT_EXTRA
         most = max(48, n_audio // 6)
-        plan = np.zeros((n_clips, most, 7))
+        plan = np.zeros((n_clips, most, 8))
         plan[:, :, START] = math.inf
         music = np.zeros((n_clips, 3))
         wanted = np.zeros((n_clips, n_audio + N_RIGHT_EXTRA), np.int64)

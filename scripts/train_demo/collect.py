@@ -6,8 +6,9 @@ DIGITS: the folder of the Free Spoken Digit Dataset's WAV files ({digit}_{speake
 SPOKEN: a folder with orders/ and words/, recordings of coffee orders and of single words by many
 people, in each an index.json of their files, groups of speakers, words and times.
 Single words of the Asterisk prompts, speech that is not to be written (their French and Spanish
-prompts, and what people say in some thirty languages in games for children) and music come from
-Debian packages, the tokens of the vocabulary from demo/tekken.json.
+prompts, and what people say in some thirty languages in games for children), numbers that people
+say in games and clocks, and music come from Debian packages and one of PyPI, the tokens of the
+vocabulary from demo/tekken.json.
 Writes work/recorded.npz, work/tokens.json, work/other_words.txt (English words that do not sound
 like any of the vocabulary), work/phonemes.json (all English words for Hibari),
 work/foreign_words.json (words of other languages), and for judging
@@ -29,6 +30,7 @@ from pathlib import Path
 from random import Random
 
 import av
+import captcha
 import numpy as np
 import soundfile
 import tiktoken
@@ -69,6 +71,15 @@ GAMES = (
     (Path("/usr/share/tuxpaint/stamps"), re.compile(r".*_desc_(?P<language>[a-z]+)\.ogg")),
 )
 GAMES_HELD = {"it", "ru", "klettres-en", "klettres-en_GB"}
+# Numbers that people say in games and clocks: the voice, and its file of a number or a word.
+COUNTED = {
+    "tuxpaint": "/usr/share/tuxpaint/stamps/symbols/math/{number}.ogg",
+    "tuxpaint-gb": "/usr/share/tuxpaint/stamps/symbols/math/{number}_en_GB.ogg",
+    "csmash": "/usr/share/games/csmash/wav/{word}.wav",
+    "saytime": "/usr/share/saytime/{number}.au",
+    "scid": "/usr/share/scid/sounds/{number}.wav",
+    "captcha": str(Path(captcha.__file__).with_name("data") / "{number}" / "default.wav"),
+}
 MUSIC_HELD = ("manolo_camp-morning_coffee", "reno_project-system")
 
 PROMPTS = {
@@ -119,6 +130,25 @@ def add_prompts(bank: Bank) -> None:
         samples, _ = trimmed(decode(SOUNDS / "en_US_f_Allison" / f"{name}.g722"), [])
         kind = "digit" if word in [*DIGITS, "oh"] else "word"
         bank.add(samples, [WORD_ID[word]], [loudness(samples)[1] / 16], kind, "allison")
+
+
+def add_counted(bank: Bank) -> None:
+    numbers = [*enumerate([*DIGITS, *TEENS]), *((20 + 10 * i, w) for i, w in enumerate(TENS))]
+    for voice, pattern in COUNTED.items():
+        for number, word in numbers:
+            path = Path(pattern.format(number=number, word=word))
+            if not path.exists():
+                continue
+            if path.suffix == ".au":  # without a header
+                samples, rate = soundfile.read(
+                    path, dtype="int16", format="RAW", subtype="ULAW", samplerate=8000, channels=1
+                )
+            else:
+                samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
+                samples = samples[:, 0]
+            samples, _ = trimmed(at_16k(samples, rate), [], 0.03)
+            kind = "digit" if word in DIGITS else "word"
+            bank.add(samples, [WORD_ID[word]], [loudness(samples)[1] / 16], kind, voice)
 
 
 def add_foreign(bank: Bank, folders: dict[str, str], seconds: float) -> None:
@@ -250,6 +280,7 @@ def main() -> None:
     add_spoken(bank, args.spoken / "orders", "spoken-order")
     add_spoken(bank, args.spoken / "words", "spoken-name")
     add_prompts(bank)
+    add_counted(bank)
     add_foreign(bank, PROMPTS_ABROAD, float("inf"))
     add_games(bank, args.of_voice)
     add_music(bank, False, args.seconds)

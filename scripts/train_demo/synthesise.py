@@ -51,6 +51,7 @@ def train_jobs(scale: float) -> list[Job]:
         ("flite", "alone", 4, 1500),
         ("espeak", "alone", 4, 2500),
         ("festival", "alone", 2, 800),
+        ("respelt", "digit", 4, 1000),
         ("hibari", "other", 2, 600),
         ("hibari", "mixed", 2, 600),
         ("flite", "other", 2, 800),
@@ -82,8 +83,8 @@ def say(kind: str | None, r: Random, other: list[str]) -> tuple[list[str], list[
     if kind == "other":
         words = [r.choice(other) for _ in range(r.randint(1, 10))]
         return words, [NOT_WRITTEN] * len(words), "other"
-    if kind == "alone":  # as in recordings of single words
-        words = [r.choice(DIGITS if r.random() < 0.6 else UNAMBIGUOUS)]
+    if kind in ("alone", "digit"):  # as in recordings of single words
+        words = [r.choice(DIGITS if kind == "digit" or r.random() < 0.6 else UNAMBIGUOUS)]
         return words, [WORD_ID[words[0]]], "alone"
     if kind == "mixed":
         known, _ = sentence(r)
@@ -106,6 +107,7 @@ def utterances(
         "espeak-accented": lambda: voices.Espeak(accents=voices.ESPEAK_ACCENTED),
         "flite": lambda: voices.Flite(),
         "flite-held": lambda: voices.Flite(voices.FLITE_HELD),
+        "respelt": lambda: voices.Respeller(),
         "pico": lambda: voices.Pico(),
         "hibari": lambda: voices.Hibari(folder / "phonemes.json"),
     }[job.engine]()

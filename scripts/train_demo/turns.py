@@ -99,9 +99,8 @@ class TurnPlanner(Planner):
             for part, pause in parts:
                 start, length = int(at * RATE), int(part.length / pace)
                 gain = part.gain * 10 ** (r.gauss(0, 1) / 20)
-                placed.append(
-                    (start, part.start, length, pace, gain, math.exp(warp), math.exp(twist))
-                )
+                tract, bend = math.exp(warp), math.exp(twist)
+                placed.append((start, part.start, length, pace, gain, tract, bend, 0.0))
                 last = part.ends[-1] / 1000 if is_written else part.length / RATE
                 end = start / RATE + last / pace
                 at = (start + length) / RATE + pause

@@ -27,9 +27,10 @@ import onnxruntime
 import py_nanotts
 import soxr
 from align import word_ends
-from bank import trimmed
+from bank import loudness, trimmed
 from hibari import dsp
 from hibari.tts import ASSETS
+from vocabulary import DIGITS
 
 RATE = 16000
 
@@ -56,7 +57,7 @@ PICO_VOICES = words("en-US en-GB")
 # language in /usr/share/dict. Italian and Russian are for judging.
 FOREIGN = dict(
     zip(
-        words("de fr-fr es es-419 pl nl sv pt pt-br da bg uk ca nb eo"),
+        words("de fr es es-419 pl nl sv pt pt-br da bg uk ca nb eo"),
         words(
             "ngerman french spanish spanish polish dutch swedish portuguese brazilian danish "
             "bulgarian ukrainian catalan bokmaal esperanto"
@@ -66,7 +67,15 @@ FOREIGN = dict(
 )
 PICO_FOREIGN = {"de-DE": "ngerman", "es-ES": "spanish", "fr-FR": "french"}
 # These speak English, as a speaker of English hears as another language.
-ESPEAK_ACCENTED = words("de fr-fr es pl nl sv fi pt-br cs tr hu")
+ESPEAK_ACCENTED = words("de fr es pl nl sv fi pt-br cs tr hu")
+# Digits as people say them who spell English like their own language, for its synthesisers; most
+# have more than one way.
+RESPELT = {
+    "fr": "zirau/zéro ouane/ouanne tou sri/tri/frî faure faïve/faïf sixe sévène éïte/ette naïne",
+    "de": "siro/siero uann/wann tuh sri/ßri/tri fohr faif/feiv ssicks ssewwen/ßewen eht/äit nein",
+    "es": "siro/zero uan/guan tu zri/tri/sri for faiv/faif sics seven/seben eit nain",
+}
+RESPEAKERS = {"fr": ("fr", "fr-FR"), "de": ("de", "de-DE"), "es": ("es", "es-ES")}
 
 SPOKEN = {"oclock": "o'clock"}  # what the synthesiser is given for a word
 
@@ -162,7 +171,7 @@ class Espeak:
     ) -> Utterance | None:
         voice = f"{accent or r.choice(self.accents)}+{r.choice(self.variants)}"
         if self.library.espeak_SetVoiceByName(voice.encode()) != 0:
-            return None
+            raise ValueError(f"espeak-ng has no voice {voice}")
         for parameter, value in (
             (PARAMETER_RATE, int(r.triangular(95, 260, 155))),
             (PARAMETER_VOLUME, 70),
@@ -310,6 +319,28 @@ class Pico:
         apart = np.abs(np.subtract(*found)).max()
         mean = np.mean(found, 0).tolist()
         return (samples, mean, f"pico-{name}") if apart <= self.AGREE_MS else None
+
+
+class Respeller:
+    """English digits by espeak-ng's and Pico's voices for other languages, respelt for them."""
+
+    def __init__(self) -> None:
+        self.espeak, self.pico = Espeak(), py_nanotts.NanoTTS()
+        self.spellings = {
+            language: dict(zip(DIGITS, words(text), strict=True))
+            for language, text in RESPELT.items()
+        }
+
+    def __call__(self, said: Sequence[str], r: Random) -> Utterance | None:
+        """said: one digit."""
+        language = r.choice(sorted(RESPELT))
+        text = r.choice(self.spellings[language][said[0]].split("/"))
+        espeak_voice, pico_voice = RESPEAKERS[language]
+        if r.random() < 0.5:
+            return self.espeak([text], r, espeak_voice)
+        audio = self.pico.speak(text, pico_voice, r.uniform(0.7, 1.5), r.uniform(0.7, 1.5), 0.5)
+        samples, _ = trimmed(np.frombuffer(audio, "<i2"), [])
+        return samples, [loudness(samples)[1] / 16], f"pico-{pico_voice}-en"
 
 
 # ---- Hibari --------------------------------------------------------------------------------------
