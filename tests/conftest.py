@@ -26,6 +26,8 @@ from voxtral_edge.convert import convert
 Main = Callable[..., tuple[int, str, str]]
 
 SAMPLES = Path(__file__).parents[1] / "samples"
+# Windows has no hangup, and sends none of these from one process to another but by ending it.
+STOPPING = [] if sys.platform == "win32" else [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 # A shell that runs the tests in the background has Ctrl-C ignored, here and in every child.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import pty
 import re
 import shutil
 import subprocess
@@ -47,6 +46,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def on_terminal(command: tuple[str, ...], *, columns: int = 80, **env: str) -> tuple[int, str]:
     """Run a command on a terminal of its own; return its status and all that it wrote."""
+    pty = pytest.importorskip("pty", reason="terminals are made otherwise here")
     pid, fd = pty.fork()
     if pid == 0:
         os.execve(command[0], command, {**os.environ, "TERM": "xterm", **env})
@@ -184,7 +184,7 @@ def test_lines_of_a_log() -> None:
 # ---- homes ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="needs another user")
+@pytest.mark.skipif(not shutil.which("setpriv") or os.getuid() != 0, reason="needs another user")
 def test_no_home(tmp_path: Path) -> None:
     """As in a container that runs under a number: no HOME, and no entry in the list of users."""
     user = ("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", sys.executable)

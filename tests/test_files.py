@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import signal
 import struct
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import pytest
 import soundfile
 import soxr
 import voxtral_edge as vox
-from conftest import SAMPLES, little_space
+from conftest import SAMPLES, STOPPING, little_space
 from voxtral_edge import cli
 from voxtral_edge.cli import inputs, outputs
 from voxtral_edge.cli.commands import completion
@@ -259,7 +258,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, main: Main) -> None:
     assert "cannot write to" in errors
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", STOPPING)
 def test_signals_leave_nothing(
     number: int, run_python: Callable[..., tuple[str, ...]], tmp_path: Path
 ) -> None:

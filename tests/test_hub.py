@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections import namedtuple
@@ -17,7 +16,7 @@ from types import ModuleType
 import pytest
 import tiny_model
 import voxtral_edge as vox
-from conftest import SAMPLES, Main, little_space
+from conftest import SAMPLES, STOPPING, Main, little_space
 from hub_server import COMMIT, Hub
 from voxtral_edge.convert import convert
 from voxtral_edge.machine import models
@@ -200,7 +199,7 @@ def test_a_connection_that_is_lost(main: Main, hub: Hub, home: Path) -> None:
     assert hub.asked("tekken.json") == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", STOPPING)
 def test_a_signal_while_downloading(number: int, main: Main, hub: Hub, home: Path) -> None:
     hub.on_part = lambda file: file == WEIGHTS and os.kill(os.getpid(), number)
     assert main("convert", NAME, "--quiet") == (128 + number, "", "")

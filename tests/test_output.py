@@ -186,7 +186,7 @@ def test_a_file_that_nothing_can_replace(
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("setpriv"), reason="needs two users")
+@pytest.mark.skipif(not shutil.which("setpriv") or os.getuid() != 0, reason="needs two users")
 def test_a_file_in_a_locked_folder(tmp_path: Path) -> None:
     """Its owner may write it, though no other file can be made beside it."""
     code = """
@@ -230,7 +230,7 @@ for path in map(Path, sys.argv[1:]):
         shutil.rmtree(folder)
 
 
-@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("mount"), reason="needs mount")
+@pytest.mark.skipif(not shutil.which("mount") or os.getuid() != 0, reason="needs mount")
 def test_a_file_that_is_mounted_by_itself(tmp_path: Path) -> None:
     path, source = tmp_path / "out.txt", tmp_path / "source"
     path.write_text("below")
@@ -513,7 +513,7 @@ def test_a_pipe_that_does_not_wait() -> None:
     assert came == data
 
 
-@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("mount"), reason="needs mount")
+@pytest.mark.skipif(not shutil.which("mount") or os.getuid() != 0, reason="needs mount")
 def test_a_disk_that_is_only_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "ro", "none", tmp_path]).returncode:
         pytest.skip("mounting is not allowed here")
