@@ -75,7 +75,7 @@ def run_notebook(name: str, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, 
 
 def test_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
     names, shown = run_notebook("look.ipynb", monkeypatch)
-    assert "00:00:00,270 --> " in shown
+    assert "00:00:00,190 --> " in shown
     assert f" 480 ms: {CLIPS['digits_1']}" in shown
     picture = names["picture"]
     assert isinstance(picture, Path)
