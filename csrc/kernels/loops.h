@@ -5,6 +5,12 @@
 
 enum { EXPS = 64 }; /* exponentials at a time */
 
+/* The first m of e become exp_neg of what they are. */
+static inline void exps_of(float e[EXPS], int m) {
+    for (int i = m; i < EXPS; i++) e[i] = 0;
+    exps(e, EXPS);
+}
+
 static void gelu(const float *x, int64_t n, float *y) {
     for (int64_t i = 0; i < n; i++)
         y[i] = (float)(0.5 * x[i] * (1 + erf_of(x[i] * 0.7071067811865476)));
@@ -15,8 +21,7 @@ static void swiglu(const float *x, const float *by, int64_t n, float *y) {
         int m = n < EXPS ? (int)n : EXPS;
         float e[EXPS];
         for (int i = 0; i < m; i++) e[i] = -fabsf(x[i]);
-        for (int i = m; i < EXPS; i++) e[i] = 0;
-        exps(e, EXPS);
+        exps_of(e, m);
         for (int i = 0; i < m; i++) y[i] = (x[i] < 0 ? x[i] * e[i] : x[i]) / (1 + e[i]) * by[i];
     }
 }
@@ -65,8 +70,7 @@ static double exp_sum(const float *x, int n, float most) {
         int m = n < EXPS ? n : EXPS;
         float e[EXPS];
         for (int i = 0; i < m; i++) e[i] = x[i] - most;
-        for (int i = m; i < EXPS; i++) e[i] = 0;
-        exps(e, EXPS);
+        exps_of(e, m);
         for (int i = 0; i < m; i++) sum += e[i];
     }
     return sum;

@@ -96,7 +96,16 @@ PROMPTS = {
 
 
 def decode(path: Path) -> np.ndarray:
-    """A headerless G.722 or GSM file as int16 at 16 kHz; some of the packages' files are empty."""
+    """A recording, or its first channel, as int16 at 16 kHz.
+
+    Some of the packages' files are empty; G.722, GSM and those of saytime have no header.
+    """
+    if path.suffix not in (".g722", ".gsm"):
+        raw = {"format": "RAW", "subtype": "ULAW", "samplerate": 8000, "channels": 1}
+        samples, rate = soundfile.read(
+            path, dtype="int16", always_2d=True, **raw if path.suffix == ".au" else {}
+        )
+        return at_16k(samples[:, 0], rate)
     with av.open(str(path), format=path.suffix[1:]) as container:
         frames = [frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]
     samples = np.concatenate([np.zeros(0, np.int16), *frames])
@@ -106,8 +115,7 @@ def decode(path: Path) -> np.ndarray:
 def add_digits(bank: Bank, folder: Path) -> None:
     for path in sorted(folder.glob("*.wav")):
         digit, speaker, index = path.stem.split("_")
-        samples, rate = soundfile.read(path, dtype="int16")
-        samples = at_16k(samples, rate)
+        samples = decode(path)
         end = loudness(samples)[1] / 16
         kind = "unseen" if int(index) < N_UNSEEN else "digit"
         bank.add(samples, [WORD_ID[DIGITS[int(digit)]]], [end], kind, f"fsdd-{speaker}")
@@ -133,20 +141,14 @@ def add_prompts(bank: Bank) -> None:
 
 
 def add_counted(bank: Bank) -> None:
+    """Numbers to twenty, and tens, of which each voice has some."""
     numbers = [*enumerate([*DIGITS, *TEENS]), *((20 + 10 * i, w) for i, w in enumerate(TENS))]
     for voice, pattern in COUNTED.items():
         for number, word in numbers:
             path = Path(pattern.format(number=number, word=word))
             if not path.exists():
                 continue
-            if path.suffix == ".au":  # without a header
-                samples, rate = soundfile.read(
-                    path, dtype="int16", format="RAW", subtype="ULAW", samplerate=8000, channels=1
-                )
-            else:
-                samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
-                samples = samples[:, 0]
-            samples, _ = trimmed(at_16k(samples, rate), [], 0.03)
+            samples, _ = trimmed(decode(path), [], 0.03)
             kind = "digit" if word in DIGITS else "word"
             bank.add(samples, [WORD_ID[word]], [loudness(samples)[1] / 16], kind, voice)
 
@@ -182,8 +184,7 @@ def add_games(bank: Bank, seconds: float) -> None:
             known = language == "en" and path.stem.split("_")[-1] in WORD_ID
             if known or language in GAMES_HELD or voice in GAMES_HELD:
                 continue
-            samples, rate = soundfile.read(path, dtype="int16", always_2d=True)
-            samples = at_16k(samples[:, 0], rate)
+            samples = decode(path)
             loud = np.abs(samples.astype(np.int32)).max() > 1000
             if left[voice] > 0 and 0.15 < len(samples) / RATE < 8 and loud:
                 samples, _ = trimmed(samples, [])

@@ -1,4 +1,4 @@
-"""Step 2, synthesise: some 60 hours of speech from five synthesisers, one process per core.
+"""Step 2, synthesise: some 83 hours of speech from five synthesisers, one process per core.
 
     python synthesise.py --out work [--scale 1.0] [--set train|judge]
 

@@ -68,14 +68,19 @@ FOREIGN = dict(
 PICO_FOREIGN = {"de-DE": "ngerman", "es-ES": "spanish", "fr-FR": "french"}
 # These speak English, as a speaker of English hears as another language.
 ESPEAK_ACCENTED = words("de fr es pl nl sv fi pt-br cs tr hu")
-# Digits as people say them who spell English like their own language, for its synthesisers; most
-# have more than one way.
+# Digits as people say them who spell English like their own language, most in more than one way,
+# for its voices of espeak-ng and Pico.
 RESPELT = {
-    "fr": "zirau/zéro ouane/ouanne tou sri/tri/frî faure faïve/faïf sixe sévène éïte/ette naïne",
-    "de": "siro/siero uann/wann tuh sri/ßri/tri fohr faif/feiv ssicks ssewwen/ßewen eht/äit nein",
-    "es": "siro/zero uan/guan tu zri/tri/sri for faiv/faif sics seven/seben eit nain",
+    (
+        "fr",
+        "fr-FR",
+    ): "zirau/zéro ouane/ouanne tou sri/tri/frî faure faïve/faïf sixe sévène éïte/ette naïne",
+    (
+        "de",
+        "de-DE",
+    ): "siro/siero uann/wann tuh sri/ßri/tri fohr faif/feiv ssicks ssewwen/ßewen eht/äit nein",
+    ("es", "es-ES"): "siro/zero uan/guan tu zri/tri/sri for faiv/faif sics seven/seben eit nain",
 }
-RESPEAKERS = {"fr": ("fr", "fr-FR"), "de": ("de", "de-DE"), "es": ("es", "es-ES")}
 
 SPOKEN = {"oclock": "o'clock"}  # what the synthesiser is given for a word
 
@@ -327,15 +332,13 @@ class Respeller:
     def __init__(self) -> None:
         self.espeak, self.pico = Espeak(), py_nanotts.NanoTTS()
         self.spellings = {
-            language: dict(zip(DIGITS, words(text), strict=True))
-            for language, text in RESPELT.items()
+            voices: dict(zip(DIGITS, words(text), strict=True)) for voices, text in RESPELT.items()
         }
 
     def __call__(self, said: Sequence[str], r: Random) -> Utterance | None:
         """said: one digit."""
-        language = r.choice(sorted(RESPELT))
-        text = r.choice(self.spellings[language][said[0]].split("/"))
-        espeak_voice, pico_voice = RESPEAKERS[language]
+        espeak_voice, pico_voice = voices = r.choice(sorted(RESPELT))
+        text = r.choice(self.spellings[voices][said[0]].split("/"))
         if r.random() < 0.5:
             return self.espeak([text], r, espeak_voice)
         audio = self.pico.speak(text, pico_voice, r.uniform(0.7, 1.5), r.uniform(0.7, 1.5), 0.5)
